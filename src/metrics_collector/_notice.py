@@ -1,0 +1,39 @@
+"""Log lines about trouble, at most one a minute for each kind of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger: Final = logging.getLogger("metrics_collector")
+
+QUIET_TIME: Final = 60.0  # seconds
+
+
+class Notice:
+    """Says what is wrong, once a minute at most.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def warn(self, kind: str, message: str, *arguments: object) -> None:
+        """Log a warning, unless one of this kind was logged within the last minute."""
+        now = self._clock()
+        said = self._said.get(kind)
+        if said is None or now - said >= QUIET_TIME:
+            self._said[kind] = now
+            logger.warning(message, *arguments)
+
+    def over(self, kind: str, message: str, *arguments: object) -> None:
+        """Log that the trouble of this kind is over, if there was any."""
+        if self._said.pop(kind, None) is not None:
+            logger.info(message, *arguments)
