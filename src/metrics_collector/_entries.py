@@ -1,0 +1,236 @@
+"""Entries as JSON: how a producer writes them, and how a worker reads whatever it finds.
+
+Producers and workers of different releases share `metrics_list`, so fields that are not known are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from metrics_collector._totals import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from metrics_collector._recorder import Record
+
+MAX_ENTRY_BYTES: Final = 65_536
+MAX_TEXT: Final = 10_000  # characters of a name, of an error type or of an id
+MAX_SECONDS: Final = (
+    1e10  # three centuries: beyond it a sum would lose its nanoseconds, and infinity is near
+)
+END_OF_TIME: Final = 253_402_300_800.0  # the year 10000, which no datetime can hold
+ERROR_TYPE_CHARACTERS: Final = 200  # of a type's name, as a producer writes it
+
+_NUMBERED: Final = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,14})")
+
+
+class Entry(NamedTuple):
+    """The record of one call, checked.
+
+    `mark` is `None` for ok, "" for cancelled, else the error type's name; times are seconds, `created_at` UTC epoch.
+    `producer` and `number` are the identity by which it is saved once; `None` and 0 if it came from somewhere else.
+    """
+
+    func_name: str
+    execution_time: float
+    created_at: float
+    error_occurred: int
+    outcome: str
+    error_type: str | None
+    entry_id: str | None
+    producer: str | None
+    number: int
+
+    @property
+    def mark(self) -> str | None:
+        """What `Totals.add` takes."""
+        if self.outcome == "cancelled":
+            return ""
+        return (self.error_type or "Exception") if self.error_occurred else None
+
+
+class RejectedEntryError(ValueError):
+    """The text is no entry; the message is the reason, for `rejected_entries`.
+
+    `producer` and `number` as in an entry: a producer of a newer release is to learn that SQL has what it sent.
+    """
+
+    producer: str | None = None
+    number: int = 0
+
+
+def encode(
+    records: Sequence[Record],
+    producer: str,
+    first: int,
+    offset: float,
+    totals: dict[str, Totals],
+) -> list[str]:
+    """The JSON of each record, numbered from `first`, and its figures added to `totals` (by function).
+
+    Args:
+        records: what the recorder holds: (func_name, start, end, mark), both times of the monotonic clock.
+        producer: 16 hexadecimal digits.
+        first: number of the first record.
+        offset: seconds to add to the monotonic clock for UTC epoch seconds.
+        totals: grows by the records' figures, taken from the numbers just as the JSON has them.
+    """
+    lines = []
+    number = first
+    for func_name, start, end, mark in records:
+        execution_time = end - start
+        created_at = round(end + offset, 6)
+        # Clocks that tests put in the place of the real ones jump; a worker would reject such an entry.
+        if not 0.0 <= execution_time < MAX_SECONDS:
+            execution_time = _nearest(execution_time, MAX_SECONDS)
+        if not 0.0 <= created_at < END_OF_TIME:
+            created_at = _nearest(created_at, END_OF_TIME)
+        if mark is None:
+            kind = '"error_occurred":0'
+        elif mark:
+            mark = mark[:ERROR_TYPE_CHARACTERS]  # noqa: PLW2901 - the shortened name is what both JSON and totals get
+            kind = _error_fields(mark)
+        else:
+            kind = '"error_occurred":0,"outcome":"cancelled"'
+        lines.append(
+            f'{{"func_name":{_json_text(func_name)},"execution_time":{execution_time!r},{kind},'
+            f'"created_at":{created_at!r},"id":"{producer}-{number}"}}'
+        )
+        number += 1
+        of_function = totals.get(func_name)
+        if of_function is None:
+            of_function = totals[func_name] = Totals()
+        of_function.add(execution_time, created_at, mark)
+    return lines
+
+
+def totals_of(lines: Sequence[str]) -> dict[str, Totals]:
+    """What `encode` added to the totals as it wrote these lines."""
+    totals: dict[str, Totals] = {}
+    for line in lines:
+        entry = decode(line.encode())
+        of_function = totals.setdefault(entry.func_name, Totals())
+        of_function.add(entry.execution_time, entry.created_at, entry.mark)
+    return totals
+
+
+def _nearest(value: float, limit: float) -> float:
+    """The number that is at least 0 and below the limit, and closest to the value; 0 for NaN."""
+    return math.nextafter(limit, 0.0) if value >= limit else 0.0
+
+
+@lru_cache(maxsize=4096)
+def _json_text(text: str) -> str:
+    return json.dumps(text)
+
+
+@lru_cache(maxsize=1024)
+def _error_fields(error_type: str) -> str:
+    return f'"error_occurred":1,"error_type":{json.dumps(error_type)}'
+
+
+def decode(raw: bytes) -> Entry:
+    """The entry in an element of `metrics_list`.
+
+    Raises:
+        RejectedEntryError: it is not one; the message says why.
+    """
+    if len(raw) > MAX_ENTRY_BYTES:
+        raise RejectedEntryError(f"longer than {MAX_ENTRY_BYTES:,} bytes")
+    try:
+        fields = _DECODER.decode(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise RejectedEntryError("not UTF-8") from None
+    except RecursionError:
+        raise RejectedEntryError("not JSON: nested too deeply") from None
+    except RejectedEntryError:
+        raise
+    except ValueError as error:
+        raise RejectedEntryError(f"not JSON: {str(error)[:200]}") from None
+    if not isinstance(fields, dict):
+        raise RejectedEntryError("not a JSON object")
+    producer, number = _identity(fields.get("id"))
+    try:
+        return _checked(fields, producer, number)
+    except RejectedEntryError as rejection:
+        rejection.producer, rejection.number = producer, number
+        raise
+
+
+def _identity(entry_id: object) -> tuple[str | None, int]:
+    numbered = _NUMBERED.fullmatch(entry_id) if isinstance(entry_id, str) else None
+    return (numbered[1], int(numbered[2])) if numbered else (None, 0)
+
+
+def _checked(fields: dict[str, Any], producer: str | None, number: int) -> Entry:
+    func_name = _text(fields, "func_name")
+    if not func_name:
+        raise RejectedEntryError("func_name is missing or empty")
+    execution_time = _number(fields, "execution_time", MAX_SECONDS)
+    created_at = _number(fields, "created_at", END_OF_TIME)
+    flag = fields.get("error_occurred")
+    if flag not in (0, 1) or not isinstance(flag, int):  # JSON's true and false are fine
+        raise RejectedEntryError("error_occurred is neither 0 nor 1")
+    error_occurred = int(flag)
+    error_type = _text(fields, "error_type")
+    outcome = _text(fields, "outcome") or ("error" if error_occurred else "ok")
+    if outcome not in ("ok", "error", "cancelled") or (outcome == "error") != bool(error_occurred):
+        raise RejectedEntryError(
+            "outcome is not ok, error or cancelled, or contradicts error_occurred"
+        )
+    if error_type is not None and not error_occurred:
+        raise RejectedEntryError("error_type without an error")
+    return Entry(
+        func_name,
+        execution_time,
+        created_at,
+        error_occurred,
+        outcome,
+        error_type,
+        _text(fields, "id"),
+        producer,
+        number,
+    )
+
+
+def _text(fields: dict[str, Any], key: str) -> str | None:
+    value = fields.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise RejectedEntryError(f"{key} is not a text")
+    if len(value) > MAX_TEXT:
+        raise RejectedEntryError(f"{key} is longer than {MAX_TEXT:,} characters")
+    if "\0" in value:  # where SQLite's texts end
+        raise RejectedEntryError(f"{key} holds a NUL")
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise RejectedEntryError(f"{key} has half a surrogate pair") from None
+    return value
+
+
+def _number(fields: dict[str, Any], key: str, limit: float) -> float:
+    value = fields.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RejectedEntryError(f"{key} is missing or not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not 0 <= number < limit:
+        raise RejectedEntryError(f"{key} is not between 0 and {limit:g}")
+    return number + 0.0  # -0.0 becomes 0.0
+
+
+def _no_constant(name: str) -> float:
+    raise RejectedEntryError(f"{name} is not a number")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)

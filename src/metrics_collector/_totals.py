@@ -1,0 +1,131 @@
+"""Totals: what is counted of one function over some set of entries.
+
+One shape serves everywhere: the deltas of a batch, the live hash in Redis, SQL's rollups and totals. `counts` holds
+whole numbers under the very field names of `app:metrics:{func_name}` (`call_count`, `error_count`, `cancelled_count`,
+`error:{type}`, `h:{bucket}`), so merging over processes, machines and time is addition.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector import _histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+CALLS: Final = "call_count"
+ERRORS: Final = "error_count"
+CANCELLED: Final = "cancelled_count"
+TIME: Final = "execution_time"
+ERROR_PREFIX: Final = "error:"
+BUCKET_PREFIX: Final = "h:"
+_NOT_COUNTS: Final = frozenset({TIME, "min", "max", "last_called_at", "as_of"})
+
+
+class Totals:
+    """Counts, and the sum, extremes and last time that are no counts.
+
+    Attributes:
+        counts: field name → whole number.
+        execution_time: sum over all entries, seconds.
+        minimum, maximum: seconds; `None` without entries.
+        last_called_at: UTC epoch seconds; `None` without entries.
+    """
+
+    __slots__ = ("counts", "execution_time", "last_called_at", "maximum", "minimum")
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.execution_time = 0.0
+        self.minimum: float | None = None
+        self.maximum: float | None = None
+        self.last_called_at: float | None = None
+
+    def add(self, execution_time: float, created_at: float, mark: str | None) -> None:
+        """Count one call; `mark` is `None` for ok, "" for cancelled, else the error type's name."""
+        counts = self.counts
+        bucket = _histogram.bucket(execution_time)  # first, as it refuses what is no time
+        counts[bucket] = counts.get(bucket, 0) + 1
+        counts[CALLS] = counts.get(CALLS, 0) + 1
+        if mark is not None:
+            fields = (ERRORS, ERROR_PREFIX + mark) if mark else (CANCELLED,)
+            for field in fields:
+                counts[field] = counts.get(field, 0) + 1
+        self.execution_time += execution_time
+        if self.minimum is None or execution_time < self.minimum:
+            self.minimum = execution_time
+        if self.maximum is None or execution_time > self.maximum:
+            self.maximum = execution_time
+        if self.last_called_at is None or created_at > self.last_called_at:
+            self.last_called_at = created_at
+
+    def merge(self, other: Totals) -> None:
+        """Add the other's figures to these."""
+        counts = self.counts
+        for field, by in other.counts.items():
+            counts[field] = counts.get(field, 0) + by
+        self.execution_time += other.execution_time
+        self.minimum = _extreme(min, self.minimum, other.minimum)
+        self.maximum = _extreme(max, self.maximum, other.maximum)
+        self.last_called_at = _extreme(max, self.last_called_at, other.last_called_at)
+
+    def as_json(self) -> dict[str, Any]:
+        """The form in which the scripts take totals; what is `None` is left out, as Lua has no such value."""
+        others = {"min": self.minimum, "max": self.maximum, "last": self.last_called_at}
+        return {"c": self.counts, "sum": self.execution_time} | {
+            key: value for key, value in others.items() if value is not None
+        }
+
+    def dumps(self) -> str:
+        """`as_json` as compact text."""
+        return json.dumps(self.as_json(), separators=(",", ":"))
+
+    @classmethod
+    def loads(cls, text: str | bytes) -> Totals:
+        """What `dumps` wrote."""
+        shape = json.loads(text)
+        totals = cls()
+        totals.counts = dict(shape["c"])
+        totals.execution_time = float(shape["sum"])
+        totals.minimum = shape.get("min")
+        totals.maximum = shape.get("max")
+        totals.last_called_at = shape.get("last")
+        return totals
+
+    @classmethod
+    def from_hash(cls, fields: Mapping[bytes, bytes]) -> Totals:
+        """The totals in the hash `app:metrics:{func_name}`; a field that is no number is passed over."""
+        totals = cls()
+        for raw, value in fields.items():
+            field = raw.decode("utf-8", "replace")
+            try:
+                if field not in _NOT_COUNTS:
+                    totals.counts[field] = int(value)
+                elif field == TIME:
+                    totals.execution_time = float(value)
+                elif field == "min":
+                    totals.minimum = float(value)
+                elif field == "max":
+                    totals.maximum = float(value)
+                elif field == "last_called_at":
+                    totals.last_called_at = float(value)
+            except ValueError:
+                continue
+        return totals
+
+    @classmethod
+    def sum(cls, parts: Iterable[Totals]) -> Totals:
+        """All the parts in one."""
+        whole = cls()
+        for part in parts:
+            whole.merge(part)
+        return whole
+
+
+def _extreme(pick: Any, one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    chosen: float = pick(one, other)
+    return chosen
