@@ -1,0 +1,143 @@
+"""The process's one buffer of records, and what becomes of the next one.
+
+`record` is rebound, so that the hot path has no question to ask: while no sender runs it appends
+and calls the starter (`arm`), with a sender it is `buffer.append` itself (`engage`), and where
+nobody will ever send it does nothing (`discard`). Hence it is always called as
+`_recorder.record(...)`, never imported by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from asyncio import CancelledError
+from collections import deque
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Record = tuple[str, float, float, str | None]
+"""One call: its function's name, start and end in `perf_counter()` seconds, and the mark.
+
+The mark is `None` for ok, `CANCELLED`, or the name of the error's type.
+"""
+
+CANCELLED: Final = ""
+
+buffer: deque[Record] = deque()
+"""What no sender has taken yet: cleared or taken from the left, and replaced by `redirected` alone."""
+
+_logger = logging.getLogger("metrics_collector")
+# The type's real name: a metaclass may have put an attribute of its own over it.
+_type_name: Callable[[type], str] = type.__dict__["__name__"].__get__
+_nowhere: Final[deque[Record]] = deque(maxlen=0)
+_starter: Callable[[], None] | None = None
+# Holds one token while armed. Whoever pops it calls the starter, and `pop` is atomic: a lock here
+# could be taken a second time by the same thread, through a finaliser or a signal handler that
+# calls a measured function.
+_armed: Final[deque[None]] = deque((None,), maxlen=1)
+_failure_logged = False
+
+
+def mark_of(error: BaseException) -> str:
+    """The mark of a call that ended so: `CANCELLED` if cancelled or closed, else the type name."""
+    kind = type(error)
+    if issubclass(kind, (CancelledError, GeneratorExit)):
+        return CANCELLED
+    return _type_name(kind) or "Exception"  # a type made by hand may have an empty name
+
+
+def on_first_record(starter: Callable[[], None]) -> None:
+    """Set what the first record calls, in the thread of the measured call and once an arming.
+
+    The starter sees to it that a sender runs, and then calls `engage`. What it raises is logged,
+    once, and the records stay in the buffer until someone else takes them.
+    """
+    global _starter  # noqa: PLW0603 - the state of a process is that of this module
+    _starter = starter
+
+
+def arm() -> None:
+    """No sender runs: the next record calls the starter."""
+    global record  # noqa: PLW0603 - see above
+    # In this order: a thread that sees the new `record` must find the token.
+    _armed.append(None)
+    record = _append_and_start
+
+
+def engage() -> None:
+    """A sender runs: from now on a record is appended, and no more."""
+    global record  # noqa: PLW0603 - see above
+    # In this order: a thread that is still in the old `record` must find no token.
+    _armed.clear()
+    record = buffer.append
+
+
+def discard() -> None:
+    """Nobody will ever send: forget the records that come."""
+    global record  # noqa: PLW0603 - see above
+    _armed.clear()
+    record = _nowhere.append
+
+
+@contextmanager
+def redirected(to: deque[Record]) -> Iterator[None]:
+    """For tests: within this, records go to another buffer, and none calls the starter unless `arm` is called again.
+
+    Afterwards all is as it was. A call that ends at either change may reach the buffer from before it.
+    """
+    global buffer, record  # noqa: PLW0603 - see above
+    old_buffer, old_record, was_armed = buffer, record, bool(_armed)
+    buffer = to
+    engage()
+    try:
+        yield
+    finally:
+        buffer = old_buffer
+        if was_armed:
+            _armed.append(None)
+        else:
+            _armed.clear()
+        record = old_record
+
+
+def _append_and_start(entry: Record) -> None:
+    buffer.append(entry)
+    if _starter is None:
+        return
+    try:
+        _armed.pop()
+    except IndexError:  # another call was first
+        return
+    try:
+        _starter()
+    except Exception as error:  # noqa: BLE001 - metrics must not break the measured code
+        _log_failure(error)
+    except BaseException:  # Ctrl-C meanwhile: it is the program's, and the next record tries again
+        _armed.append(None)
+        raise
+
+
+def _log_failure(error: Exception) -> None:
+    global _failure_logged  # noqa: PLW0603 - see above
+    if _failure_logged:
+        return
+    _failure_logged = True
+    error.__suppress_context__ = True  # which may be an error of the measured function
+    with suppress(Exception):  # a handler that raises must not break the call either
+        _logger.error("metrics cannot be sent: no sender could be started", exc_info=error)
+
+
+def _start_afresh_in_the_child() -> None:
+    global _failure_logged  # noqa: PLW0603 - see above
+    buffer.clear()  # the parent sends these
+    _failure_logged = False
+    arm()
+
+
+record: Callable[[Record], None] = _append_and_start
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_start_afresh_in_the_child)
