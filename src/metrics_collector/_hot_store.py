@@ -1,0 +1,360 @@
+"""Redis as the pipeline sees it: batches in, claims out, live totals between.
+
+Each script in `_lua/` has its contract in its first lines. A call that timed out or was cancelled may have taken
+effect; the protocol is made for that, so nothing here retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector import _keys
+from metrics_collector._entries import MAX_ENTRY_BYTES
+from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
+from metrics_collector._records import (
+    Acknowledged,
+    Claim,
+    FunctionState,
+    Live,
+    Numbered,
+    PushReply,
+    Waiting,
+)
+from metrics_collector._totals import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+
+    from redis.asyncio import Redis
+
+    from metrics_collector._outbox import Batch
+
+OLDEST_SERVER: Final = (6, 2)
+PRODUCER_TTL_MS: Final = 24 * 3600 * 1000
+COMMAND_TIMEOUT: Final = 5.0  # seconds
+CONNECT_TIMEOUT: Final = 2.0
+_FUNCTIONS_A_CALL: Final = 100  # that a reader or a true-up asks for in one go
+_PAGE: Final = 1000  # elements that a reader gets in one go
+_BYTES_READ: Final = 8_000_000  # of a claim in one go, and up to 100 elements more
+
+
+def connect(url: str) -> Redis:
+    """A client for the running loop, which connects when first used.
+
+    redis-py retries ten times by default; a lost reply would then count twice, so retrying is left to those who number
+    what they send.
+    """
+    from redis.asyncio import Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    client: Redis = Redis.from_url(
+        url,
+        protocol=2,  # 3 begins with HELLO, which servers do not know that are too old, and are to be told so
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=COMMAND_TIMEOUT,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        decode_responses=False,
+        **tcp,
+    )
+    return client
+
+
+class HotStore:
+    """The pipeline's commands on one Redis.
+
+    Args:
+        client: bound to the loop on which the store is used; closed by `aclose`.
+        label: the URL without its secrets, for messages.
+        max_items: entries in `metrics_list` that make a push ring.
+        max_backlog: entries in Redis past which a batch is refused.
+        lease: seconds that a claim is left to its worker.
+        known_version: the server need not be asked for its version.
+
+    Every method raises `StoreUnavailableError` when Redis does not answer or refuses.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        label: str,
+        max_items: int,
+        max_backlog: int,
+        lease: float,
+        known_version: bool = False,
+    ) -> None:
+        self.client = client
+        self._label = label
+        self._max_items = max_items
+        self._max_backlog = max_backlog
+        self._lease_ms = int(lease * 1000)
+        self._known_version = known_version
+        self._scripts = {
+            name: client.register_script(
+                resources.files("metrics_collector").joinpath(f"_lua/{name}.lua").read_text("utf-8")
+            )
+            for name in ("push", "claim", "read", "ack")
+        }
+
+    async def aclose(self) -> None:
+        """Close the client's connections."""
+        await self.client.aclose()
+
+    async def check_version(self) -> None:
+        """Look at the server's version, once; every script waits for that.
+
+        Raises:
+            IncompatibleStoreError: it is older than 6.2.
+        """
+        from redis.exceptions import NoPermissionError
+
+        if self._known_version:
+            return
+        info = {}
+        try:
+            info = await self._answer(self.client.info("server"))
+        except StoreUnavailableError as error:
+            if not isinstance(error.__cause__, NoPermissionError):
+                raise  # a user without INFO may go on: the commands will tell
+        version = str(info.get("redis_version", ""))
+        parts = [int(part) for part in version.split(".")[:2] if part.isdigit()]
+        if parts and tuple(parts) < OLDEST_SERVER:
+            raise IncompatibleStoreError(
+                f"Redis at {self._label} is version {version}; metrics-collector needs 6.2 or newer (or Valkey)"
+            )
+        self._known_version = True
+
+    async def push(self, producer: str, batch: Batch, need: int) -> PushReply:
+        """Send a batch; `need` is the last number of the kept batch before it, else 0."""
+        keys = [
+            _keys.METRICS_LIST,
+            _keys.producer(producer),
+            _keys.CLAIMED,
+            _keys.RING,
+            *map(_keys.totals, batch.functions),
+        ]
+        arguments = [
+            batch.first,
+            batch.last,
+            need,
+            0,
+            self._max_backlog,
+            self._max_items,
+            PRODUCER_TTL_MS,
+            len(batch),
+            batch.payload,
+            batch.deltas,
+        ]
+        return _push_reply(await self._call("push", keys, arguments))
+
+    async def look(self, producer: str) -> PushReply:
+        """Ask what Redis has seen of a producer and what SQL has saved of it."""
+        keys = [_keys.METRICS_LIST, _keys.producer(producer), _keys.CLAIMED, _keys.RING]
+        return _push_reply(await self._call("push", keys, [0, 0, 0, 0, 0, 0, PRODUCER_TTL_MS, 0]))
+
+    async def claim(self, *, ignore_leases: bool = False) -> Claim:
+        """Take over an expired claim, or else all that is in `metrics_list`."""
+        token = secrets.token_hex(8)
+        keys = [
+            _keys.METRICS_LIST,
+            _keys.CLAIMS,
+            _keys.CLAIMED,
+            _keys.LIFE,
+            _keys.claim(token),
+        ]
+        reply = await self._call(
+            "claim", keys, [token, self._lease_ms, int(ignore_leases), secrets.token_hex(8)]
+        )
+        return Claim(reply[0].decode(), reply[1].decode(), reply[0].decode() == token)
+
+    async def release(self, token: str) -> None:
+        """End a claim's lease now, so that the next worker need not wait for it."""
+        await self._answer(self.client.zadd(_keys.CLAIMS, {token: 0}, xx=True))
+
+    async def read(self, token: str, count: int) -> tuple[int, list[bytes]]:
+        """The claim's length and its first `count` elements, or fewer if they are large."""
+        limits = [count, MAX_ENTRY_BYTES + 1, _BYTES_READ]
+        reply = await self._call("read", [_keys.claim(token)], limits)
+        return int(reply[0]), list(reply[1])
+
+    async def acknowledge(
+        self,
+        token: str,
+        length: int,
+        count: int,
+        *,
+        db: str,
+        no: int,
+        functions: Mapping[str, FunctionState],
+        producers: Mapping[str, str],
+    ) -> Acknowledged:
+        """Take `count` saved elements off a claim of `length`, and tell the live totals what SQL has."""
+        keys = [_keys.claim(token), _keys.CLAIMS, _keys.CLAIMED, _keys.METRICS_LIST]
+        arguments: list[Any] = [
+            token,
+            length,
+            count,
+            self._lease_ms,
+            PRODUCER_TTL_MS,
+            no,
+            db,
+            len(functions),
+        ]
+        for func_name, ack in functions.items():
+            keys += [_keys.totals(func_name), _keys.saved(func_name)]
+            arguments += [
+                ack.delta.dumps() if ack.delta is not None else "",
+                ack.total.dumps(),
+                ack.no,
+                "" if ack.previous is None else ack.previous,
+            ]
+        keys += map(_keys.producer, producers)
+        arguments += producers.values()
+        taken, ahead = await self._call("ack", keys, arguments)
+        names = list(functions)
+        return Acknowledged(
+            bool(taken), {names[i - 1]: seen for i, seen in zip(*[iter(ahead)] * 2, strict=True)}
+        )
+
+    async def true_up(self, db: str, no: int, totals: Mapping[str, Numbered]) -> dict[str, int]:
+        """Tell the live totals of these functions what SQL has, without any claim.
+
+        Returns:
+            As `Acknowledged.ahead`.
+        """
+        ahead: dict[str, int] = {}
+        acks = {
+            func_name: FunctionState(None, total, function_no, None)
+            for func_name, (total, function_no) in totals.items()
+        }
+        for names in _groups(list(acks)):
+            seen = await self.acknowledge(
+                "", 0, 0, db=db, no=no, functions={name: acks[name] for name in names}, producers={}
+            )
+            ahead |= seen.ahead
+        return ahead
+
+    async def live(self, func_names: Iterable[str]) -> dict[str, Live]:
+        """The live totals of those of the functions that Redis knows."""
+        found: dict[str, Live] = {}
+        for names in _groups(list(func_names)):
+            pipeline = self.client.pipeline(transaction=False)
+            for name in names:
+                pipeline.hgetall(_keys.totals(name))
+            hashes = await self._answer(pipeline.execute(raise_on_error=False))
+            for name, fields in zip(names, hashes, strict=True):
+                if isinstance(fields, Exception):
+                    if str(fields).startswith("WRONGTYPE"):  # no totals: nothing is known
+                        continue
+                    raise self._translated(fields) from fields
+                if fields:
+                    found[name] = Live(Totals.from_hash(fields), b"as_of" in fields)
+        return found
+
+    async def function_names(self) -> set[str]:
+        """The functions that have live totals."""
+        return await self._names(_keys.TOTALS_PREFIX)
+
+    async def saved_function_names(self) -> set[str]:
+        """The functions of which Redis holds SQL's part."""
+        return await self._names(_keys.SAVED_PREFIX)
+
+    async def _names(self, prefix: str) -> set[str]:
+        names: set[str] = set()
+        pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in prefix) + "*"
+        cursor = 0
+        while True:
+            cursor, keys = await self._answer(self.client.scan(cursor, match=pattern, count=1000))
+            names.update(key.decode("utf-8", "replace").removeprefix(prefix) for key in keys)
+            if not cursor:
+                return names
+
+    async def pending(self) -> AsyncIterator[Waiting]:
+        """Every element that is in `metrics_list` or in a claim, in no special order.
+
+        An element moves from the list into a claim, and off the claim's head once SQL has it. So the list is read
+        before the claims are, and these from their ends: what moves meanwhile is met twice, or saved, but not missed.
+        """
+        seen = 0
+        while page := await self._range(_keys.METRICS_LIST, seen, seen + _PAGE - 1):
+            for raw in page:
+                seen += 1
+                yield Waiting(raw, "", seen)
+        for token in await self._answer(self.client.zrange(_keys.CLAIMS, 0, -1)):
+            name = token.decode()
+            seen = 0
+            while page := await self._range(_keys.claim(name), -seen - _PAGE, -seen - 1):
+                for raw in reversed(page):
+                    seen += 1
+                    yield Waiting(raw, name, seen)
+
+    async def _range(self, key: str, start: int, stop: int) -> list[bytes]:
+        elements: list[bytes] = await self._answer(self.client.lrange(key, start, stop))
+        return elements
+
+    async def waiting(self) -> int:
+        """How many entries are in Redis and not yet saved."""
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.llen(_keys.METRICS_LIST)
+        pipeline.get(_keys.CLAIMED)
+        listed, claimed = await self._answer(pipeline.execute())
+        return int(listed) + int(claimed or 0)
+
+    async def beat(self, key: str, state: Mapping[str, object], ttl: float) -> None:
+        """Write a process's heartbeat, which is gone after `ttl` seconds without another."""
+        await self._answer(self.client.set(key, json.dumps(state), px=int(ttl * 1000)))
+
+    async def stop_beating(self, key: str) -> None:
+        """Take a heartbeat away."""
+        await self._answer(self.client.delete(key))
+
+    async def heartbeats(self, role: str, host: str) -> dict[str, dict[str, Any]]:
+        """The heartbeats of a host's processes in a role (`worker` or `scheduler`), by key."""
+        prefix = f"{_keys.ALIVE_PREFIX}{role}:{host}:"
+        keys = [prefix + name for name in await self._names(prefix)]
+        values = await self._answer(self.client.mget(keys)) if keys else []
+        return {key: json.loads(value) for key, value in zip(keys, values, strict=True) if value}
+
+    async def _call(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        await self.check_version()
+        return await self._answer(self._scripts[script](keys=keys, args=arguments))
+
+    async def _answer(self, command: Awaitable[Any]) -> Any:
+        task = asyncio.current_task()
+        cancels = 0 if task is None else task.cancelling()
+        answer, failure = None, None
+        try:
+            answer = await command
+        except Exception as error:  # noqa: BLE001 - translated below
+            failure = error
+        # redis-py sends by `asyncio.wait_for`, which swallows cancels before Python 3.12, and whoever waits for the
+        # task to end would wait for ever.
+        if task is not None and task.cancelling() > cancels:
+            raise asyncio.CancelledError from failure
+        if failure is not None:
+            raise self._translated(failure) from failure
+        return answer
+
+    def _translated(self, error: Exception) -> StoreUnavailableError:
+        from redis import exceptions
+
+        if not isinstance(error, exceptions.RedisError | OSError | TimeoutError):
+            raise error
+        detail = str(error) or type(error).__name__
+        return StoreUnavailableError(f"Redis at {self._label} cannot be used: {detail}")
+
+
+def _push_reply(reply: list[Any]) -> PushReply:
+    kind, seen, saved, ring, bad = reply
+    return PushReply(kind.decode(), int(seen), saved.decode(), bool(ring), int(bad))
+
+
+def _groups(names: list[str]) -> Iterable[list[str]]:
+    for start in range(0, len(names), _FUNCTIONS_A_CALL):
+        yield names[start : start + _FUNCTIONS_A_CALL]

@@ -1,0 +1,69 @@
+-- push: one batch of a producer into metrics_list and the live totals, at most once; or, with n = 0, a look.
+-- KEYS: list, producer, claimed, ring, then T of each function
+-- ARGV: first, last, need, force (1: a replay, outside the producer's order), max_backlog, max_items, ttl_ms, n,
+--       entries (joined by newlines), deltas (JSON array, one object {c, sum, min, max, last} a function, aligned with T)
+-- Returns {kind, seen, saved, ring, bad}; kind: ok, skip (already here), gap (an earlier batch is missing), full, look.
+-- Everything is decoded before the first write, because Lua does not roll back. The first write is one that a full
+-- Redis refuses, so a refused batch has left no trace.
+local list, producer = KEYS[1], KEYS[2]
+local first, last, need, force = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
+local ttl, n = ARGV[7], tonumber(ARGV[8])
+local state = redis.call('HMGET', producer, 'seen', 'saved')
+local seen, saved = tonumber(state[1] or 0), state[2] or ''
+if n == 0 then
+  redis.call('PEXPIRE', producer, ttl)
+  return {'look', seen, saved, 0, 0}
+end
+
+local waiting = redis.call('LLEN', list)
+local function ring(length)
+  if length >= tonumber(ARGV[6]) and redis.call('SET', KEYS[4], 1, 'NX', 'PX', 1000) then return 1 end
+  return 0
+end
+if not force then
+  if last <= seen then
+    redis.call('PEXPIRE', producer, ttl)
+    return {'skip', seen, saved, ring(waiting), 0}
+  end
+  if seen < need then return {'gap', seen, saved, 0, 0} end
+end
+local unsaved = waiting + tonumber(redis.call('GET', KEYS[3]) or 0)
+if unsaved > 0 and unsaved + n > tonumber(ARGV[5]) then      -- alone, even a batch above the bound has to get through
+  return {'full', seen, saved, 0, 0}
+end
+
+local deltas, entries = cjson.decode(ARGV[10]), {}
+for entry in string.gmatch(ARGV[9], '[^\n]+') do entries[#entries + 1] = entry end
+
+if not force then
+  redis.call('HSET', producer, 'seen', last)
+  redis.call('PEXPIRE', producer, ttl)
+  seen = last
+end
+for i = 1, #entries, 1000 do
+  redis.call('RPUSH', list, unpack(entries, i, math.min(i + 999, #entries)))
+end
+local bad = 0
+for k = 5, #KEYS do
+  local T, delta = KEYS[k], deltas[k - 4]
+  local kind = redis.call('TYPE', T)['ok']
+  if kind ~= 'hash' and kind ~= 'none' then
+    bad = bad + 1
+  else
+    for field, by in pairs(delta.c) do
+      if type(redis.pcall('HINCRBY', T, field, by)) == 'table' then bad = bad + 1 end
+    end
+    redis.pcall('HINCRBYFLOAT', T, 'execution_time', string.format('%.17g', delta.sum))
+    local had = redis.call('HMGET', T, 'min', 'max', 'last_called_at')
+    local function keep(field, value, old, less)
+      old = tonumber(old or nil)
+      if not old or (less and value < old) or (not less and value > old) then
+        redis.call('HSET', T, field, string.format('%.17g', value))
+      end
+    end
+    keep('min', delta.min, had[1], true)
+    keep('max', delta.max, had[2], false)
+    keep('last_called_at', delta.last, had[3], false)
+  end
+end
+return {'ok', seen, saved, ring(waiting + #entries), bad}
