@@ -1,0 +1,215 @@
+"""The flush: claim what waits in Redis, save it, forget it there.
+
+A worker may die, hang or be doubled at any line here. Saving is once by the ledger, in the transaction; taking off the
+claim is guarded by its length; so every step can be done again by anybody.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._records import Numbered
+from metrics_collector._totals import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from metrics_collector._notice import Notice
+    from metrics_collector._records import Acknowledged, Claim, FunctionState, Saved
+
+CHUNK: Final = 5000  # entries in one transaction
+DAY: Final = 86400.0
+
+
+class Source(Protocol):
+    """Redis, as a flush needs it."""
+
+    async def claim(self, *, ignore_leases: bool = False) -> Claim: ...
+    async def release(self, token: str) -> None: ...
+    async def read(self, token: str, count: int) -> tuple[int, list[bytes]]: ...
+    async def acknowledge(
+        self,
+        token: str,
+        length: int,
+        count: int,
+        *,
+        db: str,
+        no: int,
+        functions: Mapping[str, FunctionState],
+        producers: Mapping[str, str],
+    ) -> Acknowledged: ...
+    async def true_up(self, db: str, no: int, totals: Mapping[str, Numbered]) -> dict[str, int]: ...
+    async def function_names(self) -> set[str]: ...
+    async def saved_function_names(self) -> set[str]: ...
+
+
+class OpenDatabase(Protocol):
+    """A database, open for writing."""
+
+    async def save(
+        self, token: str, length: int, elements: Sequence[bytes], now: float
+    ) -> Saved | None: ...
+    async def state(self) -> tuple[str, int]: ...
+    async def all_totals(self) -> dict[str, Numbered]: ...
+    async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]: ...
+    async def draw_new_db(self, old: str) -> str: ...
+    async def forget_old_ledger(self, before: float) -> None: ...
+    async def forget_old_entries(self, before: float) -> None: ...
+
+
+class Sink(Protocol):
+    """The database, as a flush needs it."""
+
+    def writing(self) -> AbstractAsyncContextManager[OpenDatabase]: ...
+
+
+class Flush:
+    """Saves what waits in Redis.
+
+    Args:
+        source: Redis.
+        sink: the database; opened for each drain.
+        ledger_days: how long SQL remembers what it has of a producer that is gone.
+        retention: days that entries are kept; `None`: for ever.
+        notice: where trouble is logged.
+        wall: UTC epoch seconds.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        *,
+        ledger_days: float,
+        retention: float | None,
+        notice: Notice,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._ledger_seconds = ledger_days * DAY
+        self._retention_seconds = None if retention is None else retention * DAY
+        self._notice = notice
+        self._wall = wall
+        # Redis's, as of the last claim: another one means that it lost its data.
+        self.life: str | None = None
+
+    async def drain(self, *, ignore_leases: bool = False, once: bool = False) -> int:
+        """Save until nothing waits, or (`once`) all that waits now.
+
+        Args:
+            ignore_leases: take over other workers' claims too; each entry is saved once all the same.
+            once: end with the entries that are in `metrics_list` at the call, however many follow.
+
+        Returns:
+            The number of entries newly saved.
+
+        Raises:
+            StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be used; the entries stay in
+                Redis.
+        """
+        saved = 0
+        while True:
+            claim = await self._source.claim(ignore_leases=ignore_leases)
+            self.life = claim.life
+            if not claim.token:
+                return saved
+            try:
+                saved += await self._save_claim(claim.token)
+            except BaseException:
+                await self._let_go(claim.token)
+                raise
+            if once and claim.fresh:
+                return saved
+
+    async def _save_claim(self, token: str) -> int:
+        saved = 0
+        while True:
+            async with self._sink.writing() as database:
+                while True:
+                    length, elements = await self._source.read(token, CHUNK)
+                    if not elements:
+                        # Gone: another worker had it too, or Redis lost it. Its lease goes with it.
+                        await self._forget(token, length, 0, None, database)
+                        return saved
+                    done = await database.save(token, length, elements, self._wall())
+                    if done is None:
+                        break  # the file was replaced: once more, into the one that is there now
+                    saved += done.saved
+                    if done.rejected:
+                        self._notice.warn(
+                            "rejected",
+                            "%d elements of metrics_list are no entries; see the table rejected_entries",
+                            done.rejected,
+                        )
+                    taken = await self._forget(token, length, len(elements), done, database)
+                    if taken and length == len(elements):
+                        return saved
+
+    async def _forget(
+        self, token: str, length: int, count: int, done: Saved | None, database: OpenDatabase
+    ) -> bool:
+        db, no = (done.db, done.no) if done else await database.state()
+        taken, ahead = await self._source.acknowledge(
+            token,
+            length,
+            count,
+            db=db,
+            no=no,
+            functions=done.functions if done else {},
+            producers=done.producers if done else {},
+        )
+        await self._renew_if_restored(db, ahead, database)
+        return taken
+
+    async def _renew_if_restored(
+        self, db: str, ahead: Mapping[str, int], database: OpenDatabase
+    ) -> bool:
+        """Give an older copy of the database a new id, under which Redis counts anew; whether it was one.
+
+        Redis has seen a later commit of some function then. Another worker may also have been faster than this one, so
+        SQL is asked again.
+        """
+        if not ahead:
+            return False
+        _, no = await database.state()
+        known = await database.totals_of(ahead)
+        if all(seen <= (known[name].no if name in known else no) for name, seen in ahead.items()):
+            return False
+        await database.draw_new_db(db)
+        return True
+
+    async def _let_go(self, token: str) -> None:
+        """End the lease, so that the next try need not wait for it; without it the lease ends by itself."""
+        try:
+            await self._source.release(token)
+        except StoreUnavailableError:
+            return
+
+    async def true_up(self) -> None:
+        """Make Redis's part of every total what SQL has, and forget what the ledger no longer needs.
+
+        Raises:
+            StoreUnavailableError, IncompatibleStoreError: as `drain`.
+        """
+        async with self._sink.writing() as database:
+            await database.forget_old_ledger(self._wall() - self._ledger_seconds)
+            if self._retention_seconds is not None:
+                await database.forget_old_entries(self._wall() - self._retention_seconds)
+            while await self._tell_all(database):
+                pass
+
+    async def _tell_all(self, database: OpenDatabase) -> bool:
+        """Tell Redis what SQL has of every function; whether that is to be done again, under a new id."""
+        db, no = await database.state()
+        totals = await database.all_totals()
+        source = self._source
+        unknown = (
+            await source.function_names() | await source.saved_function_names()
+        ) - totals.keys()
+        totals |= {func_name: Numbered(Totals(), no) for func_name in unknown}
+        ahead = await source.true_up(db, no, totals)
+        return await self._renew_if_restored(db, ahead, database)

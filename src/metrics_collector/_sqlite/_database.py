@@ -1,0 +1,140 @@
+"""The database as the other parts see it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from metrics_collector._sqlite import _maintain, _reads, _save, _session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from metrics_collector._intervals import Intervals
+    from metrics_collector._records import Numbered, Rollup, Saved
+
+
+class Database:
+    """A database file, opened for the time of a flush or a read.
+
+    Args:
+        path: of the file.
+        plain: without threads, blocking the caller: for the exit of the interpreter, which can start none.
+    """
+
+    def __init__(self, path: str, *, plain: bool = False) -> None:
+        self.path = path
+        self._plain = plain
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Writer]:
+        """Open the file, making it and its tables on first use.
+
+        Raises:
+            StoreUnavailableError: it cannot be opened or written.
+            IncompatibleStoreError: no database, another program's, or newer than this code.
+        """
+        async with _session.open_writing(self.path, plain=self._plain) as session:
+            yield Writer(session)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Reader | None]:
+        """Open the file read-only, one consistent state of it; `None` if there is nothing yet. Never makes a file.
+
+        Raises:
+            StoreUnavailableError: it cannot be opened.
+            IncompatibleStoreError: as `writing`.
+        """
+        async with _session.open_reading(self.path, plain=self._plain) as session:
+            if session is None:
+                yield None
+            else:
+                await session.run(_reads.begin())
+                yield Reader(session)
+
+
+class Reader:
+    """A database open for reading. Every method may raise `StoreUnavailableError`."""
+
+    def __init__(self, session: _session.Session) -> None:
+        self._session = session
+
+    async def state(self) -> tuple[str, int]:
+        """The database's id and the number of its last commit."""
+        return await self._session.run(_maintain.state())
+
+    async def all_totals(self) -> dict[str, Numbered]:
+        """The totals of every function."""
+        return await self._session.run(_reads.all_totals())
+
+    async def function_names(self) -> list[str]:
+        """The names of all functions that the database has entries of."""
+        return await self._session.run(_reads.function_names())
+
+    async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]:
+        """The totals of those of the functions that the database knows."""
+        return await self._session.run(_reads.totals_of(func_names))
+
+    async def rollups(
+        self, resolution: str, start: int, end: int | None, func_name: str | None
+    ) -> list[Rollup]:
+        """The rollups that begin at `start` or later and before `end` (UTC epoch seconds), in order of time.
+
+        Args:
+            resolution: `minute`, `hour` or `day`.
+            start, end: `None` as end: no end.
+            func_name: of one function, or `None` for all.
+        """
+        return await self._session.run(_reads.rollups(resolution, start, end, func_name))
+
+    async def ledger(self, producers: Iterable[str]) -> dict[str, Intervals]:
+        """Which numbers of the producers the database has."""
+        return await self._session.run(_reads.ledger(producers))
+
+
+class Writer:
+    """A database open for writing. Every method may raise `StoreUnavailableError`."""
+
+    def __init__(self, session: _session.Session) -> None:
+        self._session = session
+
+    async def save(
+        self, token: str, length: int, elements: Sequence[bytes], now: float
+    ) -> Saved | None:
+        """Save the head of a claim, exactly once, and have it on the disk.
+
+        Args:
+            token: of the claim.
+            length: of the claim when its head was read.
+            elements: the head, as it stands in Redis.
+            now: UTC epoch seconds.
+
+        Returns:
+            What was done; `None` if the file was deleted or replaced meanwhile, so that the commit went nowhere.
+        """
+        saved = await self._session.run(_save.save(token, length, elements, now))
+        return saved if await self._session.unmoved() else None
+
+    async def state(self) -> tuple[str, int]:
+        """The database's id and the number of its last commit."""
+        return await self._session.run(_maintain.state())
+
+    async def all_totals(self) -> dict[str, Numbered]:
+        """The totals of every function."""
+        return await self._session.run(_reads.all_totals())
+
+    async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]:
+        """The totals of those of the functions that the database knows."""
+        return await self._session.run(_reads.totals_of(func_names))
+
+    async def draw_new_db(self, old: str) -> str:
+        """Give the database another id than `old`, if it still has that, and return the one it has then."""
+        return await self._session.run(_maintain.draw_new_db(old))
+
+    async def forget_old_ledger(self, before: float) -> None:
+        """Delete what the ledger has not used since `before` (UTC epoch seconds)."""
+        await self._session.run(_maintain.forget_old_ledger(before))
+
+    async def forget_old_entries(self, before: float) -> None:
+        """Delete the entries from before `before` (UTC epoch seconds); rollups and totals stay."""
+        await self._session.run(_maintain.forget_old_entries(before))

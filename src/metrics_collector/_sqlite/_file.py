@@ -1,0 +1,64 @@
+"""The file of a database, and what may be wrong with it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
+
+
+def must_be_no_folder(path: str) -> None:
+    """Raises `StoreUnavailableError` if it is one."""
+    if Path(path).is_dir():
+        raise StoreUnavailableError(
+            f"{path} is a folder; let DATABASE_NAME name a file, such as {path}/metrics.db"
+        )
+
+
+def must_be_same(path: str, before: tuple[int, int] | None, opened: tuple[int, int] | None) -> None:
+    """Raises `StoreUnavailableError` unless SQLite has opened the file that is at the path.
+
+    Nothing tells which file that is, but one that was there before and after is it.
+    """
+    if opened is None or before not in (None, opened):
+        raise StoreUnavailableError(
+            f"the database {path} was deleted or replaced while it was being opened"
+        )
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """What tells a file from another one that takes its place; `None` if there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - one call on the flush's way
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+_REMEDIES: Final = {
+    sqlite3.SQLITE_CANTOPEN: "its folder must exist and be writable by this user; see DATABASE_NAME",
+    sqlite3.SQLITE_READONLY: "the file and its folder must be writable by this user",
+    sqlite3.SQLITE_PERM: "the file and its folder must be writable by this user",
+    sqlite3.SQLITE_FULL: "the disk is full; make room, the entries wait in Redis",
+    sqlite3.SQLITE_IOERR: "the disk does not answer or is full; the entries wait in Redis",
+    sqlite3.SQLITE_BUSY: "another program holds its lock; the entries wait in Redis",
+    sqlite3.SQLITE_LOCKED: "another program holds its lock; the entries wait in Redis",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; put it aside and restore a copy, the entries wait in Redis",
+}
+
+
+def translated(error: sqlite3.Error, path: str) -> StoreUnavailableError | IncompatibleStoreError:
+    """The driver's error as one of ours, in one line with the remedy."""
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary == sqlite3.SQLITE_NOTADB:
+        return IncompatibleStoreError(
+            f"{path} is no SQLite database; let DATABASE_NAME name another file, or put that one aside"
+        )
+    remedy = _REMEDIES.get(primary or 0)
+    return StoreUnavailableError(
+        f"the database {path} cannot be used ({error})" + (f": {remedy}" if remedy else "")
+    )

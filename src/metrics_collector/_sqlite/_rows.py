@@ -1,0 +1,43 @@
+"""Totals as rows of figures, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector import _totals
+from metrics_collector._totals import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COLUMNS: Final = (_totals.CALLS, _totals.ERRORS, _totals.CANCELLED)
+
+
+def as_row(totals: Totals) -> tuple[Any, ...]:
+    """The values of `FIGURE_COLUMNS`, in order."""
+    details = totals.counts.copy()
+    return (
+        *(details.pop(column, 0) for column in _COLUMNS),
+        totals.execution_time,
+        totals.minimum,
+        totals.maximum,
+        totals.last_called_at,
+        json.dumps(details, separators=(",", ":")),
+    )
+
+
+def as_totals(row: Sequence[Any]) -> Totals:
+    """The totals that the values of `FIGURE_COLUMNS` stand for."""
+    totals = Totals()
+    totals.counts = json.loads(row[7])
+    for column, count in zip(_COLUMNS, row[:3], strict=True):
+        if count:
+            totals.counts[column] = count
+    totals.execution_time, totals.minimum, totals.maximum, totals.last_called_at = row[3:7]
+    return totals
+
+
+def placeholders(count: int) -> str:
+    """`?, ?, …`."""
+    return ", ".join("?" * count)

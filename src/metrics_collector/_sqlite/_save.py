@@ -1,0 +1,245 @@
+"""The transaction that saves a chunk of a claim: new entries, rollups, totals and the ledger, all or nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector._entries import Entry, RejectedEntryError, decode
+from metrics_collector._intervals import Intervals
+from metrics_collector._records import FunctionState, Saved, unnumbered
+from metrics_collector._sqlite import _schema
+from metrics_collector._sqlite._reads import ledger as read_ledger
+from metrics_collector._sqlite._reads import totals_of
+from metrics_collector._sqlite._rows import as_row, as_totals, placeholders
+from metrics_collector._sqlite._session import Many, Pause, Query
+from metrics_collector._totals import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from metrics_collector._sqlite._session import Steps
+
+MINUTE: Final = 60
+RESOLUTIONS: Final = (("minute", MINUTE), ("hour", 3600), ("day", 86400))
+SLICE: Final = 200  # elements handled between two pauses for the loop
+FUNCTIONS: Final = 20  # the same of functions, with some hundred buckets each
+
+
+class _Element:
+    """An element of the chunk: what it holds, and by what the ledger knows it."""
+
+    __slots__ = ("content", "number", "numbered", "producer", "raw")
+
+    def __init__(self, raw: bytes, claim: str, distance: int) -> None:
+        self.raw = raw
+        self.content: Entry | RejectedEntryError
+        try:
+            self.content = decode(raw)
+        except RejectedEntryError as rejection:
+            self.content = rejection
+        self.numbered = self.content.producer is not None
+        self.producer = self.content.producer or claim
+        self.number = self.content.number or distance
+
+
+class _Work:
+    """A chunk by what is to be done with its elements.
+
+    Attributes:
+        entries, rejected: to be saved: the ledger does not know them.
+        fresh: of entries to be saved that have a number: the figures by function and minute.
+        others: the same of those that have none.
+        again: of entries that have a number and are saved already, by function.
+        functions: all that occur.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.rejected: list[tuple[bytes, str]] = []
+        self.fresh: dict[tuple[str, int], Totals] = {}
+        self.others: dict[tuple[str, int], Totals] = {}
+        self.again: dict[tuple[str, int], Totals] = {}
+        self.functions: set[str] = set()
+
+    def add(self, element: _Element, *, new: bool) -> None:
+        """Put one element where it belongs."""
+        content = element.content
+        if isinstance(content, RejectedEntryError):
+            if new:
+                self.rejected.append((element.raw, str(content)))
+            return
+        name, minute = content.func_name, 0
+        self.functions.add(name)
+        if new:
+            self.entries.append(content)
+            minute = int(content.created_at) // MINUTE * MINUTE
+        elif not element.numbered:
+            return
+        figures = self.again if not new else self.fresh if element.numbered else self.others
+        totals = figures.get((name, minute))
+        if totals is None:
+            totals = figures[name, minute] = Totals()
+        totals.add(content.execution_time, content.created_at, content.mark)
+
+
+def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Steps[Saved]:
+    """Save what the ledger does not know yet of a claim's head, exactly once.
+
+    An element that brings no number of its own is told by its distance from the claim's end.
+
+    Args:
+        token: of the claim.
+        length: of the claim when it was read.
+        elements: up to some thousand, as they stand in Redis.
+        now: UTC epoch seconds.
+    """
+    claim = unnumbered(token)
+    chunk: list[_Element] = []
+    for start in range(0, len(elements), SLICE):
+        for index, raw in enumerate(elements[start : start + SLICE], start):
+            chunk.append(_Element(raw, claim, length - index))
+        yield Pause()
+
+    yield Query("BEGIN IMMEDIATE")
+    ((db, last_no),) = yield Query("SELECT db, no FROM meta")
+    no = last_no + 1
+    producers = {element.producer for element in chunk}
+    ledger = {producer: Intervals() for producer in producers} | (yield from read_ledger(producers))
+    work = _Work()
+    for start in range(0, len(chunk), SLICE):
+        for element in chunk[start : start + SLICE]:
+            work.add(element, new=ledger[element.producer].add(element.number) > 0)
+        yield Pause()
+    yield from _add_entries(work, now)
+    yield from _add_to_rollups(work)
+    functions = yield from _add_to_totals(work, no)
+    yield from _write_ledger(ledger, now)
+    yield Query("UPDATE meta SET no = ?", (no,))
+    yield Query("COMMIT")
+    return Saved(
+        db,
+        no,
+        functions,
+        {producer: known.text() for producer, known in ledger.items() if producer != claim},
+        len(work.entries),
+        len(work.rejected),
+    )
+
+
+def _add_entries(work: _Work, now: float) -> Steps[None]:
+    yield Many(
+        "INSERT INTO metrics (func_name, execution_time, error_occurred, created_at, outcome, error_type, id) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                e.func_name,
+                e.execution_time,
+                e.error_occurred,
+                e.created_at,
+                e.outcome,
+                e.error_type,
+                e.entry_id,
+            )
+            for e in work.entries
+        ],
+    )
+    yield Many(
+        "INSERT INTO rejected_entries (raw, reason, rejected_at) VALUES (?, ?, ?)",
+        [(_readable(raw), reason, now) for raw, reason in work.rejected],
+    )
+
+
+def _add_to_rollups(work: _Work) -> Steps[None]:
+    parts: dict[tuple[str, int, str], list[Totals]] = {}  # by resolution, start and function
+    for figures in (work.fresh, work.others):
+        for (func_name, minute), totals in figures.items():
+            for resolution, seconds in RESOLUTIONS:
+                key = (resolution, minute // seconds * seconds, func_name)
+                parts.setdefault(key, []).append(totals)
+    rows = yield Query(
+        f"SELECT r.resolution, r.start, r.func_name, {_schema.FIGURE_COLUMNS} "
+        "FROM json_each(?) AS k CROSS JOIN rollups AS r "
+        "ON r.resolution = json_extract(k.value, '$[0]') AND r.start = json_extract(k.value, '$[1]') "
+        "AND r.func_name = json_extract(k.value, '$[2]')",
+        (json.dumps(list(parts)),),
+    )
+    before = {(resolution, start, name): as_totals(f) for resolution, start, name, *f in rows}
+    changed: list[tuple[Any, ...]] = []
+    for key, some in parts.items():
+        changed.append((*key, *as_row(_sum(before.get(key), some))))
+        if not len(changed) % FUNCTIONS:
+            yield Pause()
+    yield Many(
+        f"INSERT OR REPLACE INTO rollups (resolution, start, func_name, {_schema.FIGURE_COLUMNS}) "
+        f"VALUES ({placeholders(11)})",
+        changed,
+    )
+
+
+def _add_to_totals(work: _Work, no: int) -> Steps[dict[str, FunctionState]]:
+    fresh, others, again = map(_by_function, (work.fresh, work.others, work.again))
+    before = yield from totals_of(work.functions)
+    functions: dict[str, FunctionState] = {}
+    changed: list[tuple[Any, ...]] = []
+    for name in work.functions:
+        had, had_no = before.get(name) or (None, 0)
+        numbered, new = (
+            fresh.get(name, []) + again.get(name, []),
+            fresh.get(name, []) + others.get(name, []),
+        )
+        total = _sum(had, new)
+        even = name in fresh and name not in others and name not in again
+        functions[name] = FunctionState(
+            _sum(None, numbered) if numbered else None,
+            total,
+            no if new else had_no,
+            had_no if even else None,
+        )
+        if new:
+            changed.append((name, *as_row(total), no))
+        if not len(functions) % FUNCTIONS:
+            yield Pause()
+    yield Many(
+        f"INSERT OR REPLACE INTO totals (func_name, {_schema.FIGURE_COLUMNS}, no) VALUES ({placeholders(10)})",
+        changed,
+    )
+    return functions
+
+
+def _by_function(figures: dict[tuple[str, int], Totals]) -> dict[str, list[Totals]]:
+    functions: dict[str, list[Totals]] = {}
+    for (func_name, _), totals in figures.items():
+        functions.setdefault(func_name, []).append(totals)
+    return functions
+
+
+def _sum(before: Totals | None, parts: Sequence[Totals]) -> Totals:
+    """All of it; one part alone is given back itself. Only `before` is changed, as a part goes into several sums."""
+    if before is None and len(parts) == 1:
+        return parts[0]
+    whole = Totals() if before is None else before
+    for part in parts:
+        whole.merge(part)
+    return whole
+
+
+def _write_ledger(ledger: dict[str, Intervals], now: float) -> Steps[None]:
+    yield Many("DELETE FROM ledger WHERE producer = ?", [(producer,) for producer in ledger])
+    yield Many(
+        "INSERT INTO ledger (producer, first, last, used_at) VALUES (?, ?, ?, ?)",
+        [
+            (producer, first, last, now)
+            for producer, known in ledger.items()
+            for first, last in known
+        ],
+    )
+
+
+def _readable(raw: bytes) -> str | bytes:
+    """As text where it is one; SQLite's text ends at a NUL, so bytes are kept as bytes."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw
+    return raw if "\0" in text else text

@@ -1,0 +1,249 @@
+"""A connection for the time of one flush or one read, and the way statements reach it.
+
+aiosqlite's threads are no daemons: a connection that is left open keeps the process from ending. So a session is opened
+for each drain and closed at its end, whatever happens in between; an unfinished transaction is rolled back by that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from metrics_collector import _process
+from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._sqlite import _file, _schema
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+
+T = TypeVar("T")
+
+# Seconds that a statement waits for another program's lock. A cancel waits as long, and a worker is to end within 5.
+BUSY_TIMEOUT: Final = 3.0
+
+
+class Query(NamedTuple):
+    """One statement; its rows are sent back."""
+
+    sql: str
+    parameters: Sequence[Any] = ()
+
+
+class Many(NamedTuple):
+    """One statement, once for each row of parameters; no rows are sent back."""
+
+    sql: str
+    rows: Iterable[Sequence[Any]]
+
+
+class Pause(NamedTuple):
+    """No statement, but a moment for the others on the loop."""
+
+
+Step: TypeAlias = Query | Many | Pause
+
+if TYPE_CHECKING:
+    Steps = Generator[Step, list[Any], T]
+
+
+class Session:
+    """An open database."""
+
+    def __init__(self, execute: Callable[[Step], Awaitable[list[Any]]], path: str) -> None:
+        self._execute = execute
+        self._path = path
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Do what the steps say, in order, and give back what they return.
+
+        Raises:
+            StoreUnavailableError: SQLite refused a statement; the message has the remedy.
+            IncompatibleStoreError: the file is no database.
+        """
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(await self._execute(step))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        except sqlite3.Error as error:
+            raise _file.translated(error, self._path) from error
+
+    async def unmoved(self) -> bool:
+        """Whether the path still leads to the file that was opened: a commit into a deleted file is none."""
+
+        def steps() -> Steps[bool]:
+            ((same,),) = yield Query("SELECT unmoved()")
+            return bool(same)
+
+        return await self.run(steps())
+
+
+@asynccontextmanager
+async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[Session]:
+    """Open the database to write, making file and tables on first use.
+
+    Args:
+        path: of the file.
+        plain: without a thread, blocking the caller: for the exit of the interpreter.
+
+    Raises:
+        StoreUnavailableError: the file cannot be opened or written.
+        IncompatibleStoreError: no database, another program's, or newer than this code.
+    """
+
+    def connect() -> sqlite3.Connection:
+        _file.must_be_no_folder(path)
+        before = _file.identity(path)
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        try:
+            _schema.prepare(connection, path)
+            opened = _file.identity(path)
+            _file.must_be_same(path, before, opened)
+            connection.create_function("unmoved", 0, lambda: _file.identity(path) == opened)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async with _opened(connect, path, plain=plain) as session:
+        yield session
+
+
+@asynccontextmanager
+async def open_reading(path: str, *, plain: bool = False) -> AsyncIterator[Session | None]:
+    """Open the database to read only; `None` if there is no file, or nothing in it yet. Never makes a file.
+
+    Raises:
+        StoreUnavailableError: the file cannot be opened.
+        IncompatibleStoreError: as `open_writing`.
+    """
+
+    def connect() -> sqlite3.Connection | None:
+        if not Path(path).exists():
+            return None
+        _file.must_be_no_folder(path)
+        connection = sqlite3.connect(
+            Path(path).absolute().as_uri() + "?mode=ro",
+            uri=True,
+            timeout=BUSY_TIMEOUT,
+            isolation_level=None,
+        )
+        try:
+            ours = _schema.check(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        if not ours:
+            connection.close()
+            return None
+        return connection
+
+    async with _opened(connect, path, plain=plain) as session:
+        yield session
+
+
+@asynccontextmanager
+async def _opened(
+    connect: Callable[[], sqlite3.Connection | None], path: str, *, plain: bool
+) -> AsyncIterator[Any]:
+    # No thread can be started any more once the interpreter exits.
+    plain = plain or _process.exiting()
+    opened = _plain(connect, path) if plain else _threaded(connect, path)
+    async with opened as execute:
+        yield Session(execute, path) if execute is not None else None
+
+
+@asynccontextmanager
+async def _plain(
+    connect: Callable[[], sqlite3.Connection | None], path: str
+) -> AsyncIterator[Callable[[Step], Awaitable[list[Any]]] | None]:
+    try:
+        connection = connect()
+    except sqlite3.Error as error:
+        raise _file.translated(error, path) from error
+    if connection is None:
+        yield None
+        return
+
+    async def execute(step: Step) -> list[Any]:
+        if isinstance(step, Query):
+            return connection.execute(step.sql, step.parameters).fetchall()
+        if isinstance(step, Many):
+            connection.executemany(step.sql, step.rows)
+        return []
+
+    try:
+        yield execute
+    finally:
+        connection.close()
+
+
+@asynccontextmanager
+async def _threaded(
+    connect: Callable[[], sqlite3.Connection | None], path: str
+) -> AsyncIterator[Callable[[Step], Awaitable[list[Any]]] | None]:
+    import aiosqlite
+
+    # The connector runs in the connection's thread, so looking at the path never blocks the loop. Whatever happens,
+    # aiosqlite gets a connection, at need a stand-in: it ends the thread of one that failed without waiting for it.
+    outcome: sqlite3.Connection | Exception | None = None
+
+    def connector() -> sqlite3.Connection:
+        nonlocal outcome
+        try:
+            outcome = connect()
+        except Exception as error:  # noqa: BLE001 - raised below
+            outcome = error
+        return outcome if isinstance(outcome, sqlite3.Connection) else sqlite3.connect(":memory:")
+
+    connection = aiosqlite.Connection(connector, iter_chunk_size=64)
+
+    async def execute(step: Step) -> list[Any]:
+        if isinstance(step, Query):
+            return list(await connection.execute_fetchall(step.sql, step.parameters))
+        if isinstance(step, Many):
+            await connection.executemany(step.sql, step.rows)
+        else:
+            await asyncio.sleep(0)
+        return []
+
+    try:
+        try:
+            await _to_the_end(connection)
+        except RuntimeError as error:  # no thread can be started, as at the exit of the interpreter
+            raise StoreUnavailableError(f"the database {path} cannot be opened: {error}") from error
+        if isinstance(outcome, sqlite3.Error):
+            raise _file.translated(outcome, path) from outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield None if outcome is None else execute
+    finally:
+        await _to_the_end(connection.close())  # behind whatever still runs in the thread
+
+
+async def _to_the_end(work: Awaitable[T]) -> T:
+    """Wait for all of it, whatever cancels come meanwhile, and raise the last one then.
+
+    Not by a task and a shield: the end of `asyncio.run` cancels every task. aiosqlite's thread would go on without
+    anybody who closes what it has opened, and speak to a loop that is closed.
+    """
+    steps = work.__await__()
+    cancel: asyncio.CancelledError | None = None
+    while True:
+        try:
+            future = next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            if cancel is not None:
+                raise cancel from None
+            return result
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                cancel = error

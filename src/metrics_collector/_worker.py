@@ -1,0 +1,165 @@
+"""What a worker process does beside answering the doorbell: its own timer, true-ups and a heartbeat.
+
+A doorbell may be lost (a full Redis takes none), so no entry may depend on one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from metrics_collector._errors import MetricsCollectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from metrics_collector._notice import Notice
+
+TRUE_UP_EVERY: Final = 60.0  # seconds
+BEAT_EVERY: Final = 5.0
+BEAT_TTL: Final = 20.0
+GRACE: Final = 0.5  # seconds that a flush may go on while the worker closes
+
+
+class Drain(Protocol):
+    """The flush, as a worker uses it."""
+
+    life: str | None
+
+    async def drain(self, *, once: bool) -> int: ...
+    async def true_up(self) -> None: ...
+
+
+class Beats(Protocol):
+    """Where heartbeats go."""
+
+    async def beat(self, key: str, state: Mapping[str, object], ttl: float) -> None: ...
+    async def stop_beating(self, key: str) -> None: ...
+
+
+class Worker:
+    """Flushes when asked and when nobody asks.
+
+    Args:
+        flush: claims, saves, forgets.
+        beats: Redis.
+        key: of this process's heartbeat.
+        every: `MAX_WAITING_TIME`, seconds.
+        notice: where trouble is logged.
+        close: gives back what the parts hold.
+
+    Attributes:
+        turn: held during a flush.
+    """
+
+    def __init__(
+        self,
+        flush: Drain,
+        beats: Beats,
+        *,
+        key: str,
+        every: float,
+        notice: Notice,
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._flush = flush
+        self._beats = beats
+        self._key = key
+        self._every = every
+        self._notice = notice
+        self._close = close
+        self.turn = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._known_life: str | None = None
+        self._trued_up_at: float | None = None
+        self._flushed_at: float | None = None  # UTC epoch seconds
+        self._error: str | None = None
+        self._flushing: asyncio.Task[Any] | None = None
+        self._closed = False
+
+    async def start(self) -> None:
+        """Start the timer and the heartbeat on the running loop."""
+        self._tasks = [
+            asyncio.create_task(self._flush_forever()),
+            asyncio.create_task(self._beat_forever()),
+        ]
+
+    async def flush(self) -> int:
+        """Save what waits in Redis; the number of entries newly saved. Trouble is logged, and ends it."""
+        saved = 0
+        async with self.turn:
+            self._flushing = asyncio.current_task()
+            try:
+                while not self._closed:
+                    # Claim by claim: busy producers may never let Redis be empty, and true-ups are due all the same.
+                    some = await self._flush.drain(once=True)
+                    saved += some
+                    await self._true_up_if_due()
+                    self._worked()
+                    if not some:
+                        break
+            except MetricsCollectorError as error:
+                self._failed(str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, entries wait and the timer goes on
+                self._failed(f"{type(error).__name__}: {error}")
+            finally:
+                self._flushing = None
+        return saved
+
+    def _worked(self) -> None:
+        self._error = None
+        self._flushed_at = time.time()
+        self._notice.over("flush", "saving entries works again")
+
+    def _failed(self, error: str) -> None:
+        self._error = error
+        self._notice.warn("flush", "cannot save entries: %s", error)
+
+    async def aclose(self) -> None:
+        """End timer and heartbeat, and close the connections.
+
+        A flush under way has a moment to finish and is then cut off; what it has not saved stays in Redis.
+        """
+        self._closed = True
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRACE), self.turn:
+                    pass
+        finally:
+            if self._flushing is not None:
+                self._flushing.cancel()
+            for task in self._tasks:
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        async with self.turn:  # until the flush has let go of the database
+            pass
+        with suppress(MetricsCollectorError):  # it expires by itself
+            await self._beats.stop_beating(self._key)
+        await self._close()
+
+    async def _true_up_if_due(self) -> None:
+        now = asyncio.get_running_loop().time()
+        lost = self._flush.life != self._known_life
+        if lost or self._trued_up_at is None or now - self._trued_up_at >= TRUE_UP_EVERY:
+            await self._flush.true_up()
+            self._known_life = self._flush.life
+            self._trued_up_at = now
+
+    async def _flush_forever(self) -> None:
+        """At the start, every minute for the true-up, and after two waiting times without a doorbell."""
+        pause = min(2 * self._every, TRUE_UP_EVERY)
+        while True:
+            await self.flush()
+            # After trouble sooner, so that entries do not wait for a whole round once it is over.
+            await asyncio.sleep(pause if self._error is None else min(pause, BEAT_EVERY))
+
+    async def _beat_forever(self) -> None:
+        while True:
+            state = {"flushed_at": self._flushed_at, "error": self._error}
+            try:
+                await self._beats.beat(self._key, state, BEAT_TTL)
+            except MetricsCollectorError as error:
+                self._notice.warn("beat", "%s", error)
+            await asyncio.sleep(BEAT_EVERY)
