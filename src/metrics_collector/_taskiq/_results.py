@@ -1,0 +1,54 @@
+"""Where Taskiq keeps what a flush returned: for an hour, as JSON, and never in a worker's way."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from taskiq.serializers import JSONSerializer
+from taskiq_redis import RedisAsyncResultBackend
+from typing_extensions import override  # Taskiq's own dependency; typing has it from 3.12
+
+from metrics_collector._taskiq._shared import REDIS, reason
+
+if TYPE_CHECKING:
+    from taskiq import TaskiqResult
+
+    from metrics_collector._notice import Notice
+
+EXPIRY: Final = 3600  # seconds
+PREFIX: Final = "{metrics_list}:result"
+TIMEOUT: Final = 1.0  # seconds; a worker that ends on SIGTERM may have to wait this long
+
+
+class Results(RedisAsyncResultBackend[Any]):
+    """Keeps results in the Redis at `url`; one that cannot be kept is let go."""
+
+    def __init__(self, url: str, notice: Notice) -> None:
+        super().__init__(
+            url,
+            result_ex_time=EXPIRY,
+            serializer=JSONSerializer(),  # Taskiq's own choice is pickle, which runs what it reads
+            prefix_str=PREFIX,
+            driver_info=None,  # else each connection looks up redis-py's version on the disk
+            socket_connect_timeout=TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._notice = notice
+
+    @override
+    async def set_result(self, task_id: str, result: TaskiqResult[Any]) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await super().set_result(task_id, result)
+        except (RedisError, OSError) as error:
+            self._notice.warn(REDIS, "the result of a flush was not kept: %s", reason(error))
+
+    @override
+    async def shutdown(self) -> None:
+        with suppress(RedisError, OSError):
+            await super().shutdown()

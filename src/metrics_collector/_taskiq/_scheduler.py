@@ -1,0 +1,132 @@
+"""A scheduler process that rings for flushes, also across an absence of Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from taskiq import TaskiqScheduler
+from taskiq.schedule_sources import LabelScheduleSource
+from typing_extensions import override  # Taskiq's own dependency; typing has it from 3.12
+
+from metrics_collector._taskiq._broker import KICK_TIMEOUT
+from metrics_collector._taskiq._shared import REDIS, TASK_NAME, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from taskiq import AsyncBroker, ScheduledTask, ScheduleSource
+
+    from metrics_collector._notice import Notice
+
+# All in seconds.
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 1.0
+BEAT_EVERY: Final = 3.0
+BEAT_TIMEOUT: Final = 3.0
+LATE_AFTER: Final = 10.0  # a ring that is overdue by this has failed
+
+
+def make_scheduler(
+    broker: AsyncBroker,
+    *,
+    beat: Callable[[], Awaitable[None]] | None,
+    notice: Notice,
+) -> FlushScheduler:
+    """The scheduler that rings for `flush_metrics` as its label on the broker says.
+
+    Args:
+        broker: the one that workers listen to.
+        beat: called every three seconds in a scheduler process, as long as rings are sent in time.
+        notice: where trouble is logged.
+    """
+    return FlushScheduler(broker, beat=beat, notice=notice)
+
+
+class FlushScheduler(TaskiqScheduler):
+    """Rings until Redis takes it, and ends in an orderly way on SIGTERM.
+
+    Args:
+        broker: the one that workers listen to.
+        beat: the heartbeat.
+        notice: where trouble is logged.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        broker: AsyncBroker,
+        *,
+        beat: Callable[[], Awaitable[None]] | None,
+        notice: Notice,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(broker, [LabelScheduleSource(broker)])
+        self._beat = beat
+        self._notice = notice
+        self._clock = clock
+        self._in_time_until = clock()  # when the next ring is overdue; before the first one it is
+        self._beating: asyncio.Task[None] | None = None
+
+    @override
+    async def startup(self) -> None:
+        if self.broker.is_scheduler_process:
+            _end_on_sigterm()
+        await super().startup()
+        if self._beat is not None:
+            self._beating = asyncio.create_task(self._keep_beating(self._beat))
+
+    @override
+    async def shutdown(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+        await super().shutdown()
+
+    @override
+    async def on_ready(self, source: ScheduleSource, task: ScheduledTask) -> None:
+        """Send a task; a ring is tried again until it is sent.
+
+        Taskiq starts no second one of the same schedule meanwhile, so they do not pile up.
+        """
+        if task.task_name != TASK_NAME:
+            await super().on_ready(source, task)
+            return
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                async with asyncio.timeout(KICK_TIMEOUT):
+                    await super().on_ready(source, task)
+            except Exception as error:  # noqa: BLE001 - the broker may be anybody's, and the next try may succeed
+                self._notice.warn(REDIS, "cannot ring for a flush, trying again: %s", reason(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                self._in_time_until = self._clock() + _seconds(task.interval) + LATE_AFTER
+                return
+
+    async def _keep_beating(self, beat: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            if self._clock() < self._in_time_until:
+                try:
+                    async with asyncio.timeout(BEAT_TIMEOUT):
+                        await beat()
+                except Exception as error:  # noqa: BLE001 - the next one may succeed; till then nobody hears from us
+                    self._notice.warn(REDIS, "no heartbeat of the scheduler: %s", reason(error))
+            await asyncio.sleep(BEAT_EVERY)
+
+
+def _seconds(interval: int | timedelta | None) -> float:
+    return interval.total_seconds() if isinstance(interval, timedelta) else float(interval or 0)
+
+
+def _end_on_sigterm() -> None:
+    # Taskiq leaves SIGTERM to the system, which ends the process at once, but does nothing to the
+    # first process of a container. Cancelled, Taskiq's main task shuts everything down and returns.
+    task = asyncio.current_task()
+    default = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if task is not None and default and threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -1,0 +1,198 @@
+"""The task `flush_metrics`: how it is rung, and the one worker in a process that answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from taskiq import TaskiqEvents
+from taskiq.decor import AsyncTaskiqDecoratedTask
+from taskiq.exceptions import NoResultError
+from taskiq.kicker import AsyncKicker
+
+from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._taskiq._broker import KICK_TIMEOUT, DoorbellBroker
+from metrics_collector._taskiq._shared import TASK_NAME, reason
+
+if TYPE_CHECKING:
+    from taskiq import AsyncBroker, TaskiqState
+
+    from metrics_collector._notice import Notice
+
+FlushTask: TypeAlias = AsyncTaskiqDecoratedTask[[], Coroutine[Any, Any, int]]
+
+# In seconds. A worker is to end within 5 of SIGTERM, and Taskiq's manager may take the first.
+FLUSH_GRACE: Final = 1.0
+CLOSE_TIMEOUT: Final = 1.0
+
+
+class Worker(Protocol):
+    """What saves entries; there is one in each worker process."""
+
+    async def start(self) -> None:
+        """Begin what it does beside flushes, such as a timer of its own."""
+
+    async def flush(self) -> int:
+        """Save what waits in Redis; returns the number of entries. May be cancelled."""
+
+    async def aclose(self) -> None:
+        """End all that; cancelled after one second."""
+
+
+def register(
+    broker: AsyncBroker,
+    *,
+    make_worker: Callable[[], Worker],
+    every: Callable[[], int] | int,
+    notice: Notice,
+) -> FlushTask:
+    """Put `flush_metrics` on a broker of any kind; on one that has it already this changes nothing.
+
+    The worker is made and started when the broker starts in a worker process, else by the first
+    ring that is answered here, as on the in-memory broker; it is closed when the broker shuts down.
+    What `make_worker` or `start` raises keeps the process from starting.
+
+    One flush runs at a time. Rings that come while another waits for its turn return 0 at once: the
+    one that waits saves for them too.
+
+    Args:
+        broker: the one that workers listen to.
+        make_worker: called once in each process, or in each loop if it has several.
+        every: whole seconds between a scheduler's rings; a function is called when it starts.
+        notice: where trouble is logged.
+    """
+    registered = broker.local_task_registry.get(TASK_NAME)
+    if registered is not None:
+        return registered
+    flusher = _Flusher(make_worker, notice)
+
+    async def flush_metrics() -> int:
+        """Save what waits in Redis; returns the number of entries."""
+        return await flusher.flush()
+
+    broker.add_event_handler(TaskiqEvents.WORKER_STARTUP, flusher.start)
+    broker.add_event_handler(TaskiqEvents.WORKER_SHUTDOWN, flusher.stop)
+    if isinstance(broker, DoorbellBroker):
+        broker.on_listening_ended = flusher.end_soon
+    return broker.register_task(flush_metrics, task_name=TASK_NAME, schedule=_Schedule(every))
+
+
+async def ring(broker: AsyncBroker) -> None:
+    """Ask a worker for a flush, within three seconds. To ask twice does no harm.
+
+    Raises:
+        StoreUnavailableError: the broker did not take it, for whatever reason.
+    """
+    task = broker.find_task(TASK_NAME)
+    labels = {} if task is None else {k: v for k, v in task.labels.items() if k != "schedule"}
+    try:
+        async with asyncio.timeout(KICK_TIMEOUT):
+            await AsyncKicker(TASK_NAME, broker, labels).kiq()
+    except Exception as error:
+        raise StoreUnavailableError(
+            f"no ring for a flush could be sent: {reason(error)}"
+        ) from error
+
+
+class _Schedule:
+    """The label that tells Taskiq's schedulers when to ring; read as they start, not on import."""
+
+    def __init__(self, every: Callable[[], int] | int) -> None:
+        self._every = every
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        interval = self._every if isinstance(self._every, int) else self._every()
+        yield {"interval": interval, "schedule_id": TASK_NAME}
+
+
+class _Flusher:
+    """The worker of this process and its flushes: one runs, one waits, and more are not needed."""
+
+    def __init__(self, make_worker: Callable[[], Worker], notice: Notice) -> None:
+        self._make_worker = make_worker
+        self._notice = notice
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._worker: Worker | None = None
+        self._running: asyncio.Task[int] | None = None
+        # True from the arrival of a ring until its turn comes. Its flush begins only then, so it
+        # sees whatever lay in Redis when another ring came in between.
+        self._waiting = False
+        self._turn = asyncio.Lock()
+        self._end: asyncio.TimerHandle | None = None
+        self._over = False
+
+    def _settle(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            # What belongs to a loop that is gone cannot even be closed any more.
+            self._loop = loop
+            self._forget()
+
+    async def start(self, _state: TaskiqState) -> None:
+        """Make and start the worker."""
+        self._settle()
+        async with self._turn:
+            await self._started()
+
+    async def _started(self) -> Worker:
+        if self._worker is None:
+            worker = self._make_worker()
+            await worker.start()
+            self._worker = worker
+        return self._worker
+
+    async def flush(self) -> int:
+        """One flush, or 0 for a ring that another one covers."""
+        self._settle()
+        if self._waiting:
+            return 0
+        self._waiting = True
+        turn = self._turn  # `stop` makes a new one
+        try:
+            await turn.acquire()
+        finally:
+            self._waiting = False
+        try:
+            worker = await self._started()
+            self._raise_if_over()
+            self._running = asyncio.create_task(worker.flush())
+            try:
+                return await self._running
+            except asyncio.CancelledError:
+                self._raise_if_over()
+                raise
+        finally:
+            turn.release()
+
+    def _raise_if_over(self) -> None:
+        if self._over:
+            raise NoResultError  # Taskiq keeps no result then, which could take its time, too
+
+    def end_soon(self) -> None:
+        """Give flushes a moment to finish: Taskiq waits for them before it ends the process."""
+        if self._loop is not None and self._end is None:
+            self._end = self._loop.call_later(FLUSH_GRACE, self._cut_short)
+
+    def _cut_short(self) -> None:
+        self._over = True
+        if self._running is not None:
+            self._running.cancel()
+
+    async def stop(self, _state: TaskiqState) -> None:
+        """Close the worker, if this loop has one."""
+        self._settle()
+        worker = self._worker
+        if self._end is not None:
+            self._end.cancel()
+        self._forget()
+        if worker is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await worker.aclose()
+        except Exception as error:  # noqa: BLE001 - the process ends anyway, and others have to close as well
+            self._notice.warn("close", "a worker did not close as it should: %s", reason(error))

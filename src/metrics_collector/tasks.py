@@ -1,0 +1,84 @@
+"""The processes' entry points.
+
+```
+taskiq worker metrics_collector.tasks:broker
+taskiq scheduler metrics_collector.tasks:scheduler
+```
+
+Both objects are built on first access, so that importing this module reads no environment.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from metrics_collector import _assembly, _taskiq
+from metrics_collector._collector import collector
+
+if TYPE_CHECKING:
+    from taskiq import AsyncBroker, TaskiqScheduler
+
+    from metrics_collector._worker import Worker
+
+    broker: AsyncBroker
+    scheduler: TaskiqScheduler
+
+__all__ = ["broker", "register_tasks", "scheduler"]
+
+
+def register_tasks(broker: AsyncBroker) -> None:
+    """Put the task `flush_metrics` on one's own broker, which from then on is the one that is rung.
+
+    Its workers save entries, and a scheduler with a `LabelScheduleSource` of it rings every `MAX_WAITING_TIME` seconds.
+    Call it where the broker is made, so that producers, workers and scheduler all do.
+
+    Args:
+        broker: any Taskiq broker.
+    """
+    _register(broker)
+    collector.broker = broker
+
+
+def _register(broker: AsyncBroker) -> None:
+    _taskiq.register(
+        broker,
+        make_worker=_make_worker,
+        every=lambda: collector.settings().max_waiting_time,
+        notice=collector.notice,
+    )
+
+
+def _make_worker() -> Worker:
+    return _assembly.worker(collector.settings(), collector.notice)
+
+
+@cache
+def _broker() -> AsyncBroker:
+    settings = collector.settings()
+    broker = _taskiq.make_broker(
+        settings.taskiq_broker_url,
+        settings.taskiq_result_backend_url,
+        notice=collector.notice,
+    )
+    _register(broker)
+    return broker
+
+
+@cache
+def _scheduler() -> TaskiqScheduler:
+    return _taskiq.make_scheduler(_broker(), beat=_beat, notice=collector.notice)
+
+
+async def _beat() -> None:
+    settings = collector.settings()
+    async with _assembly.store_for_a_while(settings) as store:
+        await store.beat(_assembly.heartbeat_key("scheduler"), {"error": None}, _assembly.BEAT_TTL)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "broker":
+        return _broker()
+    if name == "scheduler":
+        return _scheduler()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
