@@ -1,0 +1,54 @@
+"""How long a last send may take, and when another one would be in vain."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from metrics_collector._notice import Notice
+    from metrics_collector._outbox import Outbox
+
+HOPELESS: Final = 10.0  # seconds after a failed last send in which another one would fail too
+
+
+class LastSend:
+    """The sends at the end of a run and of the process.
+
+    The exit of a process often follows that of a run at once. If Redis did not answer there, nobody is to wait for it
+    a second time.
+
+    Args:
+        outbox: what is sent.
+        notice: where trouble is logged.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, outbox: Outbox, notice: Notice, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._outbox = outbox
+        self._notice = notice
+        self._clock = clock
+        self._failed: tuple[int, float] | None = None  # how much had been sent then, and when
+
+    def hopeless(self) -> bool:
+        """Whether the last one has just failed, and nothing was sent since."""
+        if self._failed is None:
+            return False
+        sent, at = self._failed
+        return sent == self._sent() and self._clock() - at < HOPELESS
+
+    def ended(self, *, well: bool) -> None:
+        """Note how one went."""
+        self._failed = None
+        if not well:
+            self._failed = self._sent(), self._clock()
+            if waiting := self._outbox.counts().buffered:
+                self._notice.warn("send", "%d entries could not be sent in time", waiting)
+
+    def _sent(self) -> int:
+        counts = self._outbox.counts()
+        return counts.sent + counts.saved

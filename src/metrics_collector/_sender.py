@@ -1,0 +1,283 @@
+"""The sender: buffer → batches → Redis, on one event loop.
+
+One push at a time and in order. No answer, or a cancel, means that the batch is sent again: Redis tells a copy by its
+numbers. Metrics never break the measured code, so whatever goes wrong here is counted, logged once a minute, and tried
+again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol
+
+from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
+from metrics_collector._outbox import BATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from metrics_collector._notice import Notice
+    from metrics_collector._outbox import Batch, Outbox
+    from metrics_collector._records import PushReply
+
+LOOK_EVERY: Final = 2.0  # seconds, while batches are kept that SQL may have by now
+LONGEST_PAUSE: Final = 2.0  # seconds between two tries when Redis does not answer
+USUAL_MAX_BUFFERED: Final = 100_000  # where no settings can be read: the default of the setting
+RING_GRACE: Final = 0.5  # seconds that the end waits for a ring under way
+
+
+class Destination(Protocol):
+    """Where batches go."""
+
+    async def push(self, producer: str, batch: Batch, need: int, /) -> PushReply:
+        """Send a batch."""
+
+    async def look(self, producer: str, /) -> PushReply:
+        """Ask for news of what was sent."""
+
+
+class Sender:
+    """Sends what the outbox holds.
+
+    Args:
+        outbox: outlives the sender.
+        destination: Redis.
+        interval: seconds between two looks into the buffer.
+        max_buffered: entries held in the process.
+        ring: asks for a flush; called when Redis says that it is this producer's turn.
+        notice: where trouble is logged.
+        failed: told what went wrong, for `statistics()`.
+        batch: entries sent in one go.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        destination: Destination,
+        *,
+        interval: float,
+        max_buffered: int,
+        ring: Callable[[], Awaitable[None]],
+        notice: Notice,
+        failed: Callable[[str], None],
+        batch: int = BATCH,
+    ) -> None:
+        self._outbox = outbox
+        self._destination = destination
+        self._interval = interval
+        self._max_buffered = max_buffered
+        self._ring = ring
+        self._notice = notice
+        self._failed = failed
+        self._batch = batch
+        self._turn = asyncio.Lock()
+        self._heard_at = 0.0
+        self.heard = False  # whether Redis has ever answered
+        self._ringing: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Send and keep the bound, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_bound())
+            group.create_task(self._send_forever())
+
+    async def _send_forever(self) -> None:
+        pause = self._interval
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._cycle()
+            except Exception as error:  # noqa: BLE001 - this loop is all that sends, so it goes on whatever comes
+                pause = min(max(2 * pause, self._interval), max(LONGEST_PAUSE, self._interval))
+                self._report(error)
+            else:
+                pause = self._interval
+                self._notice.over("send", "Redis takes entries again")
+
+    async def _keep_bound(self) -> None:
+        while True:
+            self.keep_bound()
+            await asyncio.sleep(self._interval)
+
+    def keep_bound(self) -> None:
+        """Hold no more entries than allowed, and say what was dropped."""
+        if dropped := self._outbox.enforce(self._max_buffered):
+            self._failed(f"dropped {dropped} entries: more than {self._max_buffered} were waiting")
+            self._notice.warn(
+                "drop",
+                "dropped the oldest %d entries, since more than METRICS_MAX_BUFFERED=%d were waiting",
+                dropped,
+                self._max_buffered,
+            )
+
+    async def _cycle(self) -> None:
+        async with self._turn:
+            await self._push_until(self._outbox.mark)
+            if self._outbox.kept and self._now() - self._heard_at >= LOOK_EVERY:
+                await self._look()
+
+    async def send(self, timeout: float, *, patient: bool = True) -> None:
+        """Bring all that was recorded before the call to Redis, trying for `timeout` seconds.
+
+        Args:
+            timeout: seconds.
+            patient: try again when Redis cannot be reached; else once.
+
+        Raises:
+            StoreUnavailableError: that did not work in time; the entries are kept and sent later.
+        """
+        mark = self._outbox.mark
+        deadline = self._now() + timeout
+        cause: Exception | None = None
+        pause = 0.05
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline), self._turn:
+                    return await self._push_until(mark)
+            except TimeoutError:
+                pass
+            except StoreUnavailableError as error:
+                cause = error
+                self._report(error)
+                if not patient:
+                    raise
+            remaining = deadline - self._now()
+            if remaining <= 0:
+                reason = str(cause or "no answer")
+                raise StoreUnavailableError(
+                    f"not all entries could be sent within {timeout:g} s: {reason}"
+                ) from cause
+            await asyncio.sleep(min(pause, remaining))
+            pause = min(2 * pause, 0.5)
+
+    async def finish(self, timeout: float) -> None:
+        """The last send: as `send`, patient only with a Redis that has answered before.
+
+        If there is nothing to send, Redis is asked whether it still has what it was sent, as a push would.
+        """
+        if self._outbox.kept and not self._outbox.unsent:
+            # Without an answer, all is in Redis as far as is known.
+            with suppress(TimeoutError, StoreUnavailableError):
+                async with asyncio.timeout(timeout):
+                    await self.look()
+        await self.send(timeout, patient=self.heard)
+
+    async def look(self) -> None:
+        """Ask Redis what SQL has saved; raises `StoreUnavailableError`."""
+        async with self._turn:
+            await self._look()
+
+    async def aclose(self) -> None:
+        """End a ring that is under way; the outbox stays as it is."""
+        if self._ringing is not None:
+            _, late = await asyncio.wait({self._ringing}, timeout=RING_GRACE)
+            for ringing in late:
+                ringing.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _look(self) -> None:
+        reply = await self._destination.look(self._outbox.producer)
+        self._take_in(reply, None)
+
+    async def _push_until(self, mark: int) -> None:
+        outbox = self._outbox
+        while True:
+            following = outbox.next()
+            if following is None:
+                if not outbox.open and not outbox.has_before(mark):
+                    return
+                # Encoded in slices: a pause between them keeps the loop's lag below that of one slice.
+                while outbox.has_before(mark):
+                    if outbox.fill(self._batch):
+                        break
+                    await asyncio.sleep(0)
+                outbox.close_batch()
+                continue
+            batch, need = following
+            reply = await self._destination.push(outbox.producer, batch, need)
+            self._take_in(reply, batch)
+            if reply.ring:
+                self._start_ring()
+            if reply.bad:
+                self._notice.warn(
+                    "bad totals",
+                    "%d keys app:metrics:… in Redis hold something else than a function's totals",
+                    reply.bad,
+                )
+            if reply.kind == "full":
+                raise StoreUnavailableError(
+                    "Redis holds METRICS_MAX_BACKLOG entries that are not saved yet; is `taskiq worker` running?"
+                )
+
+    def _take_in(self, reply: PushReply, batch: Batch | None) -> None:
+        self._heard_at = self._now()
+        self.heard = True
+        if lost := self._outbox.replied(reply, batch):
+            self._failed(f"Redis lost {lost} entries")
+            self._notice.warn(
+                "drop",
+                "Redis has lost %d entries that this process had let go of at METRICS_MAX_BUFFERED",
+                lost,
+            )
+
+    def _start_ring(self) -> None:
+        # Beside the sends: the doorbell's Redis may be another one, and may be slow.
+        if self._ringing is None or self._ringing.done():
+            self._ringing = asyncio.ensure_future(self._ring_quietly())
+
+    async def _ring_quietly(self) -> None:
+        try:
+            await self._ring()
+        except Exception as error:  # noqa: BLE001 - whatever a broker raises: the worker's own timer will flush
+            self._failed(f"ring: {error}")
+            self._notice.warn("ring", "could not ring for a flush: %s", error)
+
+    def _report(self, error: Exception) -> None:
+        what = str(error) if isinstance(error, MetricsCollectorError) else repr(error)
+        self._failed(what)
+        counts = self._outbox.counts()
+        self._notice.warn("send", "%s; %d entries wait in this process", what, counts.buffered)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+async def hold(
+    outbox: Outbox, cause: Exception, *, notice: Notice, failed: Callable[[str], None]
+) -> None:
+    """Keep the outbox within its usual bound where there is nothing to send to; until cancelled."""
+    what = str(cause) if isinstance(cause, MetricsCollectorError) else repr(cause)
+    failed(what)
+    notice.warn("send", "%s; entries wait in this process", what)
+
+    async def no_ring() -> None: ...
+
+    await Sender(
+        outbox,
+        _Nowhere(what),
+        interval=1.0,
+        max_buffered=USUAL_MAX_BUFFERED,
+        ring=no_ring,
+        notice=notice,
+        failed=failed,
+    ).run()
+
+
+class _Nowhere:
+    """Stands for Redis where settings are wrong and there is nobody to raise that to.
+
+    Entries are then counted, kept up to the bound, and the cause is logged, as when Redis cannot be reached.
+    """
+
+    def __init__(self, cause: str) -> None:
+        self._cause = cause
+
+    async def push(self, *_: object) -> PushReply:
+        """Refuse."""
+        raise StoreUnavailableError(self._cause)
+
+    async def look(self, *_: object) -> PushReply:
+        """Refuse."""
+        raise StoreUnavailableError(self._cause)
