@@ -1,0 +1,76 @@
+"""Metrics of an asyncio service: how often each function runs, how long it takes, how it fails.
+
+```python
+from metrics_collector import metrics_collector
+
+@metrics_collector
+async def checkout(cart): ...
+```
+
+Entries go to Redis, live totals beside them, and Taskiq workers save every entry to SQLite exactly once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from metrics_collector._api import (
+    MetricsCollector,
+    flush,
+    get_metrics,
+    history,
+    list_metrics,
+    send,
+    statistics,
+)
+from metrics_collector._decorator import metrics_collector
+from metrics_collector._errors import (
+    AmbiguousNameError,
+    ConfigurationError,
+    IncompatibleStoreError,
+    MetricsCollectorError,
+    StoreUnavailableError,
+    UnknownFunctionError,
+)
+from metrics_collector._measure import measure
+from metrics_collector._models import FunctionMetrics, HistoryPoint, Statistics
+
+if TYPE_CHECKING:
+    from metrics_collector._settings import Settings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AmbiguousNameError",
+    "ConfigurationError",
+    "FunctionMetrics",
+    "HistoryPoint",
+    "IncompatibleStoreError",
+    "MetricsCollector",
+    "MetricsCollectorError",
+    "Settings",
+    "Statistics",
+    "StoreUnavailableError",
+    "UnknownFunctionError",
+    "flush",
+    "get_metrics",
+    "history",
+    "list_metrics",
+    "measure",
+    "metrics_collector",
+    "send",
+    "statistics",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Settings come with pydantic, whose import takes longer than that of all the rest.
+    if name == "Settings":
+        from metrics_collector._settings import Settings
+
+        return Settings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "Settings"})

@@ -1,0 +1,221 @@
+"""The surface's functions, and `MetricsCollector`, over the one collector."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector import _registry, _timespan
+from metrics_collector._collector import collector
+from metrics_collector._errors import ConfigurationError
+from metrics_collector._models import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+    from types import TracebackType
+    from typing import Literal, Self
+
+    from metrics_collector._home import Home
+    from metrics_collector._models import FunctionMetrics, HistoryPoint
+    from metrics_collector._places import TaskPlace
+    from metrics_collector._settings import Settings
+
+_SEND_TIMEOUT: Final = 5.0  # seconds that `send()`, and all that begins with it, tries
+
+
+class MetricsCollector:
+    """A run of the process's one collector, with the sender on the running loop.
+
+    ```python
+    async with MetricsCollector():
+        ...  # a service's life; a framework's lifespan is the place for it
+    ```
+
+    Entering starts the sender; where Redis cannot be reached, entries wait, since a service starts without it too.
+    Leaving sends what is left, for at most `METRICS_EXIT_TIMEOUT` seconds. Without any run a daemon thread sends.
+    Runs may be nested: inner ones, and those on other loops meanwhile, share the outermost one.
+
+    Args:
+        settings: instead of those of the environment and `.env`.
+
+    Raises:
+        ConfigurationError: (on entering) a setting is wrong, or another run with other settings is going on.
+        IncompatibleStoreError: (on entering) Redis is older than 6.2.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings
+        self._entered = False
+        self._place: TaskPlace | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise ConfigurationError(
+                "this MetricsCollector is already running; make a new one for each `async with`"
+            )
+        self._entered = True
+        try:
+            self._place = await collector.enter(self._settings)
+        except BaseException:
+            self._entered = False
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the run, as leaving `async with` does; does nothing if it is not running."""
+        self._entered = False
+        place, self._place = self._place, None
+        if place is not None:
+            await collector.leave(place)
+
+    def __del__(self) -> None:
+        if self._place is not None:
+            warnings.warn(
+                "a MetricsCollector was not closed; use `async with` or await `aclose()`",
+                ResourceWarning,
+                source=self,
+                stacklevel=1,
+            )
+            collector.forgotten(self._place)
+
+
+async def get_metrics(
+    function: Callable[..., Any] | str,
+    *,
+    since: datetime | timedelta | str | None = None,
+    until: datetime | timedelta | str | None = None,
+) -> FunctionMetrics:
+    """The figures of one function over all processes: live and of all time, or those between two moments.
+
+    What this process has recorded before the call is included. A decorated function that was not called gives zeros.
+
+    Args:
+        function: the decorated function, its full name, or an end of that at a dot which fits one function only.
+        since, until: an aware datetime, a timedelta back from now, or text such as `"15m"`, `"24h"`, `"7d"`. Windows go
+            by whole minutes and need the database file.
+
+    Raises:
+        UnknownFunctionError: no function is known by that name.
+        AmbiguousNameError: the end of a name fits several.
+        ConfigurationError: a time cannot be understood, or a setting is wrong.
+        StoreUnavailableError: Redis, or for a window the database, cannot be reached.
+    """
+    begin, end = _timespan.span(since, until, datetime.now(UTC))
+
+    async def read(home: Home) -> FunctionMetrics:
+        await home.send(_SEND_TIMEOUT)
+        query = await home.query(_registry.names())
+        name = (
+            await query.resolve(function)
+            if isinstance(function, str)
+            else _registry.name_of(function)
+        )
+        return await query.function(name, begin, end)
+
+    return await collector.call(read)
+
+
+async def list_metrics(
+    *,
+    since: datetime | timedelta | str | None = None,
+    until: datetime | timedelta | str | None = None,
+) -> list[FunctionMetrics]:
+    """The figures of every function that was called, by name; times and errors as in `get_metrics`."""
+    begin, end = _timespan.span(since, until, datetime.now(UTC))
+
+    async def read(home: Home) -> list[FunctionMetrics]:
+        await home.send(_SEND_TIMEOUT)
+        query = await home.query(_registry.names())
+        return await query.functions(begin, end)
+
+    return await collector.call(read)
+
+
+async def history(
+    function: Callable[..., Any] | str | None,
+    *,
+    since: datetime | timedelta | str,
+    until: datetime | timedelta | str | None = None,
+    resolution: Literal["minute", "hour", "day"] = "minute",
+) -> list[HistoryPoint]:
+    """The figures of each minute, hour or day in which a function was called, in order of time.
+
+    Args:
+        function: as in `get_metrics`; `None`: every function.
+        since, until: as in `get_metrics`; the minute, hour or day in which they lie counts in full.
+        resolution: `"minute"`, `"hour"` or `"day"` (of UTC).
+
+    Raises:
+        As `get_metrics`; it always needs the database file.
+    """
+    begin, end = _timespan.span(since, until, datetime.now(UTC))
+    if begin is None:
+        raise ConfigurationError("history needs `since`, such as '24h'")
+    start = begin
+
+    async def read(home: Home) -> list[HistoryPoint]:
+        await home.send(_SEND_TIMEOUT)
+        query = await home.query(_registry.names())
+        name = function
+        if isinstance(name, str):
+            name = await query.resolve(name)
+        elif name is not None:
+            name = _registry.name_of(name)
+        return await query.history(name, start, end, resolution)
+
+    return await collector.call(read)
+
+
+async def send() -> None:
+    """Bring all that this process recorded before the call to Redis.
+
+    Raises:
+        StoreUnavailableError: that did not work within 5 s; the entries are kept and sent later.
+        ConfigurationError: a setting is wrong.
+        IncompatibleStoreError: Redis is older than 6.2.
+    """
+    await collector.call(lambda home: home.send(_SEND_TIMEOUT))
+
+
+async def flush() -> int:
+    """Send, then save in this process all that Redis holds at the call, without a worker.
+
+    Returns:
+        The number of entries newly saved. Those that another worker is saving at the moment may count there.
+
+    Raises:
+        StoreUnavailableError: Redis or the database cannot be used; the entries stay where they are.
+        IncompatibleStoreError: Redis is older than 6.2, or the database is newer than this release or not ours.
+        ConfigurationError: a setting is wrong.
+    """
+
+    async def save(home: Home) -> int:
+        await home.send(_SEND_TIMEOUT)
+        return await home.save()
+
+    return await collector.call(save)
+
+
+def statistics() -> Statistics:
+    """What this process has done with its entries so far; cheap, and safe from any thread."""
+    counts = collector.outbox.counts()
+    return Statistics(
+        recorded=counts.recorded,
+        buffered=counts.buffered,
+        sent=counts.sent,
+        saved=counts.saved,
+        spooled=0,
+        dropped=counts.dropped,
+        retried=counts.retried,
+        last_error=collector.last_error,
+    )

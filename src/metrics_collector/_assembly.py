@@ -1,0 +1,114 @@
+"""The parts, built from settings. Nothing else reads settings."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector import _keys
+from metrics_collector._errors import ConfigurationError
+from metrics_collector._flush import Flush
+from metrics_collector._hot_store import HotStore, connect
+from metrics_collector._settings import mask_url
+from metrics_collector._sqlite import Database
+from metrics_collector._worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from metrics_collector._notice import Notice
+    from metrics_collector._settings import Settings
+
+
+BEAT_TTL: Final = 20.0  # seconds after which a process without a heartbeat counts as dead
+
+
+def is_embedded(settings: Settings) -> bool:
+    """Whether Redis is inside the process."""
+    return settings.redis_url.startswith("memory:")
+
+
+def embedded_server() -> Any:
+    """A Redis inside the process, shared by all its clients.
+
+    Raises:
+        ConfigurationError: the extra is not installed.
+    """
+    try:
+        import fakeredis
+        import lupa  # noqa: F401 - without it fakeredis runs no script
+    except ImportError as error:
+        raise ConfigurationError(
+            "memory:// needs an extra: pip install 'metrics-collector[embedded]'"
+        ) from error
+    return fakeredis.FakeServer()
+
+
+def hot_store(settings: Settings, server: Any = None) -> HotStore:
+    """Redis, for the running loop; `server` is the embedded one."""
+    if is_embedded(settings):
+        import fakeredis
+
+        client: Any = fakeredis.FakeAsyncRedis(server=server)
+    else:
+        client = connect(settings.redis_url)
+    return HotStore(
+        client,
+        label=mask_url(settings.redis_url),
+        max_items=settings.max_items,
+        max_backlog=settings.max_backlog,
+        lease=settings.claim_lease,
+        known_version=is_embedded(settings),
+    )
+
+
+def database(settings: Settings, *, plain: bool = False) -> Database:
+    """The database file; `plain`: without threads."""
+    return Database(settings.database_name, plain=plain)
+
+
+def flush(settings: Settings, store: HotStore, notice: Notice, *, plain: bool = False) -> Flush:
+    """What saves the entries in this store."""
+    return Flush(
+        store,
+        database(settings, plain=plain),
+        ledger_days=settings.ledger_days,
+        retention=settings.retention,
+        notice=notice,
+    )
+
+
+def heartbeat_key(role: str) -> str:
+    """The key of this process's heartbeat as `worker` or `scheduler`."""
+    return _keys.alive(role, socket.gethostname(), os.getpid())
+
+
+def worker(settings: Settings, notice: Notice, store: HotStore | None = None) -> Worker:
+    """What runs in a worker process; a store that is given stays open when the worker closes."""
+    own = store is None
+    store = hot_store(settings) if store is None else store
+
+    async def close() -> None:
+        if own:
+            await store.aclose()
+
+    return Worker(
+        flush(settings, store, notice),
+        store,
+        key=heartbeat_key("worker"),
+        every=settings.max_waiting_time,
+        notice=notice,
+        close=close,
+    )
+
+
+@asynccontextmanager
+async def store_for_a_while(settings: Settings) -> AsyncIterator[HotStore]:
+    """Redis for a command or a heartbeat, closed at the end."""
+    store = hot_store(settings)
+    try:
+        yield store
+    finally:
+        await store.aclose()

@@ -1,0 +1,221 @@
+"""What lives on one event loop: Redis's connections and the sender; in the embedded mode also worker and scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector import _assembly, _process
+from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
+from metrics_collector._outbox import BATCH
+from metrics_collector._query import Query
+from metrics_collector._sender import Sender
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from metrics_collector._notice import Notice
+    from metrics_collector._outbox import Outbox
+    from metrics_collector._settings import Settings
+    from metrics_collector._worker import Worker
+
+_GREETING: Final = 2.0  # seconds that the beginning of a run waits for Redis
+
+
+class Home:
+    """The running parts. Made, used and stopped on one loop.
+
+    Args:
+        settings: as checked.
+        outbox: the process's; outlives the home.
+        server: the embedded Redis, or `None`.
+        broker: the user's own Taskiq broker to ring, or `None` for ours.
+        strange_loop: the home is not on the application's loop. The user's broker may have connections on that one, so
+            it is left alone here; the scheduler's rings and the worker's own timer will do.
+        notice: where trouble is logged.
+        failed: told what went wrong.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        outbox: Outbox,
+        *,
+        server: Any,
+        broker: Any,
+        strange_loop: bool,
+        notice: Notice,
+        failed: Callable[[str], None],
+    ) -> None:
+        self.settings = settings
+        self._outbox = outbox
+        self._server = server
+        self._broker = broker
+        self._made_broker = broker is None
+        self._rings = broker is None or not strange_loop
+        self._notice = notice
+        self._failed = failed
+        self.store = _assembly.hot_store(settings, server)
+        self.sender = Sender(
+            outbox,
+            self.store,
+            interval=settings.send_interval,
+            max_buffered=settings.max_buffered,
+            ring=self._ring,
+            notice=notice,
+            failed=failed,
+            # A larger one than Redis takes would never be taken.
+            batch=min(BATCH, settings.max_backlog, settings.max_buffered),
+        )
+        self._worker: Worker | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._process = os.getpid()
+        self._stopping = False
+
+    async def start(self, lost: Callable[[], None]) -> None:
+        """Start the background tasks; `lost` is called if somebody else ends them."""
+        self._spawn(self._send(lost))
+        await asyncio.sleep(
+            0
+        )  # for it to begin: a task that is cancelled before has no end that could be noticed
+        if self._server is not None:
+            try:
+                await self._start_embedded()
+            except RuntimeError:
+                if not _process.exiting():
+                    raise  # else Taskiq cannot be loaded any more; `finish` saves without it
+
+    async def greet(self) -> None:
+        """See whether Redis is there, for a moment only: a service starts without it too.
+
+        Raises:
+            IncompatibleStoreError: it is there, and too old.
+        """
+        try:
+            async with asyncio.timeout(_GREETING):
+                await self.store.check_version()
+        except (TimeoutError, StoreUnavailableError) as error:
+            what = str(error) or "Redis does not answer"
+            self._failed(what)
+            self._notice.warn("send", "%s; entries wait in this process", what)
+
+    async def send(self, timeout: float) -> None:
+        """As `Sender.send`."""
+        await self.sender.send(timeout)
+
+    async def save(self, *, plain: bool = False) -> int:
+        """Save all that Redis holds now; the number of entries newly saved.
+
+        Args:
+            plain: without threads, for the exit of the interpreter.
+
+        Raises:
+            StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be used.
+        """
+        flush = _assembly.flush(self.settings, self.store, self._notice, plain=plain)
+        saved = await flush.drain(ignore_leases=True, once=True)
+        await self.sender.look()
+        return saved
+
+    async def query(self, measured: frozenset[str]) -> Query:
+        """What answers questions; in the embedded mode it knows what other processes have saved by now."""
+        database = _assembly.database(self.settings)
+        if self._worker is not None:
+            # Not between a flush's commit and its acknowledgement: those entries would count twice for that moment.
+            async with self._worker.turn, database.reading() as reader:
+                if reader is not None:
+                    db, no = await reader.state()
+                    await self.store.true_up(db, no, await reader.all_totals())
+        return Query(self.store, database, measured)
+
+    async def finish(self, timeout: float, *, plain: bool = False) -> bool:
+        """The last send, and in the embedded mode the last save; whether that worked.
+
+        What cannot be sent in time stays in the outbox.
+        """
+        if not (self._outbox.unsent or self._outbox.kept):
+            return True
+        try:
+            await self.sender.finish(timeout)
+            if self._worker is not None:
+                # Its last flush has to be over: without threads, a second one would wait for its lock and block it.
+                await self._worker.aclose()
+            if self._server is not None:
+                await self.save(plain=plain)
+        except Exception as error:  # noqa: BLE001 - a run and a process end whatever comes
+            waiting = self._outbox.counts().buffered
+            what = str(error) if isinstance(error, MetricsCollectorError) else repr(error)
+            self._notice.warn("send", "%s; %d entries wait at the end", what, waiting)
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """End the background tasks and close the connections."""
+        self._stopping = True
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.sender.aclose()
+        if self._made_broker and self._broker is not None:
+            # Whatever a broker raises: it is of no use any more.
+            with contextlib.suppress(Exception):
+                await self._broker.shutdown()
+        with contextlib.suppress(StoreUnavailableError, OSError):
+            await self.store.aclose()
+
+    async def _send(self, lost: Callable[[], None]) -> None:
+        try:
+            await self.sender.run()
+        except GeneratorExit:
+            raise  # the loop was closed in the midst: nothing can be awaited any more
+        except BaseException:
+            # Ended by somebody else: `asyncio.run` cancels all tasks at its end, and waits for them. In a forked child
+            # they stay: to close its copies of the sockets would make the parent's loop deaf to them.
+            if not self._stopping and os.getpid() == self._process:
+                lost()
+                await self.stop()
+            raise
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        return task
+
+    async def _start_embedded(self) -> None:
+        await _process.load("taskiq.api", "metrics_collector._taskiq", "aiosqlite")
+        from taskiq.api import run_scheduler_task
+
+        from metrics_collector import _taskiq
+
+        self._worker = _assembly.worker(self.settings, self._notice, self.store)
+        self._broker = _taskiq.make_broker("memory://", "memory://", notice=self._notice)
+        worker = self._worker
+        _taskiq.register(
+            self._broker,
+            make_worker=lambda: worker,
+            every=self.settings.max_waiting_time,
+            notice=self._notice,
+        )
+        await self._broker.startup()
+        scheduler = _taskiq.make_scheduler(self._broker, beat=None, notice=self._notice)
+        self._spawn(run_scheduler_task(scheduler))
+
+    async def _ring(self) -> None:
+        if not self._rings:
+            return
+        if self._broker is None:
+            if _process.exiting():
+                return  # it cannot be loaded any more; the worker's own timer will do
+            await _process.load("metrics_collector._taskiq")
+        from metrics_collector import _taskiq
+
+        if self._broker is None:
+            self._broker = _taskiq.make_broker(
+                self.settings.taskiq_broker_url,
+                self.settings.taskiq_result_backend_url,
+                notice=self._notice,
+            )
+        await _taskiq.ring(self._broker)
