@@ -1,0 +1,100 @@
+"""The command line, `metrics-collector`.
+
+`health` is part of the plain install and quick to start, since containers run it every few seconds. All other commands
+are typer's, in `_app`, and come with the extra `cli`.
+
+Exit status: 0, 1 if something cannot be done now or is not well, 2 for wrong input and wrong settings.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Final
+
+from metrics_collector._errors import ConfigurationError, MetricsCollectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_INTERRUPTED: Final = 130  # as a shell says of a program that Ctrl-C ended
+_EXTRA: Final = "pip install 'metrics-collector[cli]'"
+_PLAIN_HELP: Final = f"""\
+Usage: metrics-collector COMMAND [ARGUMENTS]...
+
+How often functions run, how long they take and how they fail.
+
+Options:
+  --version  Show the version and exit.
+  --help     Show this message and exit.
+
+Commands:
+  health  Tell whether this host's worker or scheduler is alive.
+
+The other commands, such as `demo`, come with an extra: {_EXTRA}
+"""
+
+
+def main() -> None:
+    """Run the command that the program's arguments name, and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; returns the exit status."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every terminal can show a µ
+    try:
+        status = _dispatch(list(arguments))
+        sys.stdout.flush()  # here, where a closed pipe can be told
+    except ConfigurationError as error:
+        _complain(error)
+        return 2
+    except MetricsCollectorError as error:
+        _complain(error)
+        return 1
+    except BrokenPipeError:  # as in `metrics-collector demo | head`
+        # What is still to be written would raise again while the interpreter exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return status
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["health"]:
+        from metrics_collector.cli import _health
+
+        return _health.run(arguments[1:])
+    try:
+        from metrics_collector.cli import _app
+
+        return _app.run(arguments or ["--help"])
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"rich", "typer"}:
+            raise
+    return _plain(arguments)
+
+
+def _plain(arguments: list[str]) -> int:
+    """What there is without the extra."""
+    if arguments[:1] == ["--version"]:
+        from metrics_collector import __version__
+
+        sys.stdout.write(f"metrics-collector {__version__}\n")
+    elif not arguments or arguments[0] == "--help":
+        sys.stdout.write(_PLAIN_HELP)
+    else:
+        raise ConfigurationError(
+            f"without an extra there is only `health`; for the other commands: {_EXTRA}"
+        )
+    return 0
+
+
+def _complain(error: Exception) -> None:
+    for line in str(error).splitlines():
+        sys.stderr.write(f"metrics-collector: {line}\n")

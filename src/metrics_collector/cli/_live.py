@@ -1,0 +1,99 @@
+"""The display while the demo runs: the figures so far, and a bar below them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from metrics_collector.cli import _figures
+from metrics_collector.cli._units import count, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from rich.console import Console, RenderableType
+
+    from metrics_collector._models import FunctionMetrics
+
+_ECHO: Final = (
+    3  # columns for the ^C that a terminal shows: in a line of its own it would move the display
+)
+_WIDEST: Final = 100  # columns; a longer bar says no more
+
+
+class LiveView:
+    """Shown within `with`, and gone after it.
+
+    Args:
+        console: a terminal.
+        seconds: how long it will take.
+        errors_before: errors that are in the figures from the start.
+
+    Attributes:
+        figures: the last ones that were read.
+    """
+
+    def __init__(self, console: Console, seconds: float, errors_before: int) -> None:
+        self.figures: Sequence[FunctionMetrics] = ()
+        self._console = console
+        self._seconds = seconds
+        self._errors_before = errors_before
+        self._seen: deque[tuple[float, int]] = deque([(0.0, 0)], maxlen=10)  # of the last second
+        # Drawn by `show` alone: a thread of rich's would take turns from the service.
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def show(self, elapsed: float, calls: int) -> None:
+        """Draw.
+
+        Args:
+            elapsed: seconds since the beginning.
+            calls: recorded since then.
+        """
+        then, calls_then = self._seen[0]
+        rate = (calls - calls_then) / (elapsed - then) if elapsed > then else 0.0
+        self._seen.append((elapsed, calls))
+        bar = self._bar(elapsed, rate)
+        if self.figures:
+            bar = Group(_figures.functions(self.figures, self._console.width), "", bar)
+        self._live.update(bar, refresh=True)
+
+    def _bar(self, elapsed: float, rate: float) -> RenderableType:
+        errors = max(0, sum(one.error_count for one in self.figures) - self._errors_before)
+        line = Table.grid(padding=(0, 2), expand=True)
+        line.add_column(ratio=1)
+        for _ in range(3):
+            line.add_column(justify="right", no_wrap=True)
+        line.width = min(self._console.width - _ECHO, _WIDEST)
+        line.add_row(
+            ProgressBar(
+                total=self._seconds,
+                completed=min(elapsed, self._seconds),
+                style="dim",
+                complete_style="green",
+                finished_style="green",
+            ),
+            Text(f"{min(elapsed, self._seconds):.1f} of {self._seconds:g} s"),
+            Text(f"{count(round(rate))} calls/s"),
+            Text(counted(errors, "error", "errors"), style="red" if errors else ""),
+        )
+        return line
