@@ -1,0 +1,300 @@
+"""The commands as a user runs them: in a pipe, in a terminal, and with real Redis, worker and scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import sqlite3
+import struct
+import subprocess
+import sys
+import termios
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import redis
+
+from metrics_collector import Settings, _assembly
+from metrics_collector.cli import _demo_database
+from tests.support.processes import taskiq
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tests.support.redis_server import RedisServer
+
+FUNCTIONS = [
+    f"demo.{name}"
+    for name in ("charge_card", "check_stock", "fetch_cart", "parse_cart", "place_order")
+] + [f"demo.{name}" for name in ("price_cart", "render_mail", "send_mail")]
+PROGRAM = [sys.executable, "-m", "metrics_collector"]
+LIMIT = 30.0  # seconds that a command may take before it counts as hanging
+# The colours that each terminal has in its own shades, light or dark; bold and dim; and none.
+ANSI_STYLES = {"", "0", "1", "2", *map(str, range(30, 38)), *map(str, range(90, 98)), "39"}
+# Makes the terminal that it is given the one that sends Ctrl-C to it.
+IN_CONTROL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=LIMIT,
+        check=False,
+    )
+
+
+def counts(database: str | Path) -> dict[str, tuple[int, int]]:
+    """Calls and errors of each function, as SQL has them."""
+    with closing(sqlite3.connect(database)) as connection:
+        return {
+            name: (calls, errors)
+            for name, calls, errors in connection.execute(
+                "SELECT func_name, count(*), sum(error_occurred) FROM metrics GROUP BY func_name"
+            )
+        }
+
+
+def counts_shown(output: str) -> dict[str, tuple[int, int]]:
+    """The same as the table has them."""
+    cells = [re.findall(r"[^\s|]+", line) for line in output.splitlines()]
+    return {
+        row[0]: (int(row[1].replace(",", "")), int(row[2].replace(",", "")))
+        for row in cells
+        if row and row[0] in FUNCTIONS and row[-1].endswith("s")
+    }
+
+
+def block(output: str, first: str) -> list[str]:
+    """The indented lines of an output, from the one that begins so to the next blank one."""
+    text = output[output.index(f"\n  {first}") + 1 :].partition("\n\n")[0]
+    return [line.removeprefix("  ") for line in text.splitlines()]
+
+
+class Terminal:
+    """A command in a terminal of its own, as wide as asked for."""
+
+    def __init__(self, *arguments: str, columns: int, **environment: str) -> None:
+        self.shown = ""
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", IN_CONTROL, *PROGRAM, *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            env=os.environ | {"TERM": "xterm-256color"} | environment,
+        )
+        os.close(slave)
+
+    def read_until(self, text: str | None = None) -> None:
+        """Read until a text is shown, or the command has ended."""
+        deadline = time.monotonic() + LIMIT
+        output = self.shown.encode()
+        while text is None or text.encode() not in output:
+            left = deadline - time.monotonic()
+            assert left > 0, f"{text!r} was not shown, only {output[-2000:]!r}"
+            if not select.select([self._master], [], [], left)[0]:
+                continue
+            chunk = b""
+            with suppress(OSError):  # how Linux tells that no program has the terminal any more
+                chunk = os.read(self._master, 65536)
+            if not chunk:
+                assert text is None, f"{text!r} was not shown, only {output[-2000:]!r}"
+                break
+            output += chunk
+        self.shown = output.decode()
+
+    def press(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def wait(self) -> int:
+        """Read what is left; returns the exit status."""
+        self.read_until()
+        return self._process.wait(LIMIT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+
+def test_the_demo_in_a_pipe_is_plain_text_and_true() -> None:
+    done = run("demo", "--seconds", "0.5", DATABASE_NAME="real.db")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+    assert "calls/s" not in done.stdout
+    database = Path("metrics-demo.db")
+    in_sql = counts(database)
+    assert sorted(in_sql) == FUNCTIONS
+    assert counts_shown(done.stdout) == in_sql
+    saved = sum(calls for calls, _ in in_sql.values())
+    assert f"\n{saved:,} entries are saved in this SQLite database:\n" in done.stdout
+    assert f"\n  {database.absolute()}\n" in done.stdout
+    assert not Path("real.db").exists()
+    assert "from metrics_collector import metrics_collector" in block(done.stdout, "from ")
+
+    # What it prints to look at the database works as it is printed.
+    program = "sqlite3" if shutil.which("sqlite3") or sys.version_info < (3, 12) else "python -m"
+    shell, *queries = block(done.stdout, program)
+    assert shell.endswith("sqlite3 metrics-demo.db")
+    shells = [[sys.executable, "-m", "sqlite3"]] if sys.version_info >= (3, 12) else []
+    for command in [*shells, *([["sqlite3"]] if shutil.which("sqlite3") else [])]:
+        answer = subprocess.run(
+            [*command, "metrics-demo.db"],
+            input="\n".join(queries) + "\n",
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=True,
+        )
+        assert all(name in answer.stdout for name in FUNCTIONS)
+        assert "rror" not in answer.stderr
+        assert "CardDeclinedError" in answer.stdout or not in_sql["demo.charge_card"][1]
+
+
+def test_ctrl_c_in_a_narrow_terminal_ends_the_demo_with_what_there_is() -> None:
+    earlier = _assembly.database(Settings(database_name=str(_demo_database.PATH)))
+    _demo_database.renew(earlier)
+    with Terminal("demo", "--seconds", "20", columns=60) as terminal:
+        terminal.read_until("charge_card")  # the figures are there
+        terminal.read_until("╸")  # and the bar grows
+        terminal.press("\x03")
+        assert terminal.wait() == 0
+    assert "\x1b[1A" in terminal.shown.rpartition("calls/s")[2]  # the display is taken away
+    styles = ";".join(re.findall(r"\x1b\[([\d;]*)m", terminal.shown))
+    assert set(styles.split(";")) <= ANSI_STYLES
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", terminal.shown)
+    lines = re.split(r"[\r\n]+", text)
+    assert [line for line in lines if len(line) > 60 and "/metrics-demo.db" not in line] == []
+    assert re.search(r"^━+ +[\d.]+ of 20 s +[\d,]+ calls/s +[\d,]+ errors?", text, re.MULTILINE)
+    assert "^C" in text
+    after = text.rpartition("calls/s")[2]
+    assert "Traceback" not in after
+    assert after.count("function ") == after.count("entries are saved") == 1
+    in_sql = counts(_demo_database.PATH)
+    assert sorted(in_sql) == FUNCTIONS
+    assert counts_shown(after) == in_sql
+
+
+def test_a_reader_that_goes_away_gets_no_traceback() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        done = subprocess.run(
+            [*PROGRAM, "health", "--help"],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            timeout=LIMIT,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_health_loads_only_what_it_needs() -> None:
+    done = run("health", REDIS_URL="unix:///nowhere/redis.sock", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 1
+    modules = {
+        line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()
+    }
+    assert modules & {"aiosqlite", "fakeredis", "rich", "taskiq", "typer"} == set()
+    assert "redis" in modules
+
+
+def test_health_and_demo_with_real_processes(redis_server: RedisServer, tmp_path: Path) -> None:
+    database = tmp_path / "saved.db"
+    environment = {
+        "REDIS_URL": redis_server.url,
+        "DATABASE_NAME": str(database),
+        "MAX_WAITING_TIME": "1",
+    }
+    client = redis.Redis.from_url(redis_server.url)
+    assert run("health", "scheduler", **environment).returncode == 1
+
+    def alive(role: str) -> bool:
+        return bool(client.keys(f"{{metrics_list}}:alive:{role}:*"))
+
+    with (
+        closing(client),
+        taskiq(
+            "worker",
+            "metrics_collector.tasks:broker",
+            "-w",
+            "1",
+            output=tmp_path / "worker.log",
+            environment=environment,
+        ) as worker,
+        taskiq(
+            "scheduler",
+            "metrics_collector.tasks:scheduler",
+            output=tmp_path / "scheduler.log",
+            environment=environment,
+        ) as scheduler,
+    ):
+        worker.until(lambda: alive("worker"))
+        done = run("health", **environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("worker: alive (1 process), ")
+
+        done = run("demo", "--seconds", "0.5", **environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        # The second, if the worker has not come so far.
+        assert re.search(r"^(A worker is alive|worker: alive)", done.stdout, re.MULTILINE)
+        assert f"\n  {database}\n" in done.stdout
+        assert not Path("metrics-demo.db").exists()
+        shown = counts_shown(done.stdout)
+        assert sorted(shown) == FUNCTIONS
+        worker.until(lambda: database.exists() and counts(database) == shown)
+
+        scheduler.until(lambda: alive("scheduler"))
+        done = run("health", "scheduler", **environment)
+        assert (done.returncode, done.stdout) == (0, "scheduler: alive (1 process)\n")
+
+        worker.terminate(limit=10)
+        done = run("health", "worker", **environment)
+        assert done.returncode == 1
+        assert re.fullmatch(r"worker: no heartbeat from this host \(.+\); is .+\?\n", done.stdout)
+
+
+def test_the_demo_without_a_worker_and_without_a_micro_sign(redis_url: str) -> None:
+    done = run("demo", "--seconds", "0.2", METRICS_REDIS_URL=redis_url, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "entries wait in Redis, and no worker has saved any yet." in done.stdout
+    assert "worker: no heartbeat from this host" in done.stdout
+    assert re.search(r"^demo\.parse_cart .*\?s", done.stdout, re.MULTILINE)
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        assert client.llen("metrics_list") == sum(n for n, _ in counts_shown(done.stdout).values())
+
+
+def test_health_tells_why_the_last_flush_failed(redis_url: str) -> None:
+    async def beat() -> None:
+        async with _assembly.store_for_a_while(Settings(redis_url=redis_url)) as store:
+            state = {"flushed_at": None, "error": "the disk is full"}
+            await store.beat(_assembly.heartbeat_key("worker"), state, 20)
+
+    asyncio.run(beat())
+    done = run("health", REDIS_URL=redis_url)
+    assert done.returncode == 1
+    assert done.stdout == "worker: 1 process, but the last flush failed: the disk is full\n"

@@ -1,0 +1,392 @@
+"""Programs that end in all sorts of ways: what they recorded is in Redis, or in SQL, without a word from them."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from tests.support.processes import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.redis_server import RedisServer
+
+HEAD = """
+import asyncio, atexit, os, sys, threading, time
+from metrics_collector import MetricsCollector, metrics_collector, send, statistics
+
+@metrics_collector(name="f")
+def f(): pass
+
+@metrics_collector(name="g")
+async def g(): await asyncio.sleep(0)
+
+def calls(count):
+    for _ in range(count): f()
+
+async def many(count):
+    for _ in range(count): await g()
+
+"""
+
+# Each records 50 entries.
+SCRIPTS = {
+    "a short script": "calls(50)",
+    "an exit in the midst": "calls(50); sys.exit(0)",
+    "one loop": """
+async def main():
+    async with MetricsCollector(): await many(50)
+asyncio.run(main())
+""",
+    "repeated runs of loops": "for _ in range(5): asyncio.run(many(10))",
+    "a run that is never left": """
+import warnings
+warnings.simplefilter("ignore", ResourceWarning)  # the one that says so, and none other
+async def main():
+    global run
+    run = await MetricsCollector().__aenter__()
+    await many(50)
+asyncio.run(main())
+warnings.simplefilter("error", ResourceWarning)
+run._place = None
+""",
+    "a run in a generator that nobody closes": """
+async def service():
+    async with MetricsCollector():
+        await many(25)
+        yield
+async def main():
+    async for _ in service(): break
+    await many(25)
+asyncio.run(main())
+""",
+    "a run in a daemon thread": """
+ready = threading.Event()
+async def serve():
+    async with MetricsCollector():
+        await many(50)
+        ready.set()
+        await asyncio.sleep(60)
+threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
+ready.wait()
+""",
+    "a loop that is blocked": """
+async def main():
+    async with MetricsCollector():
+        threads = [threading.Thread(target=calls, args=(10,)) for _ in range(5)]
+        for thread in threads: thread.start()
+        time.sleep(0.5)
+asyncio.run(main())
+""",
+    "threads": """
+threads = [threading.Thread(target=calls, args=(10,)) for _ in range(5)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+""",
+    "a thread that begins as the main one ends": """
+def late():
+    threading.main_thread().join()
+    calls(50)
+threading.Thread(target=late).start()
+""",
+    "uvloop": """
+import uvloop
+async def main():
+    async with MetricsCollector(): await many(25)
+uvloop.run(main())
+calls(25)
+""",
+    "calls at exit": "f(); atexit.register(calls, 49)",
+    "calls at exit only": "atexit.register(calls, 50)",
+    "calls at exit, set up late": "f(); time.sleep(0.3); atexit.register(calls, 49)",
+    "a fork after recording": """
+calls(20)
+child = os.fork()
+calls(15)
+if child: assert os.waitpid(child, 0)[1] == 0
+""",
+    "forks while modules load": """
+import signal
+f()
+for turn in range(7):
+    child = os.fork()
+    if not child:
+        signal.alarm(15)  # a half loaded module would be waited for for ever
+        import pydantic, redis
+        calls(7)
+        sys.exit()
+    assert os.waitpid(child, 0)[1] == 0
+    time.sleep(0.02)
+""",
+    "a fork of a fork": """
+calls(10)
+if not os.fork():
+    calls(10)
+    if not os.fork():
+        calls(30)
+        sys.exit()
+    assert os.wait()[1] == 0
+    sys.exit()
+assert os.wait()[1] == 0
+""",
+    "a fork out of a run": """
+import multiprocessing
+async def main():
+    async with MetricsCollector():
+        await many(10); await send()
+        child = multiprocessing.get_context("fork").Process(target=calls, args=(20,))
+        child.start()
+        await many(20); await asyncio.to_thread(child.join)
+        assert child.exitcode == 0
+asyncio.run(main())
+""",
+    "a forked child that leaves its parent's run": """
+async def main():
+    async with MetricsCollector():
+        await many(10); await send()
+        child = os.fork()
+        if not child:
+            calls(10)
+            return
+        while os.waitpid(child, os.WNOHANG) == (0, 0): await asyncio.sleep(0.01)
+        for _ in range(3):  # on its connection, which the child has left alone
+            await many(10); await send()
+        assert statistics().retried == 0, statistics()
+asyncio.run(main())
+""",
+    "a pool that is closed": """
+import multiprocessing
+if __name__ == "__main__":
+    pool = multiprocessing.get_context("fork").Pool(3)
+    pool.map(calls, [1] * 50); pool.close(); pool.join()
+""",
+}
+for method in ("fork", "spawn", "forkserver"):
+    SCRIPTS[f"processes by {method}"] = f"""
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+def fail():
+    calls(10)
+    sys.exit(3)
+if __name__ == "__main__":
+    context = multiprocessing.get_context({method!r})
+    calls(10)
+    child = context.Process(target=fail); child.start(); child.join()
+    assert child.exitcode == 3
+    with ProcessPoolExecutor(2, context) as pool: list(pool.map(calls, [1] * 30))
+"""
+
+# From 3.12 on Python warns of any fork beside a thread; the children of these begin afresh.
+FORKS = ["-W", "ignore:This process:DeprecationWarning"]
+WARNINGS = ["-W", "error", *FORKS]
+
+
+def _program(tmp_path: Path, body: str, *options: str, url: str, **environment: str) -> Process:
+    script = tmp_path / "script.py"
+    script.write_text(HEAD + body + "\n")
+    return Process(
+        [*options, str(script)],
+        output=tmp_path / "output",
+        environment={"REDIS_URL": url, **environment},
+    )
+
+
+def _assert_in_redis(server: RedisServer, count: int) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        assert client.llen("metrics_list") == count
+        counted = sum(int(client.hget(f"app:metrics:{n}", "call_count") or 0) for n in "fg")
+        assert counted == count
+
+
+@pytest.fixture(params=SCRIPTS)
+def body(request: pytest.FixtureRequest) -> str:
+    script: str = SCRIPTS[request.param]
+    return script
+
+
+def test_all_is_in_redis(body: str, redis_server: RedisServer, tmp_path: Path) -> None:
+    with _program(tmp_path, body, *WARNINGS, url=redis_server.url) as program:
+        assert program.wait() == 0, program.output
+        assert not program.output
+    _assert_in_redis(redis_server, 50)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "a short script",
+        "one loop",
+        "repeated runs of loops",
+        "calls at exit",
+        "a thread that begins as the main one ends",
+        "a fork after recording",
+    ],
+)
+def test_all_is_in_sql_embedded(kind: str, tmp_path: Path) -> None:
+    with _program(
+        tmp_path, SCRIPTS[kind], *FORKS, url="memory://", METRICS_EXIT_TIMEOUT="30"
+    ) as program:
+        assert program.wait() == 0, program.output
+        assert not program.output
+    with closing(sqlite3.connect("metrics.db")) as database:
+        assert database.execute("SELECT count(*) FROM metrics").fetchone() == (50,)
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "output"),
+    [
+        ("sys.exit(7)", 7, ""),
+        ("1 / 0", 1, "ZeroDivisionError"),
+        # Where modules are loaded after a Ctrl-C, Python would say 1.
+        (
+            "asyncio.run(send()); os.kill(os.getpid(), 2); time.sleep(60)",
+            -signal.SIGINT,
+            "KeyboardInterrupt",
+        ),
+    ],
+)
+def test_the_program_ends_as_it_would(
+    end: str, status: int, output: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    with _program(tmp_path, f"calls(50)\n{end}", url=redis_server.url) as program:
+        assert program.wait() == status, program.output
+        assert output in program.output
+        assert bool(output) == bool(program.output)
+    _assert_in_redis(redis_server, 50)
+
+
+def test_a_program_that_ends_at_once_loses_what_it_had_not_sent(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    body = "f(); asyncio.run(send()); calls(50); os._exit(5)"
+    with _program(tmp_path, body, url=redis_server.url, METRICS_SEND_INTERVAL="60") as program:
+        assert program.wait() == 5
+        assert not program.output
+    _assert_in_redis(redis_server, 1)
+
+
+def test_ctrl_c_in_a_run_loses_nothing(redis_server: RedisServer, tmp_path: Path) -> None:
+    body = """
+async def main():
+    async with MetricsCollector():
+        await many(50)
+        print("ready", flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    # Nothing is sent before the end.
+    with _program(tmp_path, body, url=redis_server.url, METRICS_SEND_INTERVAL="60") as program:
+        program.until(lambda: "ready" in program.output)
+        _assert_in_redis(redis_server, 0)
+        program.send(signal.SIGINT)
+        assert program.wait() == -signal.SIGINT
+    _assert_in_redis(redis_server, 50)
+
+
+@pytest.mark.parametrize("first", ["", "f()"])
+def test_what_a_finaliser_records_at_the_very_end_hangs_nothing(
+    first: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    body = f"""
+class Late:
+    def __del__(self): f()
+late = Late()
+late.itself = late
+{first}
+"""
+    with _program(tmp_path, body, url=redis_server.url) as program:
+        assert program.wait() == 0
+        assert not program.output
+
+
+def test_loop_after_loop_leaves_nothing_behind(redis_server: RedisServer, tmp_path: Path) -> None:
+    body = """
+import gc
+async def work(turn):
+    if turn % 2:
+        async with MetricsCollector(): await many(1)
+    else:
+        await many(1)
+        if turn % 4: await send()
+def left():
+    gc.collect()
+    threads = [t for t in threading.enumerate() if t is not threading.main_thread()]
+    return len(threads), len(os.listdir("/proc/self/fd"))
+for turn in range(60):
+    asyncio.run(work(turn))
+    if turn == 19: threads_before, descriptors_before = left()
+threads, descriptors = left()
+# One thread may be there at any moment, with a loop and a connection.
+assert threads <= 1, threads
+assert descriptors <= descriptors_before + 5, (descriptors_before, descriptors)
+"""
+    with _program(tmp_path, body, *WARNINGS, url=redis_server.url) as program:
+        assert program.wait() == 0, program.output
+        assert not program.output
+    _assert_in_redis(redis_server, 60)
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """Address of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+
+def _runs_without_redis(program: Process) -> str:
+    """The one line that a program says that has no Redis; more than that would be noise."""
+    with program:
+        # A run and the exit may each take two seconds, and loading redis some.
+        assert program.wait(limit=15) == 0, program.output
+        (line,) = program.output.splitlines()
+        return line
+
+
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        ("a short script", "redis://127.0.0.1:1/0"),
+        ("a short script", "redis://no-such-host.invalid/0"),
+        ("one loop", "redis://127.0.0.1:1/0"),
+        ("repeated runs of loops", "redis://127.0.0.1:1/0"),
+    ],
+)
+def test_where_no_redis_is_the_program_runs_and_says_so_in_one_line(
+    kind: str, url: str, tmp_path: Path
+) -> None:
+    line = _runs_without_redis(_program(tmp_path, SCRIPTS[kind], url=url))
+
+    assert "Redis at redis://" in line
+
+
+@pytest.mark.parametrize("kind", ["a short script", "one loop"])
+def test_a_redis_that_says_nothing_is_not_waited_for(
+    kind: str, silent: str, tmp_path: Path
+) -> None:
+    line = _runs_without_redis(_program(tmp_path, SCRIPTS[kind], url=silent))
+
+    assert "answer" in line
+
+
+def test_nor_is_a_resolver_that_says_nothing(tmp_path: Path) -> None:
+    slow = "import socket; socket.getaddrinfo = lambda *_, **__: time.sleep(60)\ncalls(50)"
+
+    line = _runs_without_redis(_program(tmp_path, slow, url="redis://somewhere/0"))
+
+    assert "entries" in line
+
+
+def test_wrong_settings_are_logged_and_break_nothing(tmp_path: Path) -> None:
+    line = _runs_without_redis(
+        _program(tmp_path, SCRIPTS["a short script"], url="memory://", MAX_ITEMS="many")
+    )
+
+    assert "MAX_ITEMS='many'" in line

@@ -1,0 +1,53 @@
+"""`register_tasks`: the flush on the user's own broker."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from tests.support.own_broker_calls import CALLS
+from tests.support.processes import Process, taskiq
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.redis_server import RedisServer
+
+
+def _rows(database: Path) -> dict[str, int]:
+    if not database.exists():
+        return {}
+    with closing(sqlite3.connect(database)) as connection:
+        tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'metrics'").fetchall()
+        if not tables:
+            return {}
+        return dict(connection.execute("SELECT func_name, count(*) FROM metrics GROUP BY 1"))
+
+
+def test_it_is_the_one_that_is_rung(redis_server: RedisServer, tmp_path: Path) -> None:
+    environment = {
+        "REDIS_URL": redis_server.url,
+        "DATABASE_NAME": str(tmp_path / "own.db"),
+        "MAX_ITEMS": "10",
+        # Neither a scheduler's ring nor the worker's own timer comes within the test.
+        "MAX_WAITING_TIME": "3600",
+    }
+    with taskiq(
+        "worker",
+        "tests.support.own_broker_app:broker",
+        "--workers",
+        "1",
+        output=tmp_path / "worker.log",
+        environment=environment,
+    ) as worker:
+        worker.until(lambda: "Listening started" in worker.output)
+        with Process(
+            ["-m", "tests.support.own_broker_app"],
+            output=tmp_path / "app.log",
+            environment=environment,
+        ) as service:
+            assert service.wait() == 0, service.output
+        worker.until(lambda: _rows(tmp_path / "own.db").get("own.ask") == CALLS)
+        assert worker.terminate(10.0) == 0
+        assert "Traceback" not in worker.output

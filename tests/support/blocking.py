@@ -1,0 +1,67 @@
+"""Finds calls of the package that block an event loop, whatever becomes of the error they raise."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import blockbuster.blockbuster
+import pytest
+
+import metrics_collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Where the loop may wait for a small file: (file, functions), and all that these call.
+ALLOWED = [
+    # A module is read once in a process, and those of the drivers where they are first needed.
+    ("<frozen importlib._bootstrap>", {"_find_and_load"}),
+    # The settings: at decoration, which rarely happens in a loop, and as a run begins.
+    ("metrics_collector/_environment.py", {"_dotenv_text"}),
+    # The scripts come with the package, and are read as a connection is set up.
+    ("metrics_collector/_hot_store.py", {"__init__", "<dictcomp>"}),
+    # Where log lines go is the application's choice.
+    ("logging/__init__.py", {"handle"}),
+    # redis-py looks up its own version whenever it connects.
+    ("redis/utils.py", {"get_lib_version"}),
+    # fakeredis reads its table of commands at its first use.
+    ("fakeredis/model/_command_info.py", {"_load_command_info"}),
+]
+PACKAGE = str(Path(metrics_collector.__file__).parent)
+
+
+@contextmanager
+def watch() -> Iterator[list[str]]:
+    """Let each blocking call of the package in a running loop raise, and list all there were.
+
+    The list is what counts: much of the package survives any error, so this one may be swallowed.
+    """
+    calls: list[str] = []
+
+    class NotedBlockingError(blockbuster.BlockingError):
+        def __init__(self, function: str) -> None:
+            super().__init__(function)
+            calls.append(f"{function} called in {_caller()}")
+
+    watched = blockbuster.BlockBuster(metrics_collector)
+    for function in watched.functions.values():
+        function.can_block_functions.extend(ALLOWED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blockbuster.blockbuster, "BlockingError", NotedBlockingError)
+        watched.activate()
+        try:
+            yield calls
+        finally:
+            watched.deactivate()
+
+
+def _caller() -> str:
+    # Without the frames of this function, its caller and blockbuster's wrapper.
+    stack = traceback.extract_stack()[:-3]
+    ours = [frame for frame in stack if frame.filename.startswith(PACKAGE)][-1]
+    place = f"{ours.name} ({ours.filename}:{ours.lineno})"
+    last = stack[-1]
+    return place if last is ours else f"{place}, by way of {last.filename}:{last.lineno}"

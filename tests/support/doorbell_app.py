@@ -1,0 +1,55 @@
+"""What `taskiq worker` and `taskiq scheduler` run in the tests of the doorbell.
+
+The worker saves nothing. It notes what happens to it in the file named by DOORBELL_EVENTS, where a
+test finds it whatever has become of Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from metrics_collector import _taskiq
+from metrics_collector._notice import Notice
+
+URL = os.environ["DOORBELL_URL"]
+RESULTS_URL = os.environ.get("DOORBELL_RESULTS_URL", URL)
+EVENTS = Path(os.environ["DOORBELL_EVENTS"])
+EVERY = int(os.environ.get("DOORBELL_EVERY", "1"))
+# While this file exists, a flush does not end.
+HOLD = EVENTS.with_name("hold")
+
+
+def note(event: str) -> None:
+    with EVENTS.open("a") as events:
+        events.write(f"{event} {os.getpid()}\n")
+
+
+class NotingWorker:
+    async def start(self) -> None:
+        note("start")
+
+    async def flush(self) -> int:
+        note("flush")
+        while HOLD.exists():
+            await asyncio.sleep(0.01)
+        note("flushed")
+        return 1
+
+    async def aclose(self) -> None:
+        note("close")
+
+
+async def beat() -> None:
+    note("beat")
+
+
+notice = Notice()
+broker = _taskiq.make_broker(URL, RESULTS_URL, notice=notice)
+assert isinstance(broker, _taskiq.DoorbellBroker)
+broker.idle_timeout = int(os.environ.get("DOORBELL_IDLE_TIMEOUT", broker.idle_timeout))
+flush_metrics = _taskiq.register(
+    broker, make_worker=NotingWorker, every=lambda: EVERY, notice=notice
+)
+scheduler = _taskiq.make_scheduler(broker, beat=beat, notice=notice)

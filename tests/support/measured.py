@@ -1,0 +1,73 @@
+"""Measured functions for the decorator's tests, and what is recorded of them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from metrics_collector import _recorder, _registry, metrics_collector
+
+if TYPE_CHECKING:
+    from metrics_collector._recorder import Record
+
+HERE = __name__
+
+
+@pytest.fixture(name="entries", autouse=True)
+def recorded_entries(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
+    """What is recorded, in order; the buffer gets none of it, and no other test the names.
+
+    Active in each module that imports this.
+    """
+    monkeypatch.setattr(_registry, "_places", {})
+    kept: list[Record] = []
+    monkeypatch.setattr(_recorder, "record", kept.append)
+    return kept
+
+
+def said(entries: list[Record]) -> list[tuple[str, str | None]]:
+    """Name and mark of each entry."""
+    return [(name, mark) for name, _, _, mark in entries]
+
+
+async def settle(result: Any) -> Any:
+    """The result, awaited if it can be."""
+    return await result if inspect.isawaitable(result) else result
+
+
+class OwnError(Exception):
+    """An error that nothing else raises."""
+
+
+@metrics_collector
+def add(a: int, /, b: int = 2, *, c: int = 3) -> int:
+    """Add three numbers."""
+    return a + b + c
+
+
+@metrics_collector
+async def add_later(a: int, /, b: int = 2, *, c: int = 3) -> int:
+    """Add three numbers, some time."""
+    await asyncio.sleep(0)
+    return a + b + c
+
+
+class Handler:
+    """Handle."""
+
+    timeout: float = 1.0
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+
+    def __call__(self, a: int) -> int:
+        return self.base + a
+
+
+class AsyncHandler(Handler):
+    async def __call__(self, a: int) -> int:  # type: ignore[override]  # its own kind
+        await asyncio.sleep(0)
+        return self.base + a

@@ -1,0 +1,304 @@
+"""What the tests of the way from Redis to SQL share: batches as a producer makes them, and what must hold."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import fakeredis
+
+from metrics_collector import _entries, _keys
+from metrics_collector._hot_store import HotStore
+from metrics_collector._outbox import Batch
+from metrics_collector._totals import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from metrics_collector._entries import Entry
+
+PRODUCER = "0123456789abcdef"
+OTHER_PRODUCER = "fedcba9876543210"
+NOON = 1_700_049_600.0  # 2023-11-15 12:00 UTC
+SUM = 1e-9  # how far sums of floats may be apart that were added in another order
+
+
+def store_on(client: Any, **options: Any) -> HotStore:
+    """The pipeline's commands on a client of any kind."""
+    usual = {
+        "label": "here",
+        "max_items": 100,
+        "max_backlog": 10_000,
+        "lease": 60.0,
+        "known_version": isinstance(client, fakeredis.FakeAsyncRedis),  # it has no INFO
+    }
+    return HotStore(client, **{**usual, **options})
+
+
+class During:
+    """Redis, on which something else happens with each of our commands of a name."""
+
+    def __init__(self, store: HotStore, name: str, act: Callable[[], Awaitable[object]]) -> None:
+        self._store = store
+        self._name = name
+        self._act = act
+
+    def __getattr__(self, name: str) -> Any:
+        command = getattr(self._store, name)
+        if name != self._name:
+            return command
+
+        async def acting(*arguments: Any, **options: Any) -> Any:
+            result = await command(*arguments, **options)
+            await self._act()
+            return result
+
+        return acting
+
+
+class Call(NamedTuple):
+    """One call to record; `mark` as in a record: `None` for ok, "" for cancelled, else the error's type."""
+
+    func_name: str = "app.f"
+    seconds: float = 0.5
+    mark: str | None = None
+
+
+def batch_of(*calls: Call, first: int = 1, producer: str = PRODUCER, at: float = NOON) -> Batch:
+    """The batch that a producer would make of these calls, which all end at `at`, give or take their times."""
+    totals: dict[str, Totals] = {}
+    records = [(call.func_name, 0.0, call.seconds, call.mark) for call in calls]
+    return Batch(first, _entries.encode(records, producer, first, at, totals), totals)
+
+
+def lines_of(batch: Batch) -> list[bytes]:
+    """The elements of `metrics_list` that a batch becomes."""
+    assert batch.payload is not None
+    return batch.payload.split(b"\n")
+
+
+def foreign(func_name: str = "app.f", seconds: float = 0.5, *, at: float = NOON) -> bytes:
+    """An entry without an id, as another program may write it."""
+    fields = {
+        "func_name": func_name,
+        "execution_time": seconds,
+        "error_occurred": 0,
+        "created_at": at,
+    }
+    return json.dumps(fields).encode()
+
+
+def entries_of(elements: Iterable[bytes]) -> list[Entry]:
+    """Those of the elements that are entries."""
+    entries = []
+    for raw in elements:
+        try:
+            entries.append(_entries.decode(raw))
+        except _entries.RejectedEntryError:
+            continue
+    return entries
+
+
+def totals_of(entries: Iterable[Entry]) -> dict[str, Totals]:
+    """The figures of entries, by function."""
+    totals: dict[str, Totals] = {}
+    for entry in entries:
+        of_function = totals.setdefault(entry.func_name, Totals())
+        of_function.add(entry.execution_time, entry.created_at, entry.mark)
+    return totals
+
+
+def added(*parts: Totals) -> Totals:
+    """All the parts in one."""
+    whole = Totals()
+    for part in parts:
+        whole.merge(part)
+    return whole
+
+
+def same(one: Totals, other: Totals, *, extremes: bool = True) -> bool:
+    """Whether all figures agree; sums but for the order of additions."""
+    return (
+        {f: n for f, n in one.counts.items() if n} == {f: n for f, n in other.counts.items() if n}
+        and abs(one.execution_time - other.execution_time)
+        <= SUM * max(1.0, abs(one.execution_time))
+        and (
+            not extremes
+            or (one.minimum, one.maximum, one.last_called_at)
+            == (other.minimum, other.maximum, other.last_called_at)
+        )
+    )
+
+
+def all_same(one: dict[str, Totals], other: dict[str, Totals], *, extremes: bool = True) -> bool:
+    """`same` of every function; one without any count is as good as none."""
+    nothing = Totals()
+    return all(
+        same(one.get(name, nothing), other.get(name, nothing), extremes=extremes)
+        for name in one.keys() | other.keys()
+        if any(one.get(name, nothing).counts.values())
+        or any(other.get(name, nothing).counts.values())
+    )
+
+
+class Held(NamedTuple):
+    """What Redis holds of the pipeline.
+
+    Attributes:
+        elements: of `metrics_list` and of the claims.
+        claimed: how many of them are in claims.
+        counter: what Redis believes that number to be.
+        live: T, the live totals of every function.
+        saved: B, what of the live totals is SQL's, where it is in them.
+    """
+
+    elements: list[bytes]
+    claimed: int
+    counter: int
+    live: dict[str, Totals]
+    saved: dict[str, Totals]
+
+
+async def held(client: Any) -> Held:
+    """Read all of it."""
+    lists, hashes = [], []
+    for key in sorted(await client.keys("*")):
+        name = key.decode()
+        if name == _keys.METRICS_LIST or name.startswith(_keys.claim("")):
+            lists.append(name)
+        elif name.startswith((_keys.TOTALS_PREFIX, _keys.SAVED_PREFIX)):
+            hashes.append(name)
+    pipeline = client.pipeline(transaction=False)
+    pipeline.get(_keys.CLAIMED)
+    for name in lists:
+        pipeline.lrange(name, 0, -1)
+    for name in hashes:
+        pipeline.hgetall(name)
+    counter, *values = await pipeline.execute()
+    found = dict(zip(lists + hashes, values, strict=True))
+    live = {
+        name.removeprefix(_keys.TOTALS_PREFIX): Totals.from_hash(fields)
+        for name, fields in found.items()
+        if name.startswith(_keys.TOTALS_PREFIX)
+    }
+    saved = {
+        name.removeprefix(_keys.SAVED_PREFIX): Totals.loads(fields[b"j"])
+        for name, fields in found.items()
+        if name.startswith(_keys.SAVED_PREFIX)
+    }
+    stamped = {name for name in live if b"as_of" in found[_keys.totals(name)]}
+    return Held(
+        elements=[raw for name in lists for raw in found[name]],
+        claimed=sum(len(found[name]) for name in lists if name != _keys.METRICS_LIST),
+        counter=int(counter or 0),
+        live=live,
+        saved={name: part for name, part in saved.items() if name in stamped},
+    )
+
+
+async def live_totals(client: Any) -> dict[str, Totals]:
+    """T, the live totals of every function."""
+    return (await held(client)).live
+
+
+async def check_pending(client: Any) -> Held:
+    """T - B is what is pending, and the counter of claimed elements is right."""
+    state = await held(client)
+    pending = totals_of(e for e in entries_of(state.elements) if e.producer is not None)
+    difference = {
+        name: _minus(totals, state.saved.get(name, Totals())) for name, totals in state.live.items()
+    }
+    assert all_same(difference, pending, extremes=False), (
+        {name: (t.counts, t.execution_time) for name, t in difference.items()},
+        {name: (t.counts, t.execution_time) for name, t in pending.items()},
+    )
+    assert state.counter == state.claimed
+    return state
+
+
+def _minus(whole: Totals, part: Totals) -> Totals:
+    rest = Totals()
+    for field in whole.counts.keys() | part.counts.keys():
+        rest.counts[field] = whole.counts.get(field, 0) - part.counts.get(field, 0)
+    rest.execution_time = whole.execution_time - part.execution_time
+    return rest
+
+
+class Contents(NamedTuple):
+    """What a database holds."""
+
+    entries: list[Entry]
+    rejected: list[tuple[str | bytes, str]]
+    ledger: dict[str, list[tuple[int, int]]]
+    totals: dict[str, Totals]
+    db: str
+    no: int
+
+    @property
+    def ids(self) -> Counter[tuple[str, int]]:
+        """How often each numbered entry is there."""
+        return Counter((e.producer, e.number) for e in self.entries if e.producer is not None)
+
+    @property
+    def foreign(self) -> int:
+        """How many entries there are without a number."""
+        return sum(e.producer is None for e in self.entries)
+
+
+def contents(path: Path | str) -> Contents:
+    """Read a database, and check on the way that rollups and totals are what the entries add up to."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        entries = [
+            _entries.decode(json.dumps(dict(row)).encode())
+            for row in connection.execute("SELECT * FROM metrics ORDER BY rowid")
+        ]
+        rejected = [
+            (raw, reason)
+            for raw, reason in connection.execute("SELECT raw, reason FROM rejected_entries")
+        ]
+        ledger: dict[str, list[tuple[int, int]]] = {}
+        for producer, first, last in connection.execute(
+            "SELECT producer, first, last FROM ledger ORDER BY producer, first"
+        ):
+            ledger.setdefault(producer, []).append((first, last))
+        totals = {
+            row["func_name"]: _totals_of_row(row)
+            for row in connection.execute("SELECT * FROM totals")
+        }
+        (db, no) = connection.execute("SELECT db, no FROM meta").fetchone()
+        assert all_same(totals, totals_of(entries))
+        for resolution, seconds in (("minute", 60), ("hour", 3600), ("day", 86400)):
+            _check_rollups(connection, entries, resolution, seconds)
+    return Contents(entries, rejected, ledger, totals, db, no)
+
+
+def _totals_of_row(row: sqlite3.Row) -> Totals:
+    counts = {name: row[name] for name in ("call_count", "error_count", "cancelled_count")}
+    shape = {
+        "c": counts | json.loads(row["details"]),
+        "sum": row["execution_time"],
+        "min": row["min_execution_time"],
+        "max": row["max_execution_time"],
+        "last": row["last_called_at"],
+    }
+    return Totals.loads(json.dumps(shape))
+
+
+def _check_rollups(
+    connection: sqlite3.Connection, entries: Sequence[Entry], resolution: str, seconds: int
+) -> None:
+    expected: dict[tuple[int, str], list[Entry]] = {}
+    for entry in entries:
+        start = int(entry.created_at // seconds) * seconds
+        expected.setdefault((start, entry.func_name), []).append(entry)
+    rows = connection.execute("SELECT * FROM rollups WHERE resolution = ?", (resolution,))
+    found = {(row["start"], row["func_name"]): _totals_of_row(row) for row in rows}
+    assert found.keys() == expected.keys()
+    for (start, name), totals in found.items():
+        assert same(totals, totals_of(expected[start, name])[name]), (resolution, start, name)

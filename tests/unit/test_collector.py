@@ -1,0 +1,911 @@
+"""The process's one collector: where its home is, and that no entry is lost or doubled as it moves."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import fakeredis
+import pytest
+
+from metrics_collector import (
+    ConfigurationError,
+    IncompatibleStoreError,
+    MetricsCollector,
+    Settings,
+    StoreUnavailableError,
+    _assembly,
+    _collector,
+    _process,
+    _recorder,
+    get_metrics,
+    list_metrics,
+    metrics_collector,
+    send,
+    statistics,
+)
+from metrics_collector._collector import collector
+from metrics_collector._entries import decode
+from metrics_collector._home import Home
+from metrics_collector._places import GoneError, TaskPlace
+from metrics_collector._thread_place import ThreadPlace
+from tests.support.pipeline import store_on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from metrics_collector._hot_store import HotStore
+
+SENDER = "metrics_collector"  # the thread's name
+
+
+@metrics_collector(name="f")
+def f() -> None: ...
+
+
+class World:
+    """A Redis in this process that can go away, with the settings that lead to it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.server = fakeredis.FakeServer()
+        self.stores = 0  # that were made for it
+        self.too_old = False
+        self.silent = False
+
+    def store(self, settings: Settings, _server: object) -> HotStore:
+        """In place of the one that connects to the URL."""
+        self.stores += 1
+        client = fakeredis.FakeAsyncRedis(server=self.server)
+        store = store_on(client, max_items=10**6, max_backlog=settings.max_backlog)
+        store.check_version = self.check_version  # type: ignore[method-assign]  # which fakeredis lacks
+        return store
+
+    async def check_version(self) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        if self.silent:
+            await asyncio.Event().wait()
+        if self.too_old:
+            raise IncompatibleStoreError("Redis is version 5.0; metrics-collector needs 6.2")
+
+    def numbers(self) -> list[tuple[str, int]]:
+        """Producer and number of each entry, in order."""
+        with fakeredis.FakeRedis(server=self.server) as client:
+            elements = client.lrange("metrics_list", 0, -1)
+        entries = [decode(element) for element in elements]
+        return [(entry.producer or "", entry.number) for entry in entries]
+
+    def assert_has(self, count: int) -> None:
+        """Each entry is in Redis, once, and in order; and Redis counted as many."""
+        assert self.numbers() == [(collector.outbox.producer, n + 1) for n in range(count)]
+        with fakeredis.FakeRedis(server=self.server) as client:
+            assert int(client.hget("app:metrics:f", "call_count") or 0) == count
+        figures = statistics()
+        assert (figures.recorded, figures.sent, figures.buffered) == (count, count, 0)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A process that has recorded nothing yet, and a Redis for it."""
+    settings = Settings(redis_url="redis://here:1/0", send_interval=0.005, exit_timeout=0.2)
+    world = World(settings)
+    monkeypatch.setattr(_assembly, "hot_store", world.store)
+    monkeypatch.setattr(collector, "notice", type(collector.notice)())
+    collector.reset(settings)
+    yield world
+    collector.reset()
+    assert not sender_threads()
+
+
+@pytest.fixture
+def last_sends(monkeypatch: pytest.MonkeyPatch) -> list[Home]:
+    """The homes that were told to send what is left."""
+    homes: list[Home] = []
+    real = Home.finish
+
+    async def finish(home: Home, timeout: float, *, plain: bool = False) -> bool:
+        homes.append(home)
+        return await real(home, timeout, plain=plain)
+
+    monkeypatch.setattr(Home, "finish", finish)
+    return homes
+
+
+def sender_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == SENDER]
+
+
+def call(count: int) -> None:
+    for _ in range(count):
+        f()
+
+
+def place() -> TaskPlace | ThreadPlace | None:
+    return collector._place
+
+
+async def settled(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def all_sent() -> bool:
+    figures = statistics()
+    return figures.recorded == figures.sent
+
+
+def in_thread(work: Callable[[], Coroutine[Any, Any, object]]) -> threading.Thread:
+    """A thread with a loop of its own, at work."""
+    thread = threading.Thread(target=lambda: asyncio.run(work()))
+    thread.start()
+    return thread
+
+
+class TestRun:
+    """`async with MetricsCollector()`."""
+
+    async def test_sends_what_was_recorded_in_it_at_its_end(self, world: World) -> None:
+        async with MetricsCollector():
+            assert isinstance(place(), TaskPlace)
+            call(300)
+            assert not sender_threads()
+
+        world.assert_has(300)
+
+    async def test_sends_without_being_asked(self, world: World) -> None:
+        async with MetricsCollector():
+            call(3)
+            await settled(all_sent)
+            world.assert_has(3)
+
+    async def test_nested_ones_share_the_outermost(self, world: World) -> None:
+        async with MetricsCollector():
+            outer = place()
+            async with MetricsCollector(), MetricsCollector(world.settings):
+                assert place() is outer
+                call(1)
+            assert place() is outer
+            call(1)
+            await send()
+            assert world.stores == 1
+
+        world.assert_has(2)
+
+    async def test_ones_that_begin_together_are_one(self, world: World) -> None:
+        runs = [MetricsCollector() for _ in range(5)]
+        await asyncio.gather(*(run.__aenter__() for run in runs))
+        call(1)
+        assert world.stores == 1
+        await asyncio.gather(*(run.aclose() for run in runs[:-1]))
+        assert isinstance(place(), TaskPlace)
+        await runs[-1].aclose()
+
+        world.assert_has(1)
+
+    async def test_one_on_another_loop_shares_it_too(self, world: World) -> None:
+        async def other() -> None:
+            async with MetricsCollector():
+                call(10)
+                await send()
+                assert (await get_metrics("f")).call_count == 10
+
+        async with MetricsCollector():
+            here = place()
+            await asyncio.to_thread(lambda: asyncio.run(other()))
+            assert place() is here
+
+        world.assert_has(10)
+
+    async def test_one_that_goes_on_elsewhere_is_taken_over_by_the_thread(
+        self, world: World
+    ) -> None:
+        begun, over = threading.Event(), threading.Event()
+
+        async def other() -> None:
+            async with MetricsCollector():
+                begun.set()
+                await asyncio.to_thread(over.wait, 20)
+                call(1)
+                await send()
+
+        async with MetricsCollector():
+            thread = in_thread(other)
+            await asyncio.to_thread(begun.wait, 20)
+            call(1)
+        assert not isinstance(place(), TaskPlace)
+        over.set()
+        await asyncio.to_thread(thread.join)
+
+        world.assert_has(2)
+
+    async def test_takes_over_from_the_thread(self, world: World) -> None:
+        call(2)
+        await send()
+        assert isinstance(place(), ThreadPlace)
+        (thread,) = sender_threads()
+
+        async with MetricsCollector():
+            await asyncio.to_thread(thread.join)
+            call(2)
+
+        world.assert_has(4)
+
+    async def test_leaves_what_comes_later_to_a_thread(self, world: World) -> None:
+        async with MetricsCollector():
+            call(1)
+        call(1)
+
+        await settled(all_sent)
+        world.assert_has(2)
+
+    async def test_can_be_entered_once_at_a_time(self, world: World) -> None:
+        run = MetricsCollector()
+        async with run:
+            with pytest.raises(ConfigurationError, match="already running; make a new one"):
+                await run.__aenter__()
+            call(1)
+        async with run:
+            call(1)
+
+        world.assert_has(2)
+
+    async def test_can_be_closed_any_number_of_times(self, world: World) -> None:
+        run = MetricsCollector()
+        await run.aclose()
+        async with run:
+            call(1)
+            await run.aclose()
+            assert not isinstance(place(), TaskPlace)
+            await run.aclose()
+        await run.aclose()
+
+        world.assert_has(1)
+
+    async def test_refuses_other_settings_than_those_it_has(self, world: World) -> None:
+        other = world.settings.model_copy(update={"max_items": 7})
+        async with MetricsCollector():
+            with pytest.raises(ConfigurationError, match="already running, with other settings"):
+                await MetricsCollector(other).__aenter__()
+            call(1)
+
+        world.assert_has(1)
+        async with MetricsCollector(other):
+            assert collector.settings().max_items == 7
+        async with MetricsCollector():
+            assert collector.settings() is world.settings
+
+    async def test_raises_for_a_wrong_setting_and_breaks_nothing(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        collector.reset()  # the environment's settings
+        monkeypatch.setenv("MAX_ITEMS", "many")
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="MAX_ITEMS='many'"):
+                await MetricsCollector().__aenter__()
+            call(1)
+
+        monkeypatch.setenv("MAX_ITEMS", "50")
+        async with MetricsCollector():
+            call(1)
+
+        world.assert_has(3)
+
+    async def test_switched_off_records_nothing(self, world: World) -> None:
+        off = world.settings.model_copy(update={"enabled": False})
+        async with MetricsCollector(off):
+            call(5)
+            assert place() is None
+        assert statistics().recorded == 0
+
+        async with MetricsCollector():
+            call(1)
+        world.assert_has(1)
+
+    async def test_raises_if_redis_is_too_old(self, world: World) -> None:
+        world.too_old = True
+        call(1)
+        results = await asyncio.gather(
+            *(MetricsCollector().__aenter__() for _ in range(3)), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [IncompatibleStoreError] * 3
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        with pytest.raises(IncompatibleStoreError, match=r"6\.2"):
+            await send()
+
+        world.too_old = False
+        async with MetricsCollector():
+            call(1)
+        world.assert_has(2)
+
+    async def test_begins_without_redis_and_says_so(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world.server.connected = False
+        async with MetricsCollector():
+            call(3)
+        assert len(caplog.messages) == 1
+        assert statistics().buffered == 3
+
+        world.server.connected = True
+        await settled(all_sent)  # by the thread that has them now
+        world.assert_has(3)
+
+    async def test_does_not_wait_for_a_redis_that_does_not_answer(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr("metrics_collector._home._GREETING", 0.01)
+        world.silent = True
+        async with MetricsCollector():
+            call(1)
+
+        assert "Redis does not answer" in caplog.text
+        assert statistics().buffered == 1
+        world.silent = False
+
+    async def test_that_was_given_up_leaves_nothing_behind(self, world: World) -> None:
+        call(1)
+        await send()
+        for turns in range(12):
+            entering = asyncio.ensure_future(MetricsCollector().__aenter__())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if entering.cancel():
+                await asyncio.gather(entering, return_exceptions=True)
+                assert not isinstance(place(), TaskPlace)
+            else:
+                await (await entering).aclose()
+            call(1)
+        await send()
+
+        world.assert_has(13)
+
+    async def test_is_joined_even_if_who_began_it_gave_up(self, world: World) -> None:
+        first = asyncio.ensure_future(MetricsCollector().__aenter__())
+        run = MetricsCollector()
+        second = asyncio.ensure_future(run.__aenter__())
+        await asyncio.sleep(0)
+        first.cancel()
+
+        await second
+        assert isinstance(place(), TaskPlace)
+        call(1)
+        await run.aclose()
+        world.assert_has(1)
+
+    async def test_cut_short_at_its_end_leaves_the_rest_to_a_thread(self, world: World) -> None:
+        for turns in range(1, 13):
+            run = await MetricsCollector().__aenter__()
+            call(300)
+            leaving = asyncio.ensure_future(run.aclose())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+        await settled(all_sent)
+
+        world.assert_has(3600)
+
+    async def test_whose_sender_somebody_cancels_goes_on_in_a_thread(
+        self, world: World, last_sends: list[Home]
+    ) -> None:
+        async with MetricsCollector():
+            call(1)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            await settled(lambda: isinstance(place(), ThreadPlace))
+            call(1)
+            await settled(all_sent)
+        assert isinstance(place(), ThreadPlace)
+        assert not last_sends  # there has been one who sends
+
+        world.assert_has(2)
+
+
+class TestForgottenRun:
+    """One that is never left."""
+
+    def test_warns_and_leaves_its_entries_to_a_thread(self, world: World) -> None:
+        async def enter() -> None:
+            await MetricsCollector().__aenter__()
+            call(1)
+
+        def forget() -> None:
+            asyncio.run(enter())
+            gc.collect()
+
+        with pytest.warns(ResourceWarning, match="use `async with` or await `aclose"):
+            forget()
+        call(1)
+
+        asyncio.run(send())
+        world.assert_has(2)
+
+    def test_can_still_be_closed_from_another_loop(self, world: World) -> None:
+        run = MetricsCollector()
+
+        async def enter() -> None:
+            await run.__aenter__()
+            call(1)
+
+        asyncio.run(enter())
+        asyncio.run(run.aclose())
+        call(1)
+
+        asyncio.run(send())
+        world.assert_has(2)
+
+    def test_can_be_closed_from_another_loop_while_its_own_runs(self, world: World) -> None:
+        run = MetricsCollector()
+        begun, over = threading.Event(), threading.Event()
+
+        async def other() -> None:
+            await run.__aenter__()
+            call(1)
+            begun.set()
+            await asyncio.to_thread(over.wait, 20)
+
+        thread = in_thread(other)
+        begun.wait(20)
+        asyncio.run(run.aclose())
+        world.assert_has(1)
+        over.set()
+        thread.join()
+
+    def test_whose_loop_was_closed_in_the_midst(self, world: World) -> None:
+        loop = asyncio.new_event_loop()
+        run = MetricsCollector()
+        loop.run_until_complete(run.__aenter__())
+        call(1)
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:  # which the garbage collector would complain of
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(tasks))
+        loop.close()
+        call(1)
+
+        asyncio.run(send())
+        asyncio.run(run.aclose())
+        world.assert_has(2)
+
+    def test_while_its_loop_stands_still_a_thread_sends(self, world: World) -> None:
+        loop = asyncio.new_event_loop()
+        run = MetricsCollector()
+        loop.run_until_complete(run.__aenter__())
+        call(1)
+        asyncio.run(send())
+        assert isinstance(place(), ThreadPlace)
+        world.assert_has(1)
+
+        call(1)
+        loop.run_until_complete(asyncio.sleep(0.02))
+        assert not asyncio.all_tasks(loop)  # its home is gone, and stays so
+        call(1)
+        loop.run_until_complete(run.aclose())
+        loop.close()
+
+        asyncio.run(send())
+        world.assert_has(3)
+
+    def test_while_its_loop_stands_still_another_run_may_begin(self, world: World) -> None:
+        loop = asyncio.new_event_loop()
+        run = MetricsCollector()
+        loop.run_until_complete(run.__aenter__())
+        call(1)
+
+        async def other() -> None:
+            async with MetricsCollector():
+                call(1)
+                await send()
+                world.assert_has(2)
+
+        asyncio.run(other())
+        loop.run_until_complete(asyncio.sleep(0.02))
+        assert not asyncio.all_tasks(loop)
+        loop.run_until_complete(run.aclose())
+        loop.close()
+        world.assert_has(2)
+
+    @pytest.mark.usefixtures("world")
+    def test_that_is_garbage_after_its_loop_is_replaced_by_the_thread(self) -> None:
+        loop = asyncio.new_event_loop()
+        run = MetricsCollector()
+        loop.run_until_complete(run.__aenter__())
+        loop.close()  # with all that is in it
+
+        def forget() -> None:
+            nonlocal loop, run
+            del loop, run
+            gc.collect()
+
+        with pytest.warns(ResourceWarning, match="use `async with` or await `aclose") as said:
+            forget()
+        said.clear()  # which holds the run, too
+        gc.collect()
+        assert not sender_threads()
+        call(1)
+        assert len(sender_threads()) == 1
+
+
+class TestThread:
+    """Without any run."""
+
+    def test_is_started_by_the_first_record(self, world: World) -> None:
+        assert not sender_threads()
+        call(1)
+        assert len(sender_threads()) == 1
+        call(1)
+
+        asyncio.run(send())
+        assert len(sender_threads()) == 1
+        world.assert_has(2)
+
+    def test_serves_repeated_loops(self, world: World) -> None:
+        async def work(turn: int) -> None:
+            if turn % 2:
+                async with MetricsCollector():
+                    call(1)
+            else:
+                call(1)
+                await send()
+                assert (await get_metrics(f)).call_count == turn + 1
+
+        for turn in range(20):
+            asyncio.run(work(turn))
+        asyncio.run(settled(lambda: len(sender_threads()) <= 1))
+
+        world.assert_has(20)
+
+    def test_reads_in_any_thread_and_loop(self, world: World) -> None:
+        seen: list[int] = []
+
+        async def read() -> None:
+            call(1)
+            seen.append((await get_metrics("f")).call_count)
+            assert [m.func_name for m in await list_metrics()] == ["f"]
+
+        threads = [in_thread(read) for _ in range(5)]
+        for thread in threads:
+            thread.join()
+
+        assert max(seen) == 5
+        world.assert_has(5)
+
+    @pytest.mark.usefixtures("world")
+    def test_waits_with_wrong_settings_and_says_so_once(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        collector.reset()
+        monkeypatch.setenv("MAX_ITEMS", "many")
+        call(3)
+        with pytest.raises(ConfigurationError, match="MAX_ITEMS='many'"):
+            asyncio.run(send())
+        asyncio.run(settled(lambda: bool(caplog.messages)))
+
+        (line,) = caplog.messages
+        assert "MAX_ITEMS='many'" in line
+        assert statistics().last_error == line.partition(";")[0]
+        assert (statistics().recorded, statistics().buffered) == (3, 3)
+
+    @pytest.mark.usefixtures("world")
+    def test_that_cannot_be_started_is_tried_again(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        real = threading.Thread.start
+        monkeypatch.setattr(_collector, "USUAL_MAX_BUFFERED", 20)
+
+        def start(thread: threading.Thread) -> None:
+            if thread.name == SENDER:
+                raise RuntimeError("can't start new thread")
+            real(thread)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            call(30)
+        assert caplog.messages == ["no sender could be started yet: can't start new thread"]
+        assert "can't start new thread" in str(statistics().last_error)
+        figures = statistics()
+        assert (figures.recorded, figures.buffered, figures.dropped) == (30, 20, 10)
+
+        call(1)
+        asyncio.run(send())
+        assert statistics().sent == 21
+
+    @pytest.mark.usefixtures("world")
+    def test_is_not_started_while_the_interpreter_ends(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+
+        call(1)
+
+        assert not sender_threads()
+        assert statistics().buffered == 1
+
+    def test_with_a_home_that_fails_to_start_waits_and_says_so(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def start(*_: object) -> None:
+            raise ZeroDivisionError("a bug")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Home, "start", start)
+            call(2)
+            with pytest.raises(StoreUnavailableError):
+                asyncio.run(send())
+        assert "ZeroDivisionError('a bug')" in caplog.text
+
+        async def run() -> None:
+            async with MetricsCollector():
+                pass
+
+        asyncio.run(run())
+        world.assert_has(2)
+
+    @pytest.mark.usefixtures("world")
+    def test_is_quiet_in_the_development_mode(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")
+        call(1)
+
+        here = place()
+        assert here is not None
+        assert not here.loop.get_debug()
+
+
+class TestMoves:
+    """Whoever wants something of the home while that moves from loop to loop."""
+
+    def test_nothing_is_lost_or_doubled(self, world: World) -> None:
+        over = threading.Event()
+        problems: list[Exception] = []
+
+        async def ask() -> None:
+            while not over.is_set():
+                try:
+                    await send()
+                    await get_metrics(f)
+                except Exception as error:  # noqa: BLE001 - shown below
+                    problems.append(error)
+
+        async def run(pause: float) -> None:
+            async with MetricsCollector():
+                await asyncio.sleep(pause)
+
+        askers = [in_thread(ask) for _ in range(3)]
+        recorders = [threading.Thread(target=call, args=(100,)) for _ in range(50)]
+        for turn, recorder in enumerate(recorders):
+            recorder.start()
+            if turn % 5 == 0:
+                asyncio.run(run(turn / 10_000))
+        for recorder in recorders:
+            recorder.join()
+        over.set()
+        for asker in askers:
+            asker.join()
+        asyncio.run(send())
+
+        assert not problems
+        world.assert_has(5000)
+
+    @pytest.mark.usefixtures("world")
+    def test_who_is_with_the_home_as_it_leaves_goes_on_with_the_next(self) -> None:
+        visits: list[Home] = []
+        visited = threading.Event()
+
+        async def visit(home: Home) -> str:
+            visits.append(home)
+            visited.set()
+            if len(visits) == 1:
+                await asyncio.Event().wait()
+            return "done"
+
+        async def ask() -> None:
+            assert await collector.call(visit) == "done"
+
+        async def run() -> None:
+            async with MetricsCollector():
+                await asyncio.to_thread(visited.wait, 20)
+
+        call(1)
+        thread = in_thread(ask)
+        visited.wait(20)
+        asyncio.run(run())
+        thread.join()
+
+        assert len(visits) == 2
+        assert visits[0] is not visits[1]
+
+    @pytest.mark.usefixtures("world")
+    def test_who_is_cancelled_stays_cancelled(self) -> None:
+        begun, cancelled = threading.Event(), threading.Event()
+
+        async def wait(_: Home) -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+
+        async def ask() -> None:
+            asking = asyncio.ensure_future(collector.call(wait))
+            await asyncio.to_thread(begun.wait, 20)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            assert await asyncio.to_thread(cancelled.wait, 20)
+
+        call(1)
+        asyncio.run(ask())
+
+    @pytest.mark.usefixtures("world")
+    def test_a_home_that_is_never_there_is_no_endless_wait(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def gone(*_: object) -> None:
+            raise GoneError
+
+        monkeypatch.setattr(ThreadPlace, "call", gone)
+        monkeypatch.setattr(_collector, "_MOVES", 3)
+
+        with pytest.raises(StoreUnavailableError, match="moves from loop to loop"):
+            asyncio.run(send())
+
+
+class TestExit:
+    """What the hooks do; processes that really end are in the integration tests."""
+
+    def test_sends_what_is_left_and_ends_the_thread(self, world: World) -> None:
+        call(300)
+
+        collector.at_exit()
+
+        assert not sender_threads()
+        world.assert_has(300)
+
+    def test_sends_once_more_what_other_hooks_record(self, world: World) -> None:
+        call(1)
+        collector.at_exit()
+        call(1)
+        assert not sender_threads()
+
+        collector.at_exit()
+
+        world.assert_has(2)
+
+    def test_does_not_even_look_for_settings_if_nothing_was_recorded(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        collector.reset()
+        monkeypatch.setenv("MAX_ITEMS", "many")
+
+        collector.at_exit()
+
+        assert world.stores == 0
+        assert not caplog.messages
+
+    def test_without_threads_it_is_done_here(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def start(_: threading.Thread) -> None:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+        monkeypatch.setattr(_process, "exiting", lambda: True)
+        call(3)
+
+        collector.at_exit()
+
+        world.assert_has(3)
+
+    def test_has_a_run_in_a_daemon_thread_send(self, world: World) -> None:
+        begun, over = threading.Event(), threading.Event()
+
+        async def serve() -> None:
+            async with MetricsCollector():
+                call(3)
+                begun.set()
+                await asyncio.to_thread(over.wait, 20)
+
+        settings = world.settings.model_copy(update={"send_interval": 60.0})
+        collector.reset(settings)
+        thread = in_thread(serve)
+        begun.wait(20)
+        assert statistics().buffered == 3
+
+        collector.at_exit()
+
+        world.assert_has(3)
+        over.set()
+        thread.join()
+
+    def test_waits_for_redis_once_only(
+        self, world: World, last_sends: list[Home], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world.server.connected = False
+
+        async def run() -> None:
+            async with MetricsCollector():
+                call(1)
+
+        asyncio.run(run())
+        assert len(last_sends) == 1
+        collector.at_exit()
+        collector.at_exit()
+
+        assert len(last_sends) == 1
+        assert len(caplog.messages) == 1
+        assert statistics().buffered == 1
+
+    def test_does_not_wait_for_ever(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        over = asyncio.Event()
+
+        async def finish(*_: object, **__: object) -> bool:
+            await over.wait()
+            return False
+
+        monkeypatch.setattr(Home, "finish", finish)
+        monkeypatch.setattr("metrics_collector._thread_place.GRACE", 0.0)
+        collector.reset(world.settings.model_copy(update={"exit_timeout": 0.0}))
+        world.server.connected = False
+        call(2)
+        (thread,) = sender_threads()
+        here = place()
+        assert here is not None
+
+        collector.at_exit()
+
+        assert thread.is_alive()
+        assert "2 entries could not be sent in time" in caplog.text
+        here.loop.call_soon_threadsafe(over.set)
+        thread.join()
+
+
+def test_reset_begins_anew(world: World) -> None:
+    call(5)
+    producer = collector.outbox.producer
+    old = collector.outbox
+    collector.reset(world.settings)
+
+    assert statistics().recorded == 0
+    assert collector.outbox.producer != producer
+    assert not sender_threads()
+    assert not old.unsent
+    assert not _recorder.buffer
+    call(1)
+    asyncio.run(send())
+    assert world.numbers()[-1] == (collector.outbox.producer, 1)
+
+
+def test_statistics_add_up_at_any_moment(world: World) -> None:
+    over = threading.Event()
+    wrong: list[object] = []
+
+    def count() -> None:
+        before = 0
+        while not over.is_set():
+            s = statistics()
+            if s.recorded != s.saved + s.sent + s.spooled + s.buffered + s.dropped:
+                wrong.append(s)
+            if s.recorded < before:
+                wrong.append((before, s))
+            before = s.recorded
+
+    counters = [threading.Thread(target=count) for _ in range(3)]
+    for counter in counters:
+        counter.start()
+    for _ in range(10):
+        call(200)
+        asyncio.run(send())
+    over.set()
+    for counter in counters:
+        counter.join()
+
+    assert not wrong
+    world.assert_has(2000)

@@ -1,0 +1,555 @@
+"""Generators and async generators: driven by hand and by event loops, beside bare ones."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import weakref
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_collector import _decorator, metrics_collector
+from metrics_collector._recorder import CANCELLED, Record
+from tests.support.measured import (
+    OwnError,
+    recorded_entries,  # noqa: F401 - a fixture, used by every test here
+    said,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+
+
+@metrics_collector(name="count")
+def count(n: int) -> Iterator[int]:
+    yield from range(n)
+
+
+@metrics_collector(name="acount")
+async def acount(n: int) -> AsyncIterator[int]:
+    for i in range(n):
+        await asyncio.sleep(0)
+        yield i
+
+
+# Time and outcome
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the decorator's clock will show, each once."""
+    ahead: list[float] = []
+    monkeypatch.setattr(_decorator, "clock", lambda: ahead.pop(0))
+    return ahead
+
+
+def test_a_generator_is_measured_from_its_first_step_to_its_end(
+    entries: list[Record], times: list[float]
+) -> None:
+    steps = count(2)
+    times.append(1.0)
+    assert next(steps) == 0
+    assert (times, entries) == ([], [])
+
+    times.append(9.0)
+    assert list(steps) == [1]
+    assert entries == [("count", 1.0, 9.0, None)]
+
+
+async def test_an_async_generator_is_measured_from_its_first_step_to_its_end(
+    entries: list[Record], times: list[float]
+) -> None:
+    steps = acount(2)
+    times.append(1.0)
+    assert await anext(steps) == 0
+    assert (times, entries) == ([], [])
+
+    times.append(9.0)
+    assert [i async for i in steps] == [1]
+    assert entries == [("acount", 1.0, 9.0, None)]
+
+
+async def test_what_never_started_makes_no_entry(entries: list[Record]) -> None:
+    bare: Any = count(1)
+    bare.close()
+    asynchronous: Any = acount(1)
+    await asynchronous.aclose()
+    del bare, asynchronous
+    count(1)
+    acount(1)
+    gc.collect()
+
+    assert entries == []
+
+
+async def test_closed_early_is_ok(entries: list[Record]) -> None:
+    for i in count(9):
+        if i == 3:
+            break
+    async with aclosing(acount(9)) as steps:  # type: ignore[type-var]  # annotated as iterator, as many are
+        async for i in steps:
+            if i == 3:
+                break
+
+    assert said(entries) == [("count", None), ("acount", None)]
+
+
+ERRORS = [
+    (ValueError("no"), "ValueError"),
+    (OwnError(), "OwnError"),
+    (KeyboardInterrupt(), "KeyboardInterrupt"),
+    (SystemExit(1), "SystemExit"),
+    (asyncio.CancelledError("by hand"), CANCELLED),
+    (StopAsyncIteration(), "StopAsyncIteration"),
+]
+
+
+@pytest.mark.parametrize(("error", "mark"), ERRORS)
+def test_what_a_generator_raises(
+    entries: list[Record], error: BaseException, mark: str | None
+) -> None:
+    @metrics_collector(name="steps")
+    def steps() -> Iterator[int]:
+        yield 1
+        raise error
+
+    running = steps()
+    next(running)
+    with pytest.raises(type(error)) as caught:
+        next(running)
+
+    assert caught.value is error
+    assert said(entries) == [("steps", mark)]
+
+
+@pytest.mark.parametrize(("error", "mark"), ERRORS[:-1])
+def test_what_an_async_generator_raises(
+    entries: list[Record], error: BaseException, mark: str | None
+) -> None:
+    @metrics_collector(name="steps")
+    async def steps() -> AsyncGenerator[int]:
+        yield 1
+        raise error
+
+    running = steps()
+    with pytest.raises(StopIteration):
+        running.asend(None).send(None)
+    with pytest.raises(type(error)) as caught:
+        running.asend(None).send(None)
+
+    assert caught.value is error
+    assert said(entries) == [("steps", mark)]
+
+
+def test_an_error_while_closing_is_an_error(entries: list[Record]) -> None:
+    @metrics_collector(name="steps")
+    def steps() -> Generator[int]:
+        try:
+            yield 1
+        finally:
+            raise OwnError
+
+    running = steps()
+    next(running)
+    with pytest.raises(OwnError) as caught:
+        running.close()
+
+    assert isinstance(caught.value.__context__, GeneratorExit)
+    assert said(entries) == [("steps", "OwnError")]
+
+
+def test_a_generator_returns_its_value_and_takes_what_is_sent(entries: list[Record]) -> None:
+    @metrics_collector(name="steps")
+    def steps() -> Generator[str, int, str]:
+        got = yield "first"
+        try:
+            yield f"got {got}"
+        except LookupError as error:
+            yield f"caught {error}"
+        return "value"
+
+    def outside() -> Generator[str, int, str]:
+        return (yield from steps())
+
+    running = outside()
+    assert next(running) == "first"
+    assert running.send(5) == "got 5"
+    assert running.throw(LookupError("thrown")) == "caught thrown"
+    with pytest.raises(StopIteration) as end:
+        next(running)
+
+    assert end.value.value == "value"
+    assert said(entries) == [("steps", None)]
+
+
+async def test_a_cancelled_step_of_an_async_generator(entries: list[Record]) -> None:
+    cleaned = []
+
+    @metrics_collector(name="steps")
+    async def steps() -> AsyncGenerator[int]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append("up")
+
+    async def consume() -> None:
+        async for _ in steps():
+            pass
+
+    consumer = asyncio.create_task(consume())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    consumer.cancel("enough")
+    with pytest.raises(asyncio.CancelledError, match="enough"):
+        await consumer
+
+    assert cleaned == ["up"]
+    assert said(entries) == [("steps", CANCELLED)]
+
+
+def fail_to_look_up() -> None:
+    raise LookupError
+
+
+async def test_context_managers_of_generators(entries: list[Record]) -> None:
+    @asynccontextmanager
+    @metrics_collector(name="block")
+    async def block() -> AsyncIterator[int]:
+        try:
+            yield 1
+        except LookupError:
+            await asyncio.sleep(0)
+
+    async with block() as value:
+        assert value == 1
+        fail_to_look_up()
+    error = OwnError()
+    with pytest.raises(OwnError) as caught:
+        async with block():
+            raise error
+
+    assert caught.value is error
+    assert caught.value.__context__ is None
+    assert said(entries) == [("block", None), ("block", "OwnError")]
+
+
+# Beside a bare one: whatever is done to both, both do the same
+
+
+def obstinate(how: str) -> Generator[str, object, str]:
+    """Meets what is thrown into it in its own ways."""
+    got: object = None
+    while True:
+        try:
+            got = yield f"value after {got}"
+        except ValueError as error:
+            got = f"caught {error}"
+        except KeyError:
+            raise OwnError("from the handler")  # noqa: B904 - the context is what is looked at
+        except GeneratorExit:
+            if how == "raise":
+                raise OwnError("while closing")  # noqa: B904 - the same
+            raise
+        if got == "end":
+            return "the end"
+        if got == "fail":
+            raise OwnError("asked to fail")
+        if got == "stop":
+            raise StopIteration("by mistake")  # noqa: PLR1708 - that mistake
+
+
+async def aobstinate(how: str) -> AsyncGenerator[str, object]:  # noqa: C901 - no real code
+    """Meets what is thrown into it in its own ways."""
+    got: object = None
+    while True:
+        try:
+            await asyncio.sleep(0)
+            got = yield f"value after {got}"
+            await asyncio.sleep(0)
+        except ValueError as error:
+            await asyncio.sleep(0)
+            got = f"caught {error}"
+        except KeyError:
+            raise OwnError("from the handler")  # noqa: B904 - the context is what is looked at
+        except GeneratorExit:
+            if how == "raise":
+                raise OwnError("while closing")  # noqa: B904 - the same
+            if how == "return":
+                return
+            if how == "await":
+                await asyncio.sleep(0)
+            if how != "yield":
+                raise
+            got = "refused to close"
+        if got == "end":
+            return
+        if got == "fail":
+            raise OwnError("asked to fail")
+        if got == "stop":
+            raise StopAsyncIteration("by mistake")
+        if got == "stop, too":
+            raise StopIteration("by mistake")  # noqa: PLR1708 - that mistake
+
+
+Told = tuple[object, ...]
+
+
+def told(error: BaseException) -> Told:
+    """All that a caller can see of an error, but for its traceback."""
+    seen: list[object] = []
+    one: BaseException | None = error
+    while one is not None and len(seen) < 9:
+        seen.append((type(one), str(one), one.__suppress_context__, type(one.__cause__)))
+        one = one.__context__
+    return tuple(seen)
+
+
+def drive(steps: Any, moves: list[tuple[str, object]]) -> list[Told]:
+    """What each move brought about."""
+    out: list[Told] = []
+    for move, argument in moves:
+        method = getattr(steps, move)
+        try:
+            out.append((move, method() if move in {"__next__", "close"} else method(argument)))
+        except StopIteration as end:
+            out.append((move, "end", end.value))
+        except BaseException as error:  # noqa: BLE001 - what is raised is what is compared
+            out.append((move, error is argument, told(error)))
+    return out
+
+
+async def adrive(steps: Any, moves: list[tuple[str, object]]) -> list[Told]:
+    """What each move brought about."""
+    out: list[Told] = []
+    for move, argument in moves:
+        method = getattr(steps, move)
+        try:
+            result = await (method() if move in {"__anext__", "aclose"} else method(argument))
+            out.append((move, result))
+        except BaseException as error:  # noqa: BLE001 - what is raised is what is compared
+            out.append((move, error is argument, told(error)))
+    return out
+
+
+SENT = st.sampled_from([None, 1, "end", "fail", "stop", "stop, too"])
+THROWN = st.sampled_from([ValueError, KeyError, OwnError, StopIteration, StopAsyncIteration])
+MOVES = st.one_of(
+    st.just(("__next__", None)),
+    st.tuples(st.just("send"), SENT),
+    st.tuples(st.just("throw"), THROWN),
+    st.just(("close", None)),
+)
+AMOVES = st.one_of(
+    st.just(("__anext__", None)),
+    st.tuples(st.just("asend"), SENT),
+    st.tuples(st.just("athrow"), THROWN | st.sampled_from([GeneratorExit, KeyboardInterrupt])),
+    st.just(("aclose", None)),
+)
+
+
+def fresh(moves: list[tuple[str, Any]]) -> list[tuple[str, object]]:
+    """The moves with errors of their own: one that was thrown before carries its past."""
+    return [
+        (move, argument("thrown") if isinstance(argument, type) else argument)
+        for move, argument in moves
+    ]
+
+
+@given(how=st.sampled_from(["", "raise"]), moves=st.lists(MOVES, max_size=8))
+def test_a_measured_generator_does_what_the_bare_one_does(
+    how: str, moves: list[tuple[str, Any]]
+) -> None:
+    measured = metrics_collector(name="obstinate")(obstinate)
+
+    steps, bare = measured(how), obstinate(how)
+    assert drive(steps, fresh(moves)) == drive(bare, fresh(moves))
+    for one in (steps, bare):  # else it would raise while it is dropped
+        drive(one, [("__next__", None), ("send", "end")])
+
+
+@given(
+    how=st.sampled_from(["", "raise", "return", "await", "yield"]),
+    moves=st.lists(AMOVES, max_size=8),
+)
+def test_a_measured_async_generator_does_what_the_bare_one_does(
+    how: str, moves: list[tuple[str, Any]]
+) -> None:
+    measured = metrics_collector(name="aobstinate")(aobstinate)
+
+    async def both() -> None:
+        steps, bare = measured(how), aobstinate(how)
+        assert await adrive(steps, fresh(moves)) == await adrive(bare, fresh(moves))
+        for one in (steps, bare):  # else it would raise, or refuse, when the loop closes it
+            await adrive(one, [("__anext__", None), ("asend", "end")])
+
+    asyncio.run(both())
+
+
+@given(moves=st.lists(AMOVES, max_size=8))
+def test_inside_a_handler_errors_have_the_same_context(moves: list[tuple[str, Any]]) -> None:
+    measured = metrics_collector(name="aobstinate")(aobstinate)
+
+    async def handling(steps: Any) -> list[Told]:
+        try:
+            int("being handled")
+        except ValueError:
+            return await adrive(steps, fresh(moves))
+        raise AssertionError
+
+    async def both() -> None:
+        assert await handling(measured("")) == await handling(aobstinate(""))
+
+    asyncio.run(both())
+
+
+async def test_two_steps_at_once_are_refused_as_ever() -> None:
+    @metrics_collector(name="steps")
+    async def steps() -> AsyncGenerator[int]:
+        await asyncio.sleep(0)
+        yield 1
+
+    running = steps()
+    first = asyncio.create_task(anext(running))
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="already running"):
+        await anext(running)
+    assert await first == 1
+    await running.aclose()
+
+
+# The event loop's part
+
+
+def unfinished(log: list[str]) -> Callable[..., AsyncGenerator[int]]:
+    """Awaits while it is closed, and tells when that is done."""
+
+    @metrics_collector(name="unfinished")
+    async def steps(*_held: object) -> AsyncGenerator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            log.append("closed")
+
+    return steps
+
+
+def test_the_loop_closes_it_at_its_end_and_has_nothing_to_complain_of(
+    entries: list[Record],
+) -> None:
+    log: list[str] = []
+    complaints: list[dict[str, Any]] = []
+    kept = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+        for _ in range(20):  # the loop closes them in any order
+            steps = unfinished(log)()
+            kept.append(steps)
+            await anext(steps)
+
+    asyncio.run(main())
+
+    assert complaints == []
+    assert log == ["closed"] * 20
+    assert said(entries) == [("unfinished", None)] * 20
+
+
+@pytest.mark.parametrize("circle", [True, False])
+async def test_the_loop_closes_what_is_dropped(entries: list[Record], *, circle: bool) -> None:
+    log: list[str] = []
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+    holder: list[object] = []
+    steps = unfinished(log)(holder)
+    if circle:
+        holder.append(steps)
+    await anext(steps)
+
+    del steps, holder
+    gc.collect()
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+    assert complaints == []
+    assert log == ["closed"]
+    assert said(entries) == [("unfinished", None)]
+
+
+def test_without_a_loop_it_is_closed_when_it_is_dropped(entries: list[Record]) -> None:
+    log: list[str] = []
+
+    @metrics_collector(name="steps")
+    async def steps() -> AsyncGenerator[int]:
+        try:
+            yield 1
+        finally:
+            log.append("closed")
+
+    running = steps()
+    with pytest.raises(StopIteration):
+        running.asend(None).send(None)
+    del running
+    gc.collect()
+
+    assert log == ["closed"]
+    assert said(entries) == [("steps", None)]
+
+
+async def test_the_hooks_of_the_loop_are_its_own_again() -> None:
+    before = sys.get_asyncgen_hooks()
+    steps = acount(1)
+    await anext(steps)
+    assert sys.get_asyncgen_hooks() == before
+    assert [i async for i in steps] == []
+
+
+async def test_no_thrown_error_is_kept_alive() -> None:
+    @metrics_collector(name="steps")
+    async def steps() -> AsyncGenerator[int]:
+        yield 1
+        yield 2
+
+    alive: list[weakref.ref[OwnError]] = []
+    gc.disable()
+    try:
+        running = steps()
+        await anext(running)
+        try:
+            await running.athrow(OwnError())
+        except OwnError as error:
+            alive.append(weakref.ref(error))
+        assert [one() for one in alive] == [None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop")
+def test_on_another_loop_too(entries: list[Record]) -> None:
+    import uvloop
+
+    log: list[str] = []
+
+    async def main() -> None:
+        assert [i async for i in acount(3)] == [0, 1, 2]
+        steps = unfinished(log)()
+        await anext(steps)
+        del steps
+        gc.collect()
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+    assert log == ["closed"]
+    assert said(entries) == [("acount", None), ("unfinished", None)]

@@ -1,0 +1,290 @@
+"""Entries as JSON: what a producer writes, a worker reads; and of anything else, it says why that is none."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from metrics_collector import _entries
+from metrics_collector._entries import RejectedEntryError, decode, encode
+from metrics_collector._histogram import bucket
+from metrics_collector._totals import Totals
+
+if TYPE_CHECKING:
+    from metrics_collector._recorder import Record
+
+PRODUCER = "0123456789abcdef"
+
+# What `checked_name` lets through: quotes, newlines, control and astral characters, anything that UTF-8 can hold.
+names = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20
+)
+marks = (
+    st.none()
+    | st.just("")
+    | st.text(st.characters(categories=["L", "Nd"]), min_size=1, max_size=20)
+)
+clocks = st.floats(allow_nan=False) | st.floats(0, 1e6)
+records = st.lists(st.tuples(names, clocks, clocks, marks), max_size=4)
+offsets = st.floats(0, 3e11)
+
+GOOD: dict[str, Any] = {
+    "func_name": "app.f",
+    "execution_time": 0.5,
+    "error_occurred": 0,
+    "created_at": 1_700_000_000.25,
+}
+
+
+def as_json(totals: dict[str, Totals]) -> dict[str, Any]:
+    return {name: of_function.as_json() for name, of_function in totals.items()}
+
+
+def raw(**changes: Any) -> bytes:
+    return json.dumps({**GOOD, **changes}).encode()
+
+
+def reason(text: bytes) -> str:
+    with pytest.raises(RejectedEntryError) as refusal:
+        decode(text)
+    return str(refusal.value)
+
+
+@given(records=records, first=st.integers(1, 10**14), offset=offsets)
+@example(records=[('"\\\n\r\t\x01\x7f\u2028\U0001f600', 0.0, 1.0, None)], first=1, offset=0.0)
+@example(records=[("f", 5.0, 1.0, "Wrong")], first=1, offset=-10.0)  # faked clocks jump back
+@example(records=[("f", 0.0, math.inf, "")], first=1, offset=0.0)
+@example(records=[("f", math.inf, math.inf, None)], first=1, offset=0.0)
+def test_every_record_becomes_an_entry(records: list[Record], first: int, offset: float) -> None:
+    lines = encode(records, PRODUCER, first, offset, {})
+    entries = [decode(line.encode()) for line in lines]
+
+    assert [entry.func_name for entry in entries] == [name for name, *_ in records]
+    assert [entry.mark for entry in entries] == [mark and mark[:200] for *_, mark in records]
+    assert [(entry.producer, entry.number) for entry in entries] == [
+        (PRODUCER, first + index) for index in range(len(records))
+    ]
+    for entry, (_, start, end, _) in zip(entries, records, strict=True):
+        if 0 <= end - start < _entries.MAX_SECONDS:
+            assert entry.execution_time == end - start
+        if 0 <= end + offset < _entries.END_OF_TIME - 1:
+            assert entry.created_at == round(end + offset, 6)
+
+
+@given(records=records, offset=offsets)
+def test_totals_are_those_of_the_numbers_as_written(records: list[Record], offset: float) -> None:
+    totals: dict[str, Totals] = {}
+    lines = encode(records, PRODUCER, 1, offset, totals)
+
+    read: dict[str, Totals] = {}
+    for line in lines:
+        fields = json.loads(line)
+        mark = fields.get("error_type") or ("" if fields.get("outcome") == "cancelled" else None)
+        of_function = read.setdefault(fields["func_name"], Totals())
+        of_function.add(fields["execution_time"], fields["created_at"], mark)
+
+    assert as_json(read) == as_json(totals)
+    assert as_json(_entries.totals_of(lines)) == as_json(totals)
+
+
+def test_totals_grow_by_each_slice() -> None:
+    totals: dict[str, Totals] = {}
+    encode([("f", 0.0, 1.0, None)], PRODUCER, 1, 0.0, totals)
+    encode([("f", 0.0, 3.0, None), ("g", 0.0, 1.0, "")], PRODUCER, 2, 0.0, totals)
+
+    assert totals["f"].counts == {"call_count": 2, bucket(1.0): 1, bucket(3.0): 1}
+    assert totals["g"].counts["cancelled_count"] == 1
+
+
+def test_an_entry_is_one_line_of_ascii() -> None:
+    (line,) = encode([("f\n\u2028é\U0001f600", 0.0, 1.0, "Fehlér")], PRODUCER, 1, 0.0, {})
+
+    assert line.isascii()
+    assert "\n" not in line
+
+
+def test_what_says_nothing_is_left_out() -> None:
+    ok, error, cancelled = map(
+        json.loads,
+        encode([("f", 0.0, 0.5, mark) for mark in (None, "KeyError", "")], PRODUCER, 9, 1.7e9, {}),
+    )
+
+    common = {"func_name": "f", "execution_time": 0.5, "created_at": 1.7e9 + 0.5}
+    assert ok == {**common, "error_occurred": 0, "id": f"{PRODUCER}-9"}
+    assert error == {
+        **common,
+        "error_occurred": 1,
+        "error_type": "KeyError",
+        "id": f"{PRODUCER}-10",
+    }
+    assert cancelled == {
+        **common,
+        "error_occurred": 0,
+        "outcome": "cancelled",
+        "id": f"{PRODUCER}-11",
+    }
+
+
+def test_a_long_error_type_is_cut_off_in_entry_and_totals() -> None:
+    totals: dict[str, Totals] = {}
+    (line,) = encode([("f", 0.0, 1.0, "E" * 500)], PRODUCER, 1, 0.0, totals)
+
+    assert decode(line.encode()).error_type == "E" * 200
+    assert f"error:{'E' * 200}" in totals["f"].counts
+
+
+def test_the_longest_entry_is_short_enough() -> None:
+    (line,) = encode([("\U0001f600" * 1000, 0.0, 1.0, "\U0001f600" * 500)], PRODUCER, 1, 0.0, {})
+
+    decode(line.encode())
+
+
+def test_numbers_of_other_programs_are_taken() -> None:
+    entry = decode(raw(execution_time=1, error_occurred=True, created_at=0, unknown=[1, {}]))
+
+    assert (entry.execution_time, entry.created_at, entry.error_occurred) == (1.0, 0.0, 1)
+    assert (entry.outcome, entry.error_type, entry.mark) == ("error", None, "Exception")
+    assert (entry.entry_id, entry.producer, entry.number) == (None, None, 0)
+
+
+def test_zero_has_no_sign() -> None:
+    assert math.copysign(1.0, decode(raw(execution_time=-0.0)).execution_time) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("entry_id", "number"),
+    [
+        (f"{PRODUCER}-1", 1),
+        (f"{PRODUCER}-{10**15 - 1}", 10**15 - 1),
+        (f"{PRODUCER}-{10**15}", 0),  # beyond what a producer ever reaches
+        (f"{PRODUCER}-0", 0),
+        (f"{PRODUCER}-01", 0),
+        (f"{PRODUCER}-\u0661", 0),  # a digit, but not one of ours
+        (f"{PRODUCER}-1\n", 0),
+        (f"{PRODUCER.upper()}-1", 0),
+        (f"{PRODUCER}0-1", 0),
+        ("order 66", 0),
+        ("", 0),
+    ],
+)
+def test_only_ids_of_producers_are_numbered(entry_id: str, number: int) -> None:
+    entry = decode(raw(id=entry_id))
+
+    assert entry.entry_id == entry_id
+    assert (entry.producer, entry.number) == ((PRODUCER, number) if number else (None, 0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"func_name": ""}, "func_name is missing or empty"),
+        ({"func_name": None}, "func_name is missing or empty"),
+        ({"func_name": 7}, "func_name is not a text"),
+        ({"func_name": ["f"]}, "func_name is not a text"),
+        ({"func_name": "a\0b"}, "func_name holds a NUL"),
+        ({"func_name": "\ud800"}, "func_name has half a surrogate pair"),
+        ({"func_name": "f" * 10_001}, "func_name is longer than 10,000 characters"),
+        ({"execution_time": None}, "execution_time is missing or not a number"),
+        ({"execution_time": True}, "execution_time is missing or not a number"),
+        ({"execution_time": "1"}, "execution_time is missing or not a number"),
+        ({"execution_time": -1e-9}, "execution_time is not between 0 and 1e+10"),
+        ({"execution_time": 1e10}, "execution_time is not between 0 and 1e+10"),
+        ({"execution_time": 10**400}, "execution_time is not between 0 and 1e+10"),
+        ({"created_at": "today"}, "created_at is missing or not a number"),
+        ({"created_at": -1}, "created_at is not between 0 and 2.53402e+11"),
+        ({"created_at": 253_402_300_800}, "created_at is not between 0 and 2.53402e+11"),
+        ({"error_occurred": None}, "error_occurred is neither 0 nor 1"),
+        ({"error_occurred": 2}, "error_occurred is neither 0 nor 1"),
+        ({"error_occurred": 1.0}, "error_occurred is neither 0 nor 1"),
+        ({"error_occurred": "1"}, "error_occurred is neither 0 nor 1"),
+        ({"error_occurred": []}, "error_occurred is neither 0 nor 1"),
+        ({"outcome": "fine"}, "outcome is not ok, error or cancelled"),
+        ({"outcome": "error"}, "contradicts error_occurred"),
+        ({"outcome": "ok", "error_occurred": 1}, "contradicts error_occurred"),
+        ({"outcome": "cancelled", "error_occurred": 1}, "contradicts error_occurred"),
+        ({"outcome": 1}, "outcome is not a text"),
+        ({"error_type": "KeyError"}, "error_type without an error"),
+        ({"error_type": "Key\0Error", "error_occurred": 1}, "error_type holds a NUL"),
+        ({"error_type": {}, "error_occurred": 1}, "error_type is not a text"),
+        ({"id": 7}, "id is not a text"),
+        ({"id": "x" * 10_001}, "id is longer than 10,000 characters"),
+    ],
+)
+def test_an_object_that_is_no_entry(changes: dict[str, Any], why: str) -> None:
+    assert why in reason(raw(**changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"", "not JSON"),
+        (b"hello", "not JSON"),
+        (b'\xef\xbb\xbf{"func_name": "f"}', "not JSON"),  # a byte order mark
+        (b'{"func_name": "f", "execution_time": ' + b"1" * 5000 + b"}", "not JSON"),
+        (b"[" * 60_000, "not JSON: nested too deeply"),
+        (b"[1]", "not a JSON object"),
+        (b"null", "not a JSON object"),
+        (b'"entry"', "not a JSON object"),
+        (b"\xff{}", "not UTF-8"),
+        (raw(func_name="\U0001f600").replace(b"\\ud83d\\ude00", b"\xed\xa0\xbd"), "not UTF-8"),
+        (b" " * 65_537, "longer than 65,536 bytes"),
+        (raw(execution_time=math.nan), "NaN is not a number"),
+        (raw(execution_time=math.inf), "Infinity is not a number"),
+        (raw(more=-math.inf), "-Infinity is not a number"),
+        (raw(created_at=1).replace(b": 1}", b": 1e999}"), "created_at is not between"),
+    ],
+)
+def test_a_text_that_is_no_entry(text: bytes, why: str) -> None:
+    assert why in reason(text)
+
+
+def test_a_reason_is_short_whatever_the_text() -> None:
+    assert len(reason(b'{"a' + b"b" * 60_000)) < 300
+
+
+# What may stand in JSON where an entry has a field, and more than JSON allows.
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["ok", "error", "cancelled", f"{PRODUCER}-5", "a\0b", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+keys = ["func_name", "execution_time", "error_occurred", "created_at", "outcome", "error_type"]
+nearly_entries = st.fixed_dictionaries(
+    {}, optional={key: st.just(GOOD.get(key, "ok")) | values for key in [*keys, "id"]}
+)
+
+
+@given(
+    st.binary()
+    | st.text().map(str.encode)
+    | values.map(json.dumps).map(str.encode)
+    | nearly_entries.map(json.dumps).map(str.encode)
+)
+def test_what_is_accepted_can_be_saved(text: bytes) -> None:
+    try:
+        entry = decode(text)
+    except RejectedEntryError:
+        return
+
+    assert 0 <= entry.execution_time < 1e10
+    assert 0 <= entry.created_at < 253_402_300_800
+    assert entry.error_occurred in (0, 1)
+    assert entry.outcome in ("ok", "error", "cancelled")
+    Totals().add(entry.execution_time, entry.created_at, entry.mark)
+    with sqlite3.connect(":memory:") as database:
+        row = database.execute("SELECT " + ",".join("?" * len(entry)), entry).fetchone()
+        ((length,),) = database.execute("SELECT length(?)", (entry.func_name,)).fetchall()
+    database.close()
+    assert row == tuple(entry)
+    assert length == len(entry.func_name)

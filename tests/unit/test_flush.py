@@ -1,0 +1,559 @@
+"""The flush: claim, save, forget; and done again by anybody, whatever happened in between."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from contextlib import asynccontextmanager, closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from metrics_collector import _flush, _keys
+from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
+from metrics_collector._flush import DAY, Flush
+from metrics_collector._hot_store import connect
+from metrics_collector._notice import Notice
+from metrics_collector._sqlite import Database, _schema, _session
+from tests.support.cancelling import at_each_await
+from tests.support.pipeline import (
+    NOON,
+    OTHER_PRODUCER,
+    PRODUCER,
+    Call,
+    During,
+    all_same,
+    batch_of,
+    check_pending,
+    contents,
+    foreign,
+    lines_of,
+    live_totals,
+    same,
+    store_on,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from metrics_collector._hot_store import HotStore
+
+
+def flush_of(source: Any, sink: Any, **options: Any) -> Flush:
+    """A flush at noon."""
+    usual: dict[str, Any] = {
+        "ledger_days": 30.0,
+        "retention": None,
+        "notice": Notice(),
+        "wall": lambda: NOON,
+    }
+    return Flush(source, sink, **{**usual, **options})
+
+
+@pytest.fixture
+def flush(store: HotStore, path: Path) -> Flush:
+    return flush_of(store, Database(str(path)))
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_flush, "CHUNK", 2)
+
+
+async def fill(store: HotStore, *, first: int = 1, producer: str = PRODUCER) -> None:
+    """Push five entries of two functions."""
+    calls = [Call("app.fg"[: 5 + n % 2], 0.25 * n, (None, "KeyError", "")[n % 3]) for n in range(5)]
+    batch = batch_of(*calls, first=first, producer=producer)
+    assert (await store.push(producer, batch, first - 1)).kind == "ok"
+
+
+async def check_at_rest(client: Any, path: Path, numbers: dict[str, int]) -> None:
+    """Nothing waits; SQL has each number of these producers once, and the live totals are SQL's."""
+    assert not await client.exists("metrics_list", _keys.CLAIMS)
+    await check_pending(client)
+    found = await asyncio.to_thread(contents, path)
+    expected = {(producer, n) for producer, last in numbers.items() for n in range(1, last + 1)}
+    assert found.ids == dict.fromkeys(expected, 1)
+    assert all_same(await live_totals(client), found.totals)
+
+
+# The usual way
+
+
+async def test_a_drain_saves_all_that_waits(
+    flush: Flush, store: HotStore, client: Any, path: Path
+) -> None:
+    await fill(store)
+    await fill(store, producer=OTHER_PRODUCER)
+    assert await flush.drain() == 10
+    await check_at_rest(client, path, {PRODUCER: 5, OTHER_PRODUCER: 5})
+    assert (await store.look(PRODUCER)).saved == "1-5"
+    assert (await store.look(OTHER_PRODUCER)).saved == "1-5"
+    assert await flush.drain() == 0
+
+
+async def test_an_empty_redis_opens_no_database(flush: Flush, path: Path) -> None:
+    assert await flush.drain() == 0
+    assert not await asyncio.to_thread(path.exists)
+
+
+@pytest.mark.parametrize("once", [False, True])
+async def test_what_comes_meanwhile_is_saved_too_unless_once(
+    store: HotStore, client: Any, path: Path, once: bool
+) -> None:
+    pushes = iter(range(3))
+
+    async def push() -> None:
+        if (n := next(pushes, None)) is not None:
+            await fill(store, first=6 + 5 * n)
+
+    await fill(store)
+    flush = flush_of(During(store, "claim", push), Database(str(path)))
+    assert await flush.drain(once=once) == (5 if once else 20)
+    assert await store.waiting() == (5 if once else 0)
+    await check_pending(client)
+
+
+async def test_once_goes_on_after_what_others_left(
+    flush: Flush, store: HotStore, client: Any, path: Path
+) -> None:
+    await fill(store)
+    await store.claim()
+    await fill(store, first=6)
+    assert await flush.drain(ignore_leases=True, once=True) == 10
+    await check_at_rest(client, path, {PRODUCER: 10})
+
+
+async def test_another_workers_lease_is_respected_until_it_ends(
+    flush: Flush, store: HotStore, client: Any, path: Path
+) -> None:
+    await fill(store)
+    token = (await store.claim()).token
+    await fill(store, first=6)
+    assert await flush.drain() == 0
+    await client.zadd(_keys.CLAIMS, {token: 1})  # as after its time
+    assert await flush.drain() == 10
+    await check_at_rest(client, path, {PRODUCER: 10})
+
+
+async def test_a_claim_that_is_gone_is_forgotten(flush: Flush, client: Any) -> None:
+    await client.zadd(_keys.CLAIMS, {"0" * 16: 1})
+    assert await flush.drain() == 0
+    assert not await client.exists(_keys.CLAIMS)
+
+
+async def test_a_producer_learns_that_sql_has_what_was_no_entry(
+    flush: Flush, store: HotStore, client: Any, path: Path
+) -> None:
+    batch = batch_of(Call(), Call(), Call())
+    first, second, third = lines_of(batch)
+    newer = second.replace(b'"error_occurred":0', b'"error_occurred":"maybe"')
+    for _ in range(2):  # a copy is known by its number, too
+        await client.rpush("metrics_list", first, newer, third)
+        await flush.drain()
+    assert (await store.look(PRODUCER)).saved == "1-3"
+    found = await asyncio.to_thread(contents, path)
+    assert found.rejected == [(newer.decode(), "error_occurred is neither 0 nor 1")]
+    assert found.ids == dict.fromkeys([(PRODUCER, 1), (PRODUCER, 3)], 1)
+
+
+async def test_two_drains_of_the_same_claims(store: HotStore, client: Any, path: Path) -> None:
+    for n in range(4):
+        await fill(store, first=1 + 5 * n)
+    flushes = [flush_of(store, Database(str(path))) for _ in range(3)]
+    saved = await asyncio.gather(*(flush.drain(ignore_leases=True) for flush in flushes))
+    assert sum(saved) == 20
+    await check_at_rest(client, path, {PRODUCER: 20})
+
+
+async def test_rubbish_among_good_entries(
+    flush: Flush, store: HotStore, client: Any, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill(store)
+    rubbish = [b"", b"{", b"\xff", b"[1]", b"a" * 100_000, b"import os", foreign().upper()]
+    for raw in rubbish:
+        await client.rpush("metrics_list", raw, foreign("app.other"))
+    assert await flush.drain() == 5 + len(rubbish)
+    await check_at_rest(client, path, {PRODUCER: 5})
+    found = await asyncio.to_thread(contents, path)
+    assert found.foreign == len(rubbish)
+    kept = [raw if isinstance(raw, bytes) else raw.encode() for raw, _ in found.rejected]
+    assert kept == [raw[:65_537] for raw in rubbish]
+    assert all(reason for _, reason in found.rejected)
+    assert "are no entries; see the table rejected_entries" in caplog.text
+
+
+# Faults at each step
+
+
+class Fault:
+    """Lets the call of that number fail, `before` it does anything or after."""
+
+    def __init__(self, number: int, *, before: bool) -> None:
+        self._left = number
+        self._before = before
+
+    @property
+    def happened(self) -> bool:
+        return self._left <= 0
+
+    async def call(
+        self, function: Callable[..., Awaitable[Any]], *args: Any, **options: Any
+    ) -> Any:
+        self._left -= 1
+        if self._left == 0 and self._before:
+            raise StoreUnavailableError("before")
+        result = await function(*args, **options)
+        if self._left == 0:
+            raise StoreUnavailableError("after")
+        return result
+
+
+class Faulty:
+    """A store or an open database with a fault."""
+
+    def __init__(self, target: Any, fault: Fault) -> None:
+        self._target = target
+        self._fault = fault
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._target, name)
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            return await self._fault.call(function, *arguments, **options)
+
+        return call
+
+
+class FaultySink:
+    """A database with a fault."""
+
+    def __init__(self, path: Path, fault: Fault) -> None:
+        self._database = Database(str(path))
+        self._fault = fault
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Faulty]:
+        async with self._database.writing() as writer:
+            yield Faulty(writer, self._fault)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+async def test_a_crash_at_each_step(fake_client: Any, path: Path, before: bool) -> None:
+    client, store = fake_client, store_on(fake_client)
+    number = 0
+    while True:
+        number += 1
+        path = path.with_name(f"{number}.db")
+        await client.flushall()
+        await fill(store)
+        await client.rpush("metrics_list", foreign("app.other"), "rubbish")
+        fault = Fault(number, before=before)
+        crashing = flush_of(Faulty(store, fault), FaultySink(path, fault))
+        try:
+            await crashing.drain()
+            await crashing.true_up()
+        except StoreUnavailableError:
+            await check_pending(client)
+        await fill(store, first=6)
+        healthy = flush_of(store, Database(str(path)))
+        await healthy.drain(ignore_leases=True)
+        await check_at_rest(client, path, {PRODUCER: 10})
+        found = await asyncio.to_thread(contents, path)
+        assert (found.foreign, len(found.rejected)) == (1, 1)
+        if not fault.happened:
+            break
+    assert number > 15
+
+
+async def test_a_crash_ends_the_lease(store: HotStore, client: Any, path: Path) -> None:
+    await fill(store)
+    fault = Fault(3, before=True)
+    with pytest.raises(StoreUnavailableError):
+        await flush_of(Faulty(store, fault), FaultySink(path, fault)).drain()
+    assert (await client.zrange(_keys.CLAIMS, 0, -1, withscores=True))[0][1] == 0
+    assert await flush_of(store, Database(str(path))).drain() == 5
+
+
+@pytest.mark.integration
+async def test_a_cancel_at_each_await(redis_url: str, path: Path) -> None:
+    done = 0
+    client = connect(redis_url)
+    store = store_on(client)
+
+    async def work() -> None:
+        flush = flush_of(store, Database(str(path)))
+        await flush.drain(ignore_leases=True)
+        await flush.true_up()
+
+    await fill(store)
+    async for _ in at_each_await(work):
+        await check_pending(client)
+        done += 5
+        await fill(store, first=done + 1)
+    await flush_of(store, Database(str(path))).drain(ignore_leases=True)
+    await check_at_rest(client, path, {PRODUCER: done + 5})
+    await store.aclose()
+
+
+async def test_redis_is_emptied_at_each_step(store: HotStore, client: Any, path: Path) -> None:
+    commands = ["claim", "read", "acknowledge", "true_up", "saved_function_names"]
+    for number, command in enumerate(commands):
+        path = path.with_name(f"{number}.db")
+        await client.flushall()
+        await fill(store)
+
+        losses = iter(range(5))
+
+        async def lose() -> None:
+            if next(losses, None) is not None:  # noqa: B023 - called within this round only
+                await client.flushall()
+                await client.rpush("metrics_list", foreign("app.after"))
+
+        flush = flush_of(During(store, command, lose), Database(str(path)))
+        await flush.drain()
+        await flush.true_up()
+        healthy = flush_of(store, Database(str(path)))
+        await healthy.drain(ignore_leases=True)
+        await healthy.true_up()
+        found = await asyncio.to_thread(contents, path)
+        assert all(times == 1 for times in found.ids.values())
+        assert all_same(await live_totals(client), found.totals)
+
+
+# Databases that cannot be used: the entries wait
+
+
+@contextmanager
+def a_folder(path: Path) -> Iterator[None]:
+    path.mkdir()
+    yield
+    path.rmdir()
+
+
+@contextmanager
+def no_database(path: Path) -> Iterator[None]:
+    path.write_text("text" * 1000)
+    yield
+    path.unlink()
+
+
+@contextmanager
+def another_programs(path: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    yield
+    path.unlink()
+
+
+@contextmanager
+def a_newer_one(path: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA application_id = {_schema.APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 99")
+    yield
+    path.unlink()
+
+
+@contextmanager
+def a_locked_one(path: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@pytest.mark.parametrize(
+    "spoiled", [a_folder, no_database, another_programs, a_newer_one, a_locked_one]
+)
+async def test_entries_wait_for_the_remedy(
+    fake_client: Any,
+    path: Path,
+    spoiled: Callable[[Path], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_session, "BUSY_TIMEOUT", 0.05)
+    store = store_on(fake_client)
+    flush = flush_of(store, Database(str(path)))
+    await fill(store)
+    with spoiled(path):
+        for work in (flush.drain, flush.drain, flush.true_up):
+            with pytest.raises(MetricsCollectorError, match=str(path)):
+                await work()
+            assert await store.waiting() == 5
+            await check_pending(fake_client)
+    assert await flush.drain() == 5
+    await check_at_rest(fake_client, path, {PRODUCER: 5})
+
+
+# Databases that change under the worker
+
+
+class ChangingSink:
+    """A database whose file something happens to before its commit of that number."""
+
+    def __init__(self, path: Path, number: int, change: Callable[[], object]) -> None:
+        self._database = Database(str(path))
+        self._left = number
+        self._change = change
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Any]:
+        async with self._database.writing() as self._writer:
+            yield self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    async def save(self, *arguments: Any) -> Any:
+        self._left -= 1
+        if not self._left:
+            await asyncio.to_thread(self._change)
+        return await self._writer.save(*arguments)
+
+
+async def test_a_file_deleted_under_the_worker_is_made_anew(
+    store: HotStore, client: Any, path: Path
+) -> None:
+    await fill(store)
+    flush = flush_of(store, ChangingSink(path, 2, path.unlink))
+    assert await flush.drain() == 5
+    await flush.true_up()
+    await check_pending(client)
+    found = await asyncio.to_thread(contents, path)
+    # What was committed before is gone with the old file; the chunk at hand and what follows are not.
+    assert found.ids == dict.fromkeys([(PRODUCER, 3), (PRODUCER, 4), (PRODUCER, 5)], 1)
+    assert all_same(await live_totals(client), found.totals, extremes=False)
+
+
+async def test_an_older_copy_put_in_place_gets_a_new_id(
+    store: HotStore, client: Any, path: Path
+) -> None:
+    copy = path.with_name("copy.db")
+    flush = flush_of(store, Database(str(path)))
+    await fill(store)
+    await flush.drain()
+    await asyncio.to_thread(shutil.copy, path, copy)
+    old = (await asyncio.to_thread(contents, path)).db
+    await fill(store, first=6)
+    await flush.drain()
+    await asyncio.to_thread(copy.rename, path)
+    await flush.true_up()
+    found = await asyncio.to_thread(contents, path)
+    assert found.db != old
+    assert all_same(await live_totals(client), found.totals)
+    # It goes on from there, and needs no other id.
+    await fill(store, first=11)
+    assert await flush.drain() == 5
+    await flush.true_up()
+    again = await asyncio.to_thread(contents, path)
+    assert again.db == found.db
+    assert all_same(await live_totals(client), again.totals)
+    await check_pending(client)
+
+
+async def test_an_older_copy_is_recognised_by_each_function(
+    store: HotStore, client: Any, path: Path
+) -> None:
+    copy = path.with_name("copy.db")
+    flush = flush_of(store, Database(str(path)))
+
+    async def save(name: str, number: int) -> None:
+        await store.push(PRODUCER, batch_of(Call(name), first=number), number - 1)
+        await flush.drain()
+
+    await save("app.f", 1)
+    await asyncio.to_thread(shutil.copy, path, copy)
+    await save("app.rare", 2)
+    await asyncio.to_thread(copy.rename, path)
+    # The commits of another function overtake the lost one.
+    for number in (3, 4, 5):
+        await save("app.new", number)
+    await flush.true_up()
+    found = await asyncio.to_thread(contents, path)
+    assert "app.rare" not in found.totals
+    assert all_same(await live_totals(client), found.totals)
+
+
+async def test_being_behind_another_worker_is_no_reason_for_a_new_id(
+    store: HotStore, client: Any, path: Path
+) -> None:
+    other = flush_of(store, Database(str(path)))
+    await fill(store)
+    await other.drain()
+    db = (await asyncio.to_thread(contents, path)).db
+    pushes = iter([6, 11, 16])
+
+    async def overtake() -> None:
+        if first := next(pushes, None):
+            await fill(store, first=first)
+            await other.drain(ignore_leases=True)
+
+    slow = flush_of(During(store, "saved_function_names", overtake), Database(str(path)))
+    for _ in range(3):
+        await slow.true_up()
+    assert (await asyncio.to_thread(contents, path)).db == db
+    await check_at_rest(client, path, {PRODUCER: 20})
+
+
+# True-ups
+
+
+async def test_a_true_up_heals_totals(
+    flush: Flush, store: HotStore, client: Any, path: Path
+) -> None:
+    await fill(store)
+    await flush.drain()
+    await client.delete(_keys.totals("app.f"))
+    await client.hset(_keys.totals("app.fg"), "call_count", 99)
+    await fill(store, first=6)  # pending: these stay on top
+    await client.delete("metrics_list")  # by hand: these are lost
+    await store.push(OTHER_PRODUCER, batch_of(Call("app.lost"), producer=OTHER_PRODUCER), 0)
+    await client.delete("metrics_list")
+    await flush.true_up()
+    await check_at_rest(client, path, {PRODUCER: 5})
+
+
+async def test_a_true_up_after_redis_was_emptied(
+    flush: Flush, store: HotStore, client: Any, path: Path
+) -> None:
+    await fill(store)
+    await flush.drain()
+    life = flush.life
+    await client.flushall()
+    batch = batch_of(Call("app.f", 9.0), first=6)
+    await store.push(PRODUCER, batch, 0)
+    await flush.true_up()
+    await check_pending(client)
+    live = await live_totals(client)
+    assert live["app.f"].maximum == 9.0
+    assert await flush.drain() == 1
+    assert flush.life != life
+    found = await asyncio.to_thread(contents, path)
+    assert same((await live_totals(client))["app.f"], found.totals["app.f"])
+
+
+async def test_a_true_up_forgets_what_is_old(store: HotStore, client: Any, path: Path) -> None:
+    await fill(store)
+    await client.rpush("metrics_list", foreign(at=NOON - 2 * DAY))
+    await flush_of(store, Database(str(path))).drain()
+
+    def later(days: float) -> Flush:
+        return flush_of(
+            store,
+            Database(str(path)),
+            ledger_days=3.0,
+            retention=1.0,
+            wall=lambda: NOON + days * DAY,
+        )
+
+    await later(0).true_up()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM metrics").fetchone() == (5,)
+        await later(2.9).true_up()
+        assert connection.execute("SELECT count(*) FROM metrics").fetchone() == (0,)
+        assert connection.execute("SELECT sum(call_count) FROM totals").fetchone() == (6,)
+        assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (2,)
+        await later(3.1).true_up()
+        assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (0,)

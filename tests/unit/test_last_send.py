@@ -1,0 +1,79 @@
+"""When another last send would be in vain."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+
+from metrics_collector._last_send import HOPELESS, LastSend
+from metrics_collector._notice import Notice
+from metrics_collector._outbox import Outbox
+from metrics_collector._records import PushReply
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.outbox = Outbox(deque(("f", 0.0, 1.0, None) for _ in range(4)))
+        self.last = LastSend(self.outbox, Notice(lambda: self.now), clock=lambda: self.now)
+
+    def send(self, count: int) -> None:
+        """Redis takes some of it."""
+        self.outbox.fill(count)
+        self.outbox.close_batch()
+        following = self.outbox.next()
+        assert following is not None
+        batch, _ = following
+        self.outbox.replied(PushReply("ok", batch.last, "", ring=False, bad=0), batch)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_the_first_one_is_worth_a_try(scene: Scene) -> None:
+    assert not scene.last.hopeless()
+
+
+def test_after_one_that_failed_the_next_would_too(scene: Scene) -> None:
+    scene.last.ended(well=False)
+    assert scene.last.hopeless()
+    scene.now += HOPELESS - 1
+    assert scene.last.hopeless()
+
+
+def test_after_a_while_it_is_worth_a_try_again(scene: Scene) -> None:
+    scene.last.ended(well=False)
+    scene.now += HOPELESS
+    assert not scene.last.hopeless()
+
+
+def test_and_when_something_was_sent_meanwhile(scene: Scene) -> None:
+    scene.send(1)
+    scene.last.ended(well=False)
+    assert scene.last.hopeless()
+    scene.send(1)
+    assert not scene.last.hopeless()
+
+
+def test_and_after_one_that_went_well(scene: Scene) -> None:
+    scene.last.ended(well=False)
+    scene.last.ended(well=True)
+    assert not scene.last.hopeless()
+
+
+def test_what_is_left_is_logged(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.last.ended(well=True)
+    assert not caplog.messages
+    scene.last.ended(well=False)
+    assert caplog.messages == ["4 entries could not be sent in time"]
+
+
+def test_where_nothing_is_left_nothing_is_logged(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.send(4)
+    scene.last.ended(well=False)
+    assert not caplog.messages

@@ -1,0 +1,498 @@
+"""The outbox against a model of Redis and SQL in which all goes wrong that the protocol allows for."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from metrics_collector import _entries
+from metrics_collector._intervals import Intervals
+from metrics_collector._outbox import SLICE, Batch, Outbox
+from metrics_collector._records import PushReply
+from metrics_collector._totals import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from metrics_collector._recorder import Record
+
+counts_of_records = st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, SLICE + 1])
+sizes = st.sampled_from([1, 2, 3, 5, 8])
+fates = st.sampled_from(["answered", "answered", "answer lost", "lost", "full"])
+
+
+def record(name: str = "f") -> Record:
+    return name, 0.0, 1.0, None
+
+
+def outbox_of(count: int) -> Outbox:
+    return Outbox(deque(record() for _ in range(count)))
+
+
+def reply(kind: str, seen: int, saved: str = "") -> PushReply:
+    return PushReply(kind, seen, saved, ring=False, bad=0)
+
+
+def filled(outbox: Outbox, *sizes: int) -> list[Batch]:
+    """Batches of these sizes, as they come."""
+    for size in sizes:
+        outbox.fill(size)
+        outbox.close_batch()
+    return list(outbox._batches)
+
+
+def acknowledge(outbox: Outbox, batches: Iterable[Batch], saved: str = "") -> None:
+    for batch in batches:
+        outbox.replied(reply("ok", batch.last, saved), batch)
+
+
+def numbers_in(batches: Iterable[Batch]) -> set[int]:
+    return {number for batch in batches for number in range(batch.first, batch.last + 1)}
+
+
+class OutboxAndTheWorld(RuleBasedStateMachine):
+    """Records are named by number, so that each can be followed; Redis and SQL are sets of entries' numbers."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.buffer: deque[Record] = deque()
+        self.outbox = Outbox(self.buffer, monotonic=lambda: 5.0, wall=lambda: 1e9)
+        self.recorded = 0
+        self.overflown = 0  # dropped before they had a number
+        # Redis: what it says of the producer, what it holds, and a replica that lags behind.
+        self.seen = 0
+        self.saved_text = ""
+        self.redis: set[int] = set()
+        self.replica = (0, "", frozenset[int]())
+        self.sql: set[int] = set()
+        self.told = Intervals()  # what the outbox was told to be saved
+        self.let_go: set[int] = set()
+        self.bytes: dict[int, tuple[int, bytes, str]] = {}
+
+    @rule(count=counts_of_records)
+    def record(self, count: int) -> None:
+        for _ in range(count):
+            self.recorded += 1
+            self.buffer.append(record(f"f{self.recorded}"))
+
+    @rule(batch=sizes, close=st.booleans())
+    def fill(self, batch: int, *, close: bool) -> None:
+        before = len(self.buffer)
+        held = len(self.outbox._lines)
+        full = self.outbox.fill(batch)
+
+        taken = before - len(self.buffer)
+        assert taken == max(0, min(SLICE, batch - held, before))
+        assert full == (held + taken >= batch)
+        if close:
+            self.outbox.close_batch()
+            assert not self.outbox.open
+
+    @rule(fates=st.lists(fates, min_size=1, max_size=4), size=sizes)
+    def push(self, fates: list[str], size: int) -> None:
+        for fate in fates:
+            if self.outbox.next() is None:
+                # Hypothesis leaves rules out of a run; without anything to push, the others would have nothing to do.
+                self.record(size)
+                self.fill(size, close=True)
+            following = self.outbox.next()
+            assert following is not None
+            self.push_one(*following, fate)
+
+    def push_one(self, batch: Batch, need: int, fate: str) -> None:
+        # Its bytes and deltas never change.
+        parts = (batch.last, batch.payload, batch.deltas)
+        assert self.bytes.setdefault(batch.first, parts) == parts
+        if fate == "lost":
+            return
+        answer = "full"
+        if fate != "full":
+            answer = self.take(batch, need)
+        if fate != "answer lost":
+            self.hear(answer, batch)
+        if answer == "gap" and fate != "answer lost":
+            again = [kept for kept in self.outbox._batches if kept.last > self.seen]
+            assert self.outbox.next() == ((again[0], self.need(again[0])) if again else None)
+
+    def take(self, batch: Batch, need: int) -> str:
+        """What the script `push` does."""
+        if batch.last <= self.seen:
+            return "skip"
+        if self.seen < need:
+            return "gap"
+        self.seen = batch.last
+        self.redis |= numbers_in([batch])
+        return "ok"
+
+    def need(self, batch: Batch) -> int:
+        """What Redis has acknowledged before the batch, and not lost as far as the outbox knows."""
+        kept = [b.last for b in self.outbox._batches if b.last < batch.first]
+        unguarded = [last for _, last in self.outbox._unguarded]
+        return max([*kept, *unguarded], default=0)
+
+    def hear(self, kind: str, batch: Batch | None) -> None:
+        before = {kept.first: kept for kept in self.outbox._batches}
+        lost_before = self.outbox._count_lost()
+        lost = self.outbox.replied(reply(kind, self.seen, self.saved_text), batch)
+
+        self.told.update(Intervals.parse(self.saved_text))
+        for first, kept in before.items():  # forgotten exactly when `saved` covers it
+            still = any(b.first == first for b in self.outbox._batches)
+            assert still != self.told.covers(kept.first, kept.last)
+        if kind in ("gap", "look"):
+            assert all(not b.sent for b in self.outbox._batches if b.last > self.seen)
+        assert lost >= self.outbox._count_lost() - lost_before
+
+    @rule()
+    def look(self) -> None:
+        self.hear("look", None)
+
+    @rule(data=st.data())
+    def save(self, data: st.DataObject) -> None:
+        """A worker saves some of what Redis holds, and says so there."""
+        some = data.draw(st.sets(st.sampled_from(sorted(self.redis)))) if self.redis else set()
+        self.sql |= some
+        self.redis -= some
+        saved = Intervals()
+        for number in sorted(self.sql):
+            saved.add(number)
+        self.saved_text = saved.text()
+
+    @rule(what=st.sampled_from(["replicates", "fails over", "is emptied", "forgets the producer"]))
+    def redis_does(self, what: str) -> None:
+        if what == "replicates":
+            self.replica = (self.seen, self.saved_text, frozenset(self.redis))
+        elif what == "fails over":
+            self.seen, self.saved_text, older = self.replica
+            self.redis = set(older)
+        else:
+            self.seen, self.saved_text = 0, ""
+            if what == "is emptied":
+                self.redis = set()
+
+    @rule(most=st.sampled_from([1, 5, 20, 250]))
+    def enforce(self, most: int) -> None:
+        batches = list(self.outbox._batches)
+        names = [name for name, *_ in self.buffer]
+        dropped = self.outbox.enforce(most)
+
+        self.overflown += dropped
+        assert [name for name, *_ in self.buffer] == names[dropped:]  # the oldest went
+        gone = [batch for batch in batches if batch not in self.outbox._batches]
+        assert all(batch.sent for batch in gone)
+        assert gone == batches[: len(gone)]
+        self.let_go |= numbers_in(gone)
+        held = len(self.buffer) + len(self.outbox._lines) + len(numbers_in(self.outbox._batches))
+        needed = len(self.outbox._lines) + len(
+            numbers_in(b for b in self.outbox._batches if not b.sent)
+        )
+        assert held <= max(most, needed)
+        if gone:  # no more than had to
+            assert held + len(gone[-1]) + dropped > most
+        if dropped:  # everything else had gone before
+            assert not any(batch.sent for batch in self.outbox._batches)
+
+    @invariant()
+    def every_entry_is_in_one_place(self) -> None:
+        counts = self.outbox.counts()
+        assert counts.recorded == self.recorded
+        assert counts.recorded == counts.saved + counts.sent + counts.buffered + counts.dropped
+        assert min(counts) >= 0
+        assert counts.saved == len(self.told)
+
+    @invariant()
+    def what_has_a_number_is_dropped_only_where_it_was_let_go(self) -> None:
+        last = self.outbox._last
+        held = numbers_in(self.outbox._batches)
+        open_ones = set(range(last - len(self.outbox._lines) + 1, last + 1))
+        safe = held | open_ones | {n for n in range(1, last + 1) if n in self.told}
+        assert set(range(1, last + 1)) <= safe | self.let_go
+        assert self.outbox.counts().dropped - self.overflown <= len(self.let_go - safe)
+
+    @invariant()
+    def it_says_what_it_waits_for(self) -> None:
+        counts = self.outbox.counts()
+        assert counts.buffered == 0 or self.outbox.unsent
+        assert counts.buffered + counts.sent == 0 or self.outbox.kept or self.buffer
+        assert self.outbox.mark == self.recorded
+
+    def teardown(self) -> None:
+        """Once all is well again, SQL has what was not dropped, and has it once."""
+        if not hasattr(self, "outbox"):
+            return
+        while self.buffer or self.outbox.open:
+            self.outbox.fill()
+            self.outbox.close_batch()
+        self.hear("look", None)
+        for _ in range(500):
+            following = self.outbox.next()
+            if following is None:
+                break
+            self.hear(self.take(*following), following[0])
+        self.sql |= self.redis
+        saved = Intervals()
+        for number in sorted(self.sql):
+            saved.add(number)
+        self.saved_text = saved.text(limit=10**6)
+        self.hear("look", None)
+
+        counts = self.outbox.counts()
+        assert (counts.buffered, counts.sent) == (0, 0)
+        assert counts.saved == counts.recorded - counts.dropped == len(self.sql)
+        assert not self.outbox.kept
+
+
+OutboxAndTheWorld.TestCase.settings = settings(max_examples=80, stateful_step_count=25)
+TestOutboxAndTheWorld = OutboxAndTheWorld.TestCase
+
+
+def test_a_batch_is_what_its_records_say() -> None:
+    outbox = Outbox(
+        deque([("f", 1.0, 1.5, None), ("g", 1.0, 2.0, "KeyError"), ("f", 1.0, 3.0, "")]),
+        monotonic=lambda: 10.0,
+        wall=lambda: 1_000_010.0,
+    )
+    (batch,) = filled(outbox, 10)
+
+    entries = [_entries.decode(line) for line in batch.payload.split(b"\n")]
+    assert [e.created_at for e in entries] == [1_000_001.5, 1_000_002.0, 1_000_003.0]
+    assert [e.entry_id for e in entries] == [f"{outbox.producer}-{n}" for n in (1, 2, 3)]
+    assert (batch.first, batch.last, len(batch)) == (1, 3, 3)
+    assert batch.functions == ("f", "g")
+    f, g = json.loads(batch.deltas)
+    assert (f["c"]["call_count"], f["c"]["cancelled_count"], f["sum"]) == (2, 1, 2.5)
+    assert g["c"]["error:KeyError"] == 1
+
+
+def test_no_two_outboxes_are_the_same_producer() -> None:
+    producers = Counter(outbox_of(0).producer for _ in range(100))
+
+    assert len(producers) == 100
+    assert all(len(producer) == 16 and int(producer, 16) >= 0 for producer in producers)
+
+
+def test_a_clock_that_is_set_shifts_only_what_comes_later() -> None:
+    clock = iter([100.0, 5000.0])
+    outbox = Outbox(deque([record(), record()]), monotonic=lambda: 0.0, wall=lambda: next(clock))
+
+    (first, second) = filled(outbox, 1, 1)
+
+    assert _entries.decode(first.payload).created_at == 101.0
+    assert _entries.decode(second.payload).created_at == 5001.0
+
+
+def test_a_resend_is_counted_as_retried() -> None:
+    outbox = outbox_of(5)
+    first, second = filled(outbox, 3, 2)
+
+    for _ in range(3):  # no answer to the first two
+        outbox.next()
+    assert outbox.counts().retried == 6
+
+    acknowledge(outbox, [first, second])
+    outbox.replied(reply("look", 3))
+    assert outbox.next() == (second, 3)
+    assert outbox.counts().retried == 8
+
+
+def test_full_is_not_retried_but_tried() -> None:
+    outbox = outbox_of(3)
+    (batch,) = filled(outbox, 3)
+
+    for _ in range(4):
+        assert outbox.next() == (batch, 0)
+        outbox.replied(reply("full", 0), batch)
+
+    assert outbox.counts().retried == 0
+
+
+def test_a_gap_goes_back_to_what_redis_has_not_seen() -> None:
+    outbox = outbox_of(6)
+    one, two, three = filled(outbox, 2, 2, 2)
+    acknowledge(outbox, [one, two])
+    assert outbox.next() == (three, 4)
+
+    outbox.replied(reply("gap", 2), three)
+
+    assert outbox.next() == (two, 2)
+    counts = outbox.counts()
+    assert (counts.sent, counts.buffered, counts.retried) == (2, 4, 2)
+
+
+def test_at_the_bound_copies_go_first_and_only_as_many_as_must() -> None:
+    outbox = outbox_of(13)
+    batches = filled(outbox, 3, 3, 3)
+    acknowledge(outbox, batches)
+
+    assert outbox.enforce(8) == 0
+
+    assert list(outbox._batches) == batches[2:]
+    assert outbox.enforce(2) == 2  # of the four in the buffer
+    assert not outbox._batches
+    counts = outbox.counts()
+    assert (counts.sent, counts.buffered, counts.dropped) == (9, 2, 2)
+
+
+def test_what_was_let_go_and_then_lost_is_counted_at_the_next_push() -> None:
+    outbox = outbox_of(5)
+    one, _ = filled(outbox, 3, 2)
+    acknowledge(outbox, [one])
+    assert outbox.enforce(2) == 0
+    assert outbox.counts().sent == 3
+
+    following = outbox.next()
+    assert following is not None
+    batch, need = following
+    assert need == 3  # else Redis could not tell that it has lost something
+    assert outbox.replied(reply("gap", 1), batch) == 2
+    assert outbox.replied(reply("look", 1)) == 0  # known by now
+
+    counts = outbox.counts()
+    assert (counts.sent, counts.dropped, counts.buffered) == (1, 2, 2)
+    assert outbox.next() == (batch, 1)
+
+
+def test_what_seemed_lost_may_turn_out_to_be_saved() -> None:
+    outbox = outbox_of(3)
+    acknowledge(outbox, filled(outbox, 3))
+    outbox.enforce(1)
+    outbox.replied(reply("look", 0))
+    assert outbox.counts().dropped == 3
+
+    outbox.replied(reply("look", 0, "1-2"))
+
+    assert (outbox.counts().saved, outbox.counts().dropped) == (2, 1)
+
+
+def test_what_was_let_go_is_looked_after_until_it_is_saved() -> None:
+    outbox = outbox_of(3)
+    acknowledge(outbox, filled(outbox, 3))
+    outbox.enforce(1)
+    assert outbox.kept
+
+    outbox.replied(reply("look", 3, "1-3"))
+
+    assert not outbox.kept
+
+
+def test_interrupted_by_ctrl_c_a_slice_stays_in_the_buffer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    buffer = deque(record(f"f{n}") for n in range(6))
+    outbox = Outbox(buffer, monotonic=lambda: 0.0, wall=lambda: 0.0)
+    outbox.fill(2)
+    interrupted = _interrupting(monkeypatch, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        outbox.fill(4)
+    assert interrupted
+    assert [name for name, *_ in buffer] == ["f2", "f3", "f4", "f5"]
+    assert outbox.counts().recorded == 6
+
+    (batch,) = filled(outbox, 6)
+
+    assert batch.functions == tuple(f"f{n}" for n in range(6))
+    assert all(part["c"]["call_count"] == 1 for part in json.loads(batch.deltas))
+
+
+def test_a_slice_that_cannot_be_encoded_is_dropped_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outbox = outbox_of(5)
+    outbox.fill(2)
+    _interrupting(monkeypatch, MemoryError)
+    with pytest.raises(MemoryError):
+        outbox.fill(4)
+
+    (batch,) = filled(outbox, 3)
+
+    assert (outbox.counts().dropped, outbox.counts().buffered) == (2, 3)
+    assert [part["c"]["call_count"] for part in json.loads(batch.deltas)] == [3]
+
+
+def _interrupting(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> list[int]:
+    """Raise once within the next encoding, after it has counted one record."""
+    real = Totals.add
+    calls: list[int] = []
+
+    def add(*arguments: object) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise error
+        real(*arguments)  # type: ignore[arg-type]  # as they come
+
+    monkeypatch.setattr(Totals, "add", add)
+    return calls
+
+
+def test_counting_from_a_signal_handler_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = outbox_of(3)
+    counted: list[object] = []
+    real = _entries._json_text
+
+    def text(name: str) -> str:  # as if a signal came in the midst of encoding, under the lock
+        counted.append(outbox.counts())
+        return real(name)
+
+    monkeypatch.setattr(_entries, "_json_text", text)
+    filled(outbox, 3)
+
+    assert len(counted) == 3
+
+
+def test_counts_add_up_while_another_thread_records() -> None:
+    buffer: deque[Record] = deque()
+    outbox = Outbox(buffer)
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            buffer.extend(record() for _ in range(10))
+            outbox.enforce(1_000)
+
+    recorders = [threading.Thread(target=work) for _ in range(4)]
+    for recorder in recorders:
+        recorder.start()
+    before = 0
+    for _ in range(100):
+        outbox.fill()
+        outbox.close_batch()
+        if following := outbox.next():
+            outbox.replied(reply("ok", following[0].last, f"1-{following[0].last}"), following[0])
+        counts = outbox.counts()
+        assert counts.recorded == counts.saved + counts.sent + counts.buffered + counts.dropped
+        assert counts.recorded >= before
+        before = counts.recorded
+    over.set()
+    for recorder in recorders:
+        recorder.join()
+
+
+def test_an_abandoned_outbox_has_nothing_to_do_even_if_its_lock_is_held() -> None:
+    outbox = outbox_of(500)
+    filled(outbox, 100, 100)
+    outbox.fill(100)
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with outbox._lock:
+            held.set()
+            over.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    outbox.abandon()
+    over.set()
+    holder.join()
+
+    assert outbox.next() is None
+    assert not outbox.unsent
+    assert not outbox.kept
+    assert outbox.fill() is False

@@ -1,0 +1,198 @@
+"""Threads, forks and exits: what the home needs of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from metrics_collector import _process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the exit of the interpreter, or where a process may have no more threads."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+
+async def test_the_loop_goes_on_while_something_is_done_aside() -> None:
+    over = threading.Event()
+    doing = asyncio.create_task(_process.aside(lambda: over.wait(20) and threading.get_ident()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not doing.done()
+
+    over.set()
+
+    assert await doing not in (False, threading.get_ident())
+
+
+async def test_what_is_raised_aside_is_raised_here() -> None:
+    def fail() -> None:
+        raise OSError("no such host")
+
+    with pytest.raises(OSError, match="no such host"):
+        await _process.aside(fail)
+
+
+async def test_nobody_is_harmed_if_nobody_waits_any_more() -> None:
+    go_on = threading.Event()
+
+    def work() -> None:
+        go_on.wait(20)
+        raise OSError("too late")
+
+    doing = asyncio.create_task(_process.aside(work))
+    await asyncio.sleep(0)
+    doing.cancel()
+    await asyncio.gather(doing, return_exceptions=True)
+    (thread,) = [t for t in threading.enumerate() if t.name == "metrics_collector_aside"]
+    go_on.set()
+    await asyncio.to_thread(thread.join)
+
+
+def test_nor_if_the_loop_is_closed() -> None:
+    go_on = threading.Event()
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> None:
+        doing = asyncio.ensure_future(_process.aside(lambda: go_on.wait(20)))
+        await asyncio.sleep(0)
+        doing.cancel()
+        await asyncio.gather(doing, return_exceptions=True)
+
+    loop.run_until_complete(begin())
+    loop.close()
+    (thread,) = [t for t in threading.enumerate() if t.name == "metrics_collector_aside"]
+    go_on.set()
+    thread.join()
+
+
+async def test_the_thread_is_one_that_no_exit_waits_for() -> None:
+    assert await _process.aside(lambda: threading.current_thread().daemon)
+
+
+@pytest.mark.usefixtures("no_threads")
+async def test_without_threads_it_is_done_here() -> None:
+    assert await _process.aside(threading.get_ident) == threading.get_ident()
+
+
+async def test_modules_are_loaded_aside_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_to_load.py").write_text("import threading\nby = threading.get_ident()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "slow_to_load", raising=False)
+
+    await _process.load("slow_to_load", "json")
+    loaded = sys.modules["slow_to_load"]
+    await _process.load("slow_to_load")
+
+    assert sys.modules["slow_to_load"] is loaded
+    assert loaded.by != threading.get_ident()
+
+
+async def test_a_module_that_is_missing_is_reported() -> None:
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        await _process.load("no_such_module")
+
+
+class TestFork:
+    """A child may need the modules that a thread of its parent is loading."""
+
+    @staticmethod
+    def fork(in_child: Callable[[], bool]) -> None:
+        """Do something in a child, in which other tests and their fixtures are none of our business."""
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                status = 0 if in_child() else 2
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
+    def test_waits_for_what_is_being_loaded(self) -> None:
+        loading, loaded = threading.Event(), threading.Event()
+
+        def load() -> None:
+            with _process.loading():
+                loading.set()
+                time.sleep(0.05)
+                loaded.set()
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        loading.wait()
+        self.fork(loaded.is_set)
+        thread.join()
+
+    def test_leaves_both_sides_able_to_load_and_to_fork(self) -> None:
+        def load_and_fork() -> bool:
+            with _process.loading():
+                pass
+            self.fork(lambda: True)
+            return True
+
+        self.fork(load_and_fork)
+        assert load_and_fork()
+        others: list[bool] = []
+        thread = threading.Thread(target=lambda: others.append(load_and_fork()))
+        thread.start()
+        thread.join()
+        assert others == [True]
+
+    def test_does_not_wait_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_process, "_LOAD_TIMEOUT", 0.01)
+        loading, over = threading.Event(), threading.Event()
+
+        def load() -> None:
+            with _process.loading():
+                loading.set()
+                over.wait(20)
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        loading.wait()
+
+        def can_load() -> bool:
+            with _process.loading():
+                return True
+
+        self.fork(can_load)
+        assert thread.is_alive()
+        over.set()
+        thread.join()
+
+
+def test_the_main_thread_has_not_ended() -> None:
+    assert not _process.exiting()
+
+
+def test_nothing_keeps_the_result_alive() -> None:
+    class Result:
+        pass
+
+    async def work() -> weakref.ref[Any]:
+        return weakref.ref(await _process.aside(Result))
+
+    result = asyncio.run(work())
+    gc.collect()
+    assert result() is None

@@ -1,0 +1,475 @@
+"""Reading: live totals with SQL behind them, windows and history with what is pending."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics_collector import _keys
+from metrics_collector._errors import (
+    AmbiguousNameError,
+    ConfigurationError,
+    StoreUnavailableError,
+    UnknownFunctionError,
+)
+from metrics_collector._flush import Flush
+from metrics_collector._models import FunctionMetrics, HistoryPoint, figures
+from metrics_collector._notice import Notice
+from metrics_collector._query import SECONDS, Query, _tiles
+from metrics_collector._records import Live, Waiting
+from metrics_collector._sqlite import Database
+from tests.support.folders import fast_folder
+from tests.support.pipeline import (
+    NOON,
+    PRODUCER,
+    Call,
+    During,
+    batch_of,
+    entries_of,
+    foreign,
+    lines_of,
+    store_on,
+    totals_of,
+)
+from tests.unit.test_sqlite import drive
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from metrics_collector._entries import Entry
+    from metrics_collector._hot_store import HotStore
+
+NOTHING = frozenset[str]()
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def query_of(redis: Any, path: Path, *measured: str) -> Query:
+    return Query(redis, Database(str(path)), frozenset(measured))
+
+
+@pytest.fixture
+def store(fake_client: Any) -> HotStore:
+    return store_on(fake_client)
+
+
+@pytest.fixture
+def flush(store: HotStore, path: Path) -> Flush:
+    return flush_of(store, path)
+
+
+def flush_of(store: Any, path: Path) -> Flush:
+    return Flush(
+        store,
+        Database(str(path)),
+        ledger_days=30,
+        retention=None,
+        notice=Notice(),
+        wall=lambda: NOON,
+    )
+
+
+async def push(store: HotStore, *calls: Call, first: int = 1, when: float = NOON) -> None:
+    reply = await store.push(PRODUCER, batch_of(*calls, first=first, at=when), 0)
+    assert reply.kind == "ok"
+
+
+# Live
+
+
+async def test_a_call_is_seen_wherever_it_is(
+    store: HotStore, flush: Flush, path: Path, fake_client: Any
+) -> None:
+    query = query_of(store, path)
+
+    async def counted() -> int:
+        (listed,) = await query.functions(None, None)
+        one = await query.function("app.f", None, None)
+        assert one == listed
+        return one.call_count
+
+    await push(store, Call(seconds=1.0))
+    assert await counted() == 1  # pending, and no database yet
+    await flush.drain()
+    await push(store, Call(seconds=2.0), first=2)
+    assert await counted() == 2  # SQL's part is in the live totals
+    await fake_client.flushall()
+    assert await counted() == 1  # what was pending is lost, and SQL steps in
+    await push(store, Call(seconds=3.0), first=3)
+    assert await counted() == 2  # SQL and what is pending
+    one = await query.function("app.f", None, None)
+    assert (one.min_execution_time, one.max_execution_time) == (1.0, 3.0)
+    await flush.drain()
+    await flush.true_up()
+    assert await counted() == 2
+
+
+async def test_a_function_that_was_not_called_gives_zeros(store: HotStore, path: Path) -> None:
+    query = query_of(store, path, "app.f")
+    assert await query.function("app.f", None, None) == FunctionMetrics(func_name="app.f")
+    assert await query.function("app.f", at(0), None) == FunctionMetrics(func_name="app.f")
+    assert await query.functions(None, None) == []
+    assert await query.functions(at(0), None) == []
+
+
+async def test_totals_whose_calls_are_gone_are_nothing(
+    store: HotStore, flush: Flush, path: Path, fake_client: Any
+) -> None:
+    await push(store, Call())
+    await fake_client.delete(_keys.METRICS_LIST)
+    await flush.true_up()
+    query = query_of(store, path)
+    assert await query.function("app.f", None, None) == FunctionMetrics(func_name="app.f")
+    assert await query.functions(None, None) == []
+
+
+async def test_figures_of_all_kinds(store: HotStore, flush: Flush, path: Path) -> None:
+    calls = [Call(seconds=n / 100) for n in range(1, 98)]
+    await push(store, *calls, Call(seconds=5.0, mark="KeyError"), Call(seconds=9.0, mark=""))
+    query = query_of(store, path)
+    for since in (None, at(NOON)):
+        one = await query.function("app.f", since, None)
+        assert (one.call_count, one.error_count, one.cancelled_count) == (99, 1, 1)
+        assert one.error_types == {"KeyError": 1}
+        assert one.min_execution_time == 0.01
+        assert one.max_execution_time == 9.0
+        assert one.last_called_at == at(NOON + 9)
+        assert one.p50 == pytest.approx(0.5, rel=0.011)
+        assert one.p99 == 9.0
+        await flush.drain()
+
+
+async def test_what_is_acknowledged_between_the_two_reads_counts_once(
+    store: HotStore, flush: Flush, path: Path
+) -> None:
+    await push(store, Call(), Call())
+    between = During(store, "live", flush.drain)
+    one = await query_of(between, path).function("app.f", None, None)
+    assert one.call_count == 2
+
+
+# Windows and history
+
+
+async def test_pending_entries_count_once_while_they_are_saved(
+    store: HotStore, flush: Flush, path: Path, fake_client: Any
+) -> None:
+    await push(store, Call("app.f"), Call("app.g"))
+    await fake_client.rpush("metrics_list", foreign("app.f"), "rubbish")
+
+    async def check(redis: Any, *, foreign_ones: int = 1) -> None:
+        query = query_of(redis, path)
+        counts = {one.func_name: one.call_count for one in await query.functions(at(NOON), None)}
+        assert counts == {"app.f": 1 + foreign_ones, "app.g": 1}
+        points = await query.history(None, at(NOON), None, "minute")
+        assert {p.func_name: p.call_count for p in points} == counts
+
+    await check(store)
+    claim = await store.claim()
+    await check(store)
+    # Saved, but the worker died before it said so.
+    length, elements = await store.read(claim.token, 10)
+    async with Database(str(path)).writing() as database:
+        await database.save(claim.token, length, elements, NOON)
+    await check(store)
+    await store.release(claim.token)
+    await flush.drain()
+    await check(store)
+
+
+async def test_what_is_saved_between_the_two_reads_counts_once(
+    store: HotStore, flush: Flush, path: Path
+) -> None:
+    await push(store, Call(), Call())
+
+    class Overtaken:
+        """Redis, from which the flush takes all that a reader has just seen as pending."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        async def pending(self) -> AsyncIterator[Waiting]:
+            async for one in store.pending():
+                yield one
+            await flush.drain()
+
+    one = await query_of(Overtaken(), path).function("app.f", at(NOON), None)
+    assert one.call_count == 2
+
+
+async def test_entries_count_in_their_own_minute_however_late(
+    store: HotStore, flush: Flush, path: Path
+) -> None:
+    await push(store, Call(seconds=0.0), when=NOON + 30)
+    await flush.drain()
+    await push(store, Call(seconds=0.0), first=2, when=NOON - 3600)
+    await push(store, Call(seconds=0.0), first=3, when=NOON - 86400 * 40)
+    query = query_of(store, path)
+    for _ in range(2):  # pending, and saved
+        window = await query.function("app.f", at(NOON - 3600), at(NOON - 3599))
+        assert window.call_count == 1
+        points = await query.history("app.f", at(NOON - 86400 * 41), None, "minute")
+        assert [p.start for p in points] == [
+            at(NOON - 86400 * 40),
+            at(NOON - 3600),
+            at(NOON),
+        ]
+        await flush.drain()
+
+
+async def test_no_database_here_but_somewhere(store: HotStore, flush: Flush, path: Path) -> None:
+    elsewhere = path.with_name("elsewhere.db")
+    await push(store, Call())
+    query = query_of(store, elsewhere)
+    # Nothing was saved yet: what is pending is all there is.
+    assert (await query.function("app.f", at(NOON), None)).call_count == 1
+    await flush.drain()
+    for reading in (
+        query.function("app.f", at(NOON), None),
+        query.functions(None, at(NOON)),
+        query.history(None, at(NOON), None, "day"),
+    ):
+        with pytest.raises(StoreUnavailableError) as caught:
+            await reading
+        assert str(caught.value) == (
+            "windows and history are read from the database that the worker writes, and there is "
+            f"none at {elsewhere}: let DATABASE_NAME name it, or ask on the worker's machine"
+        )
+    assert (await query.function("app.f", None, None)).call_count == 1
+    assert not await asyncio.to_thread(elsewhere.exists)
+
+
+async def test_history_by_minute_hour_and_day(store: HotStore, flush: Flush, path: Path) -> None:
+    for n, seconds in enumerate((0, 59.9, 60, 3600, 86400), start=1):
+        await push(
+            store, Call(seconds=0.0), Call("app.g", 0.0), first=2 * n - 1, when=NOON + seconds
+        )
+        if n == 3:
+            await flush.drain()
+    query = query_of(store, path)
+
+    async def starts(resolution: str, since: float, until: float | None = None) -> list[float]:
+        end = None if until is None else at(until)
+        points = await query.history("app.f", at(since), end, resolution)
+        assert all(p.func_name == "app.f" for p in points)
+        return [p.start.timestamp() - NOON for p in points for _ in range(p.call_count)]
+
+    assert await starts("minute", NOON) == [0, 0, 60, 3600, 86400]
+    assert await starts("minute", NOON + 61, NOON + 3601) == [60, 3600]
+    assert await starts("minute", NOON, NOON + 60) == [0, 0]
+    assert await starts("hour", NOON + 1) == [0, 0, 0, 3600, 86400]
+    assert await starts("day", NOON + 1) == [-43200] * 4 + [43200]
+    assert len(await query.history(None, at(NOON), None, "day")) == 4
+    assert isinstance((await query.history(None, at(NOON), None, "day"))[0], HistoryPoint)
+    with pytest.raises(ConfigurationError, match="'week'; it may be 'minute', 'hour' or 'day'"):
+        await query.history(None, at(NOON), None, "week")
+
+
+class Pending:
+    """A Redis that holds these elements, and no live totals."""
+
+    def __init__(self, elements: Sequence[bytes]) -> None:
+        self._elements = elements
+
+    async def live(self, _: Iterable[str]) -> dict[str, Live]:
+        return {}
+
+    async def function_names(self) -> set[str]:
+        return set()
+
+    async def saved_function_names(self) -> set[str]:
+        return set()
+
+    async def pending(self) -> AsyncIterator[Waiting]:
+        for number, raw in enumerate(self._elements, start=1):
+            yield Waiting(raw, "", number)
+
+
+# Seconds around noon: some days, and close to the edges of minutes, hours and days.
+moments = st.one_of(
+    st.integers(-3 * 86400, 3 * 86400),
+    st.builds(
+        lambda n, tier, off: n * SECONDS[tier] + off,
+        st.integers(-4, 4),
+        st.sampled_from(list(SECONDS)),
+        st.sampled_from([-1, 0, 1, 0.5]),
+    ),
+).map(lambda seconds: NOON + seconds)
+calls = st.tuples(
+    st.sampled_from(["app.f", "app.g"]),
+    st.sampled_from([0.25, 1.5]),
+    st.sampled_from([None, "", "KeyError"]),
+    moments,
+    st.sampled_from(["saved", "pending", "both"]),
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(calls, min_size=1, max_size=25), st.lists(moments, min_size=2, max_size=2))
+def test_windows_and_history_are_what_the_entries_add_up_to(
+    history: list[tuple[str, float, str | None, float, str]], window: list[float]
+) -> None:
+    elements = [
+        (lines_of(batch_of(Call(name, seconds, mark), first=n, at=when - seconds))[0], place)
+        for n, (name, seconds, mark, when, place) in enumerate(history, start=1)
+    ]
+    entries = entries_of(raw for raw, _ in elements)
+    since, until = sorted(window)
+    pending = Pending([raw for raw, place in elements if place != "saved"])
+    with fast_folder() as folder:
+        database = Database(str(Path(folder, "metrics.db")), plain=True)
+        drive(save(database, [raw for raw, place in elements if place != "pending"]))
+        query = Query(pending, database, NOTHING)
+        for start, end in ((since, until), (since, None), (None, until)):
+            check_window(query, entries, start, end)
+        for resolution, seconds in SECONDS.items():
+            check_history(query, entries, since, until, resolution, seconds)
+
+
+async def save(database: Database, elements: Sequence[bytes]) -> None:
+    async with database.writing() as writer:
+        await writer.save("0" * 16, len(elements), elements, NOON)
+
+
+def within(entry: Entry, start: float | None, end: float | None, seconds: int) -> bool:
+    """Whether the entry lies in the whole minutes (hours, days) that the two moments span."""
+    first = 0.0 if start is None else start // seconds * seconds
+    last = float("inf") if end is None else -(-end // seconds) * seconds
+    return first <= entry.created_at < last
+
+
+def check_window(
+    query: Query, entries: Sequence[Entry], start: float | None, end: float | None
+) -> None:
+    expected = totals_of(e for e in entries if within(e, start, end, 60))
+    since = None if start is None else at(start)
+    until = None if end is None else at(end)
+    found = {one.func_name: one for one in drive(query.functions(since, until))}
+    assert found == {
+        name: FunctionMetrics(**figures(name, totals)) for name, totals in expected.items()
+    }
+    for name in ("app.f", "app.g"):
+        one = drive(query.function(name, since, until))
+        assert one == found.get(name, FunctionMetrics(func_name=name))
+
+
+def check_history(
+    query: Query,
+    entries: Sequence[Entry],
+    since: float,
+    until: float,
+    resolution: str,
+    seconds: int,
+) -> None:
+    points = drive(query.history(None, at(since), at(until), resolution))
+    expected: dict[tuple[datetime, str], list[Entry]] = {}
+    for entry in entries:
+        if within(entry, since, until, seconds):
+            key = at(entry.created_at // seconds * seconds), entry.func_name
+            expected.setdefault(key, []).append(entry)
+    assert [(p.start, p.func_name) for p in points] == sorted(expected)
+    for point in points:
+        (totals,) = totals_of(expected[point.start, point.func_name]).values()
+        assert point == HistoryPoint(start=point.start, **figures(point.func_name, totals))
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7))
+def test_tiles_cover_a_window_once(one: int, other: int) -> None:
+    start, end = sorted((one * 60, other * 60))
+    tiles = _tiles(start, end)
+    covered = start
+    for tier, first, last in sorted(tiles, key=lambda tile: tile[1]):
+        assert last is not None
+        assert first == covered
+        assert first % SECONDS[tier] == last % SECONDS[tier] == 0
+        covered = last
+    assert covered == end
+    assert len(tiles) <= 5
+    rollups = sum((last or 0) - first for _, first, last in tiles if _ == "minute") // 60
+    assert rollups < 2 * 60
+    open_ended = _tiles(start, None)
+    assert [last for *_, last in open_ended].count(None) == 1
+
+
+# Names
+
+
+async def test_names_are_found_by_their_ends(store: HotStore, flush: Flush, path: Path) -> None:
+    await push(store, Call("app.saved.run"), Call("deep.app.saved.run2"))
+    await flush.drain()
+    await store.client.flushall()
+    await push(store, Call("app.live.walk"), Call("walk"), first=3, when=NOON)
+    query = query_of(store, path, "app.measured.sit", "app.other.sit")
+    for asked, meant in {
+        "app.saved.run": "app.saved.run",
+        "saved.run": "app.saved.run",
+        "run": "app.saved.run",
+        "run2": "deep.app.saved.run2",
+        "live.walk": "app.live.walk",
+        "walk": "walk",  # a full name goes first
+        "measured.sit": "app.measured.sit",
+    }.items():
+        assert await query.resolve(asked) == meant
+    with pytest.raises(AmbiguousNameError) as several:
+        await query.resolve("sit")
+    assert str(several.value) == (
+        "'sit' fits 'app.measured.sit', 'app.other.sit'; give more of the name"
+    )
+    with pytest.raises(UnknownFunctionError) as close:
+        await query.resolve("app.saved.runn")
+    assert "close: 'app.saved.run'" in str(close.value)
+    with pytest.raises(UnknownFunctionError) as short:
+        await query.resolve("wallk")
+    assert "'walk'" in str(short.value)
+    with pytest.raises(UnknownFunctionError) as unlike:
+        await query.resolve("zzz")
+    assert str(unlike.value) == "no measured function is known as 'zzz'"
+    with pytest.raises(UnknownFunctionError):
+        await query.resolve("un")  # an end, but not at a dot
+
+
+async def test_many_names_are_not_all_listed(store: HotStore, path: Path) -> None:
+    names = [f"app{n}.f" for n in range(8)]
+    with pytest.raises(AmbiguousNameError, match=r"'app4.f' and 3 more; give more of the name"):
+        await query_of(store, path, *names).resolve("f")
+
+
+async def test_windows_end_where_they_are_told(store: HotStore, path: Path) -> None:
+    await push(store, Call(seconds=0.0), when=NOON)
+    query = query_of(store, path)
+    for since, until, count in (
+        (NOON + 59, None, 1),  # the minute of `since` counts in full
+        (NOON + 60, None, 0),
+        (NOON - 600, NOON, 0),
+        (NOON - 600, NOON + 0.001, 1),  # so does that of `until`
+        (None, NOON + 1, 1),
+        (None, NOON, 0),
+    ):
+        start = None if since is None else at(since)
+        end = None if until is None else at(until)
+        assert (await query.function("app.f", start, end)).call_count == count
+    long_ago, far = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    assert (await query.function("app.f", long_ago + timedelta(days=1), far)).call_count == 1
+    assert len(await query.history(None, long_ago + timedelta(days=1), far, "day")) == 1
+
+
+async def test_many_functions_come_from_sql_where_redis_has_none(
+    store: HotStore, flush: Flush, path: Path
+) -> None:
+    batch = batch_of(*[Call(f"app.f{n}", 0.5 + n) for n in range(120)])
+    await store.push(PRODUCER, batch, 0)
+    await flush.drain()
+    await store.client.flushall()
+    found = await query_of(store, path).functions(None, None)
+    expected = totals_of(entries_of(lines_of(batch)))
+    assert found == [
+        FunctionMetrics(**figures(name, totals)) for name, totals in sorted(expected.items())
+    ]

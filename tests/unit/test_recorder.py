@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+import pytest
+
+from metrics_collector import _recorder
+from metrics_collector._recorder import CANCELLED, Record, mark_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FIRST: Record = ("app.first", 1.0, 2.0, None)
+SECOND: Record = ("app.second", 3.0, 5.0, "ValueError")
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of a new process without a starter, in place of this one's."""
+    monkeypatch.setattr(_recorder, "buffer", deque())
+    monkeypatch.setattr(_recorder, "_armed", deque((None,), maxlen=1))
+    monkeypatch.setattr(_recorder, "_starter", None)
+    monkeypatch.setattr(_recorder, "_failure_logged", False)
+    monkeypatch.setattr(_recorder, "record", _recorder._append_and_start)
+
+
+@pytest.fixture
+def starts() -> list[list[Record]]:
+    """What was in the buffer at each call of the starter."""
+    calls: list[list[Record]] = []
+    _recorder.on_first_record(lambda: calls.append(list(_recorder.buffer)))
+    return calls
+
+
+def test_the_first_record_is_kept_and_calls_the_starter_once(starts: list[list[Record]]) -> None:
+    _recorder.record(FIRST)
+    _recorder.record(SECOND)
+
+    assert list(_recorder.buffer) == [FIRST, SECOND]
+    assert starts == [[FIRST]]
+
+
+def test_without_a_starter_records_wait_for_one(starts: list[list[Record]]) -> None:
+    starter = _recorder._starter
+    _recorder._starter = None
+    _recorder.record(FIRST)
+    assert starter is not None
+    _recorder.on_first_record(starter)
+
+    _recorder.record(SECOND)
+
+    assert starts == [[FIRST, SECOND]]
+
+
+def test_armed_again_the_next_record_starts_again(starts: list[list[Record]]) -> None:
+    _recorder.record(FIRST)
+    _recorder.engage()
+    _recorder.record(FIRST)
+    _recorder.arm()
+    _recorder.arm()
+    _recorder.record(SECOND)
+    _recorder.record(SECOND)
+
+    assert starts == [[FIRST], [FIRST, FIRST, SECOND]]
+
+
+def test_engaged_a_record_is_only_appended(starts: list[list[Record]]) -> None:
+    _recorder.engage()
+
+    assert _recorder.record == _recorder.buffer.append
+    _recorder.record(FIRST)
+    assert list(_recorder.buffer) == [FIRST]
+    assert starts == []
+
+
+def test_discarded_records_are_gone(starts: list[list[Record]]) -> None:
+    _recorder.discard()
+    _recorder.record(FIRST)
+
+    assert not _recorder.buffer
+    assert starts == []
+
+
+@pytest.mark.parametrize("decision", [_recorder.engage, _recorder.discard])
+def test_a_call_that_ends_during_the_change_starts_no_second_sender(
+    decision: Callable[[], None], starts: list[list[Record]]
+) -> None:
+    looked_up = _recorder.record
+    decision()
+    looked_up(FIRST)
+
+    assert starts == []
+    assert list(_recorder.buffer) == [FIRST]
+
+
+def test_many_threads_start_once_an_arming_and_lose_nothing() -> None:
+    workers = 8
+    armings = 50
+    starts = 0
+    one = threading.Lock()
+
+    def starter() -> None:
+        nonlocal starts
+        with one:
+            starts += 1
+
+    _recorder.on_first_record(starter)
+    ready = threading.Barrier(workers, action=_recorder.arm)
+    done = threading.Barrier(workers)
+
+    def work() -> None:
+        for _ in range(armings):
+            ready.wait()
+            for _ in range(5):
+                _recorder.record(FIRST)
+            done.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert starts == armings
+    assert len(_recorder.buffer) == workers * armings * 5
+
+
+def test_a_starter_that_is_itself_measured_runs_once() -> None:
+    calls = 0
+
+    def starter() -> None:
+        nonlocal calls
+        calls += 1
+        _recorder.record(SECOND)
+
+    _recorder.on_first_record(starter)
+    _recorder.record(FIRST)
+
+    assert calls == 1
+    assert list(_recorder.buffer) == [FIRST, SECOND]
+
+
+def test_what_the_starter_raises_is_logged_once_and_stops_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def starter() -> None:
+        raise RuntimeError("no thread can be started")
+
+    _recorder.on_first_record(starter)
+    for _ in range(3):
+        _recorder.arm()
+        _recorder.record(FIRST)
+
+    assert len(_recorder.buffer) == 3
+    (line,) = caplog.records
+    assert (line.name, line.levelno) == ("metrics_collector", logging.ERROR)
+    assert "no thread can be started" in caplog.text
+
+
+def test_the_log_does_not_tell_what_the_measured_function_raised(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def starter() -> None:
+        raise RuntimeError("no thread can be started")
+
+    _recorder.on_first_record(starter)
+    try:
+        int("secret")
+    except ValueError:
+        _recorder.record(SECOND)
+
+    assert "no thread can be started" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_log_handler_that_raises_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(logging.Handler):
+        def emit(self, _: logging.LogRecord) -> None:
+            raise OSError("the disk is full")
+
+    monkeypatch.setattr(logging.getLogger("metrics_collector"), "handlers", [Broken()])
+
+    def starter() -> None:
+        raise RuntimeError("no thread can be started")
+
+    _recorder.on_first_record(starter)
+    _recorder.record(FIRST)
+
+    assert list(_recorder.buffer) == [FIRST]
+
+
+def test_ctrl_c_in_the_starter_is_the_programs_and_the_next_record_tries_again() -> None:
+    calls = 0
+
+    def starter() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise KeyboardInterrupt
+
+    _recorder.on_first_record(starter)
+    with pytest.raises(KeyboardInterrupt):
+        _recorder.record(FIRST)
+    _recorder.record(SECOND)
+    _recorder.record(SECOND)
+
+    assert calls == 2
+    assert list(_recorder.buffer) == [FIRST, SECOND, SECOND]
+
+
+FORK = """
+import os
+from metrics_collector import _recorder
+
+starts = []
+_recorder.on_first_record(lambda: (starts.append(os.getpid()), _recorder.engage()))
+_recorder.record(("app.parent", 0.0, 1.0, None))
+pid = os.fork()
+if pid == 0:
+    assert not _recorder.buffer, _recorder.buffer
+    _recorder.record(("app.child", 0.0, 1.0, None))
+    _recorder.record(("app.child", 0.0, 1.0, None))
+    assert [name for name, *_ in _recorder.buffer] == ["app.child"] * 2, _recorder.buffer
+    assert starts[1:] == [os.getpid()], starts
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+assert [name for name, *_ in _recorder.buffer] == ["app.parent"], _recorder.buffer
+assert starts == [os.getpid()], starts
+_recorder.buffer.clear()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
+def test_a_forked_child_starts_afresh_and_its_parent_goes_on() -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", FORK], check=True, timeout=30)
+
+
+class Meta(type):
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]  # as odd as it can be made
+        raise LookupError("a metaclass with views of its own")
+
+
+class OddError(Exception, metaclass=Meta):
+    pass
+
+
+class Shielded(asyncio.CancelledError):
+    pass
+
+
+class Disguised(Exception):  # noqa: N818 - its name is the point
+    @property  # type: ignore[misc]  # as odd as it can be made
+    def __class__(self) -> type:
+        raise LookupError("an error that does not tell its class")
+
+
+@pytest.mark.parametrize(
+    ("error", "mark"),
+    [
+        (ValueError("x"), "ValueError"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (SystemExit(1), "SystemExit"),
+        (asyncio.CancelledError(), CANCELLED),
+        (Shielded(), CANCELLED),
+        (GeneratorExit(), CANCELLED),
+        (concurrent.futures.CancelledError(), "CancelledError"),
+        (ExceptionGroup("several", [ValueError()]), "ExceptionGroup"),
+        (OddError(), "OddError"),
+        (type("", (Exception,), {})(), "Exception"),
+    ],
+)
+def test_marks(error: BaseException, mark: str) -> None:
+    assert mark_of(error) == mark
+
+
+def test_the_mark_of_an_error_that_does_not_tell_its_class() -> None:
+    assert mark_of(Disguised()) == "Disguised"

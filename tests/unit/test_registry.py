@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+import enum
+import functools
+import logging
+import sys
+import threading
+import types
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_collector import ConfigurationError, _registry
+from metrics_collector._decorator import metrics_collector
+from metrics_collector._registry import checked_name, default_name, name_of, place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = __name__
+
+
+@pytest.fixture(autouse=True)
+def empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_registry, "_places", {})
+    monkeypatch.setattr(_registry, "_contested", {})
+
+
+def test_names_are_those_registered() -> None:
+    assert _registry.names() == frozenset()
+    _registry.register("app.f", "app.py:1")
+    _registry.register("app.g", "app.py:5")
+    _registry.register("app.f", "app.py:1")
+
+    assert _registry.names() == {"app.f", "app.g"}
+
+
+def test_one_warning_names_both_places_of_two_functions(caplog: pytest.LogCaptureFixture) -> None:
+    _registry.register("app.f", "app.py:1")
+    _registry.register("app.f", "app.py:1")
+    assert not caplog.records
+
+    for place in ("other.py:7", "other.py:7", "third.py:9", "app.py:1"):
+        _registry.register("app.f", place)
+
+    (line,) = caplog.records
+    assert (line.name, line.levelno) == ("metrics_collector", logging.WARNING)
+    for part in ("'app.f'", "app.py:1", "other.py:7", "name="):
+        assert part in line.getMessage()
+
+
+def test_each_shared_name_has_its_own_warning(caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("app.f", "app.g"):
+        for place in ("app.py:1", "other.py:7"):
+            _registry.register(name, place)
+
+    assert len(caplog.records) == 2
+
+
+def test_threads_that_decorate_at_once_make_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    _registry.register("app.f", "app.py:1")
+    ready = threading.Barrier(8)
+
+    def decorate(number: int) -> None:
+        ready.wait()
+        _registry.register("app.f", f"other.py:{number}")
+
+    threads = [threading.Thread(target=decorate, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(caplog.records) == 1
+
+
+class Step(enum.StrEnum):
+    PAY = "checkout.pay"
+
+
+class Colour(str, enum.Enum):  # noqa: UP042 - such enums write themselves as `Colour.RED`
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("a", "a"),
+        ("x" * 1000, "x" * 1000),
+        ("Ünïcode 名前 🙂", "Ünïcode 名前 🙂"),
+        (Step.PAY, "checkout.pay"),
+        (Colour.RED, "red"),
+    ],
+)
+def test_names_that_are_allowed(given: str, name: str) -> None:
+    assert checked_name(given) == name
+    assert type(checked_name(given)) is str
+
+
+@pytest.mark.parametrize(
+    ("wrong", "shown"),
+    [
+        ("", "''"),
+        ("x" * 1001, "1,001"),
+        ("\ud800", r"'\ud800'"),
+        ("a\0b", r"'a\x00b'"),
+        (7, "int"),
+        (b"name", "bytes"),
+        (None, "NoneType"),
+    ],
+)
+def test_names_that_are_not_allowed(wrong: Any, shown: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"1 to 1,000 characters") as caught:
+        checked_name(wrong)
+    assert shown in str(caught.value)
+    str(caught.value).encode()
+
+
+@given(st.text(st.characters(codec=None), max_size=1100))
+def test_a_name_is_allowed_exactly_if_all_stores_can_hold_it(text: str) -> None:
+    try:
+        text.encode()
+        holds = 1 <= len(text) <= 1000 and "\0" not in text
+    except UnicodeEncodeError:
+        holds = False
+
+    if holds:
+        assert checked_name(text) == text
+    else:
+        with pytest.raises(ConfigurationError):
+            checked_name(text)
+
+
+def plain() -> None: ...
+
+
+class Base:
+    def method(self) -> None: ...
+
+    @classmethod
+    def of_class(cls) -> None: ...
+
+    @staticmethod
+    def static() -> None: ...
+
+    def __call__(self) -> None: ...
+
+
+class Derived(Base):
+    pass
+
+
+def nested() -> Callable[[], None]:
+    def inner() -> None: ...
+
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (plain, f"{HERE}.plain"),
+        (nested(), f"{HERE}.nested.<locals>.inner"),
+        (lambda: None, f"{HERE}.<lambda>"),
+        (Base().method, f"{HERE}.Base.method"),
+        (Base.of_class, f"{HERE}.Base.of_class"),
+        (Derived.of_class, f"{HERE}.Base.of_class"),
+        (Base.__dict__["of_class"], f"{HERE}.Base.of_class"),
+        (Base.__dict__["static"], f"{HERE}.Base.static"),
+        (Base(), f"{HERE}.Base"),
+        (Derived(), f"{HERE}.Derived"),
+        (functools.partial(plain), f"{HERE}.plain"),
+        (functools.partial(functools.partial(Base().method)), f"{HERE}.Base.method"),
+        (functools.partial(Derived), f"{HERE}.Derived"),
+        (functools.partial(Derived()), f"{HERE}.Derived"),
+        (functools.partialmethod(Base.method), f"{HERE}.Base.method"),
+        (len, "builtins.len"),
+        ([].append, "list.append"),
+    ],
+)
+def test_default_names(function: Any, name: str) -> None:
+    assert default_name(function) == name
+    assert name_of(function) == name
+
+
+@pytest.mark.parametrize("module", ["__main__", "__mp_main__", None, "", 7])
+def test_where_the_module_tells_nothing_the_qualname_stands_alone(module: Any) -> None:
+    def function() -> None: ...
+
+    function.__module__ = module
+    function.__qualname__ = "Service.run"
+
+    assert default_name(function) == "Service.run"
+
+
+class Odd:
+    __qualname__: Any
+    __name__: Any
+
+    def __init__(self, qualname: Any = None, name: Any = None) -> None:
+        self.__qualname__ = qualname
+        self.__name__ = name
+
+    def __call__(self) -> None: ...
+
+
+class Unbound:
+    """A proxy such as web frameworks have, outside of a request."""
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError("there is no request")
+
+    def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (Odd("a\ud800b"), rf"{HERE}.a\ud800b"),
+        (Odd("a\0b"), rf"{HERE}.a\x00b"),
+        (Odd(7, "named"), f"{HERE}.named"),
+        (Odd(7, 8), f"{HERE}.Odd"),
+        (Odd("q" * 2000), f"{HERE}.{'q' * 2000}"[:1000]),
+    ],
+)
+def test_odd_names_are_made_safe(function: Any, name: str) -> None:
+    assert default_name(function) == name
+    assert checked_name(name) == name
+    assert name_of(function) == name
+
+
+def test_a_proxy_without_its_object_is_named_after_its_class() -> None:
+    assert name_of(Unbound()) == default_name(Unbound()) == f"{HERE}.Unbound"
+
+
+def test_a_function_without_any_name() -> None:
+    nameless = Odd("")
+    vars(nameless)["__module__"] = None
+
+    assert default_name(nameless) == "unnamed"
+
+
+def test_the_name_is_that_of_the_module_that_a_script_is() -> None:
+    module = types.ModuleType("__main__")
+    exec("def f(): ...", vars(module))  # noqa: S102 - as `python script.py` does
+
+    assert default_name(module.f) == "f"
+
+
+def outer(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap as most decorators do."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+class Measured:
+    @metrics_collector(name="the method")
+    def method(self) -> None: ...
+
+    @classmethod
+    @metrics_collector(name="the class's")
+    def below(cls) -> None: ...
+
+    @metrics_collector(name="the class's, too")
+    @classmethod
+    def above(cls) -> None: ...
+
+    @metrics_collector(name="the static one")
+    @staticmethod
+    def static() -> None: ...
+
+    @metrics_collector(name="the call")
+    def __call__(self) -> None: ...
+
+    bound_to_one = functools.partialmethod(method)
+
+
+class Overridden(Measured):
+    def method(self) -> None:
+        super().method()
+
+
+@metrics_collector(name="the function")
+def measured() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (measured, "the function"),
+        (Measured.method, "the method"),
+        (Measured().method, "the method"),
+        (Overridden().method, f"{HERE}.Overridden.method"),
+        (Measured.below, "the class's"),
+        (Overridden().below, "the class's"),
+        (Measured.above, "the class's, too"),
+        (Measured.__dict__["above"], "the class's, too"),
+        (Measured.static, "the static one"),
+        (Measured().static, "the static one"),
+        (Measured.__dict__["static"], "the static one"),
+        (Measured(), "the call"),
+        (Overridden().__call__, "the call"),
+        (functools.partial(Overridden()), "the call"),
+        (functools.partial(functools.partial(measured)), "the function"),
+        (Measured().bound_to_one, "the method"),
+        (Measured.bound_to_one, "the method"),
+        (Measured.__dict__["bound_to_one"], "the method"),
+        (outer(measured), "the function"),
+        (outer(outer(measured)), "the function"),
+        (functools.partial(outer(measured)), "the function"),
+        (functools.lru_cache(measured), "the function"),
+        (outer(Measured().method), "the method"),
+        (outer(functools.partial(measured)), "the function"),
+        (metrics_collector(name="above")(measured), "above"),
+        (metrics_collector(outer(measured)), f"{HERE}.measured"),
+    ],
+)
+def test_the_name_of_what_is_measured(function: Any, name: str) -> None:
+    assert name_of(function) == name
+
+
+def test_what_has_no_name_is_said() -> None:
+    with pytest.raises(ConfigurationError, match="int"):
+        name_of(7)  # type: ignore[arg-type]  # the mistake
+
+
+def test_a_circle_of_wrappers_ends() -> None:
+    def function() -> None: ...
+
+    function.__wrapped__ = function  # type: ignore[attr-defined]  # the circle
+
+    assert name_of(function).endswith("function")
+    assert place_of(function) == "no Python source"
+
+
+def test_places() -> None:
+    line = sys._getframe().f_lineno
+
+    def function() -> None: ...
+
+    place = f"{__file__}:{line + 2}"
+    assert place_of(function) == place
+    wrappers: tuple[Any, ...] = (
+        outer(outer(function)),
+        functools.partial(function),
+        functools.lru_cache(outer(function)),
+        staticmethod(function),
+        classmethod(function),  # type: ignore[arg-type]  # it is never called
+        types.MethodType(function, 1),
+        metrics_collector(function),
+    )
+    for wrapper in wrappers:
+        assert place_of(wrapper) == place
+    assert place_of(Base()) == place_of(Base.__call__)
+    assert place_of(Measured()) == place_of(Measured.__call__)
+    assert place_of(len) == "no Python source"

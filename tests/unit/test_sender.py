@@ -1,0 +1,705 @@
+"""The sender and a Redis that refuses, hangs, loses answers, is full, or forgets."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, ParamSpec, Self
+
+import pytest
+
+from metrics_collector import StoreUnavailableError, _sender
+from metrics_collector._errors import IncompatibleStoreError
+from metrics_collector._notice import Notice
+from metrics_collector._outbox import SLICE, Outbox
+from metrics_collector._records import PushReply
+from metrics_collector._sender import LONGEST_PAUSE, LOOK_EVERY, RING_GRACE, Sender, hold
+from tests.support import jumping_loop
+from tests.support.cancelling import at_each_await
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from metrics_collector._outbox import Batch
+    from metrics_collector._recorder import Record
+
+P = ParamSpec("P")
+
+
+class Redis:
+    """Takes batches as the script does; `fates` says what becomes of each push, "ok" when there is none.
+
+    After its fate comes: "ok" the answer, "refused" an error and no effect, "lost" the effect and an error, "hangs"
+    neither ever, "hangs late" the effect and nothing ever, "full" that answer.
+    """
+
+    def __init__(self) -> None:
+        self.fates: deque[str] = deque()
+        self.always: str | None = None
+        self.taken: list[int] = []
+        self.seen = 0
+        self.saved = ""
+        self.ring = False
+        self.bad = 0
+        self.sizes: list[int] = []
+        self.looks = 0
+        self.tries = 0
+        self._busy = False
+
+    async def push(self, _producer: str, batch: Batch, need: int, /) -> PushReply:
+        self.tries += 1
+        return await self._alone(self._pushed(batch, need))
+
+    async def look(self, _producer: str, /) -> PushReply:
+        self.looks += 1
+        return await self._alone(self._looked())
+
+    async def _alone(self, answer: Coroutine[Any, Any, PushReply]) -> PushReply:
+        assert not self._busy, "two commands at once"
+        self._busy = True
+        try:
+            return await answer
+        finally:
+            self._busy = False
+
+    async def _pushed(self, batch: Batch, need: int) -> PushReply:
+        fate = self.always or (self.fates.popleft() if self.fates else "ok")
+        await asyncio.sleep(0)
+        if fate == "hangs":
+            await asyncio.Event().wait()
+        if fate == "refused":
+            raise StoreUnavailableError("refused")
+        if fate == "broken":
+            raise ZeroDivisionError("a bug")
+        if fate == "full":
+            return self._reply("full")
+        kind = "ok"
+        if batch.last <= self.seen:
+            kind = "skip"
+        elif self.seen < need:
+            kind = "gap"
+        else:
+            self.seen = batch.last
+            self.taken += range(batch.first, batch.last + 1)
+            self.sizes.append(len(batch))
+        await asyncio.sleep(0)
+        if fate == "hangs late":
+            await asyncio.Event().wait()
+        if fate == "lost":
+            raise StoreUnavailableError("no answer came")
+        return self._reply(kind)
+
+    async def _looked(self) -> PushReply:
+        await asyncio.sleep(0)
+        if self.always == "hangs":
+            await asyncio.Event().wait()
+        if self.always == "refused":
+            raise StoreUnavailableError("refused")
+        return self._reply("look")
+
+    def _reply(self, kind: str) -> PushReply:
+        return PushReply(kind, self.seen, self.saved, ring=self.ring, bad=self.bad)
+
+
+class Scene:
+    """A sender and all that belongs to it; its clock is that of the loop."""
+
+    def __init__(self, **options: Any) -> None:
+        self.buffer: deque[Record] = deque()
+        self.outbox = Outbox(self.buffer)
+        self.redis = Redis()
+        self.errors: list[str] = []
+        self.rings: list[str] = []
+        self._running: asyncio.Task[None] | None = None
+        self.sender = self.another(**options)
+
+    def another(self, **options: Any) -> Sender:
+        """Another sender for the same outbox and Redis."""
+        usual: dict[str, Any] = {
+            "interval": 0.1,
+            "max_buffered": 10_000,
+            "ring": self._ring,
+            "notice": Notice(lambda: asyncio.get_running_loop().time()),
+            "failed": self.errors.append,
+        }
+        return Sender(self.outbox, self.redis, **{**usual, **options})
+
+    async def _ring(self) -> None:
+        self.rings.append("rung")
+
+    def record(self, count: int) -> None:
+        self.buffer.extend(("f", 0.0, 1.0, None) for _ in range(count))
+
+    async def __aenter__(self) -> Self:
+        self._running = asyncio.create_task(self.sender.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._running is not None
+        assert not self._running.done(), self._running
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+
+    def assert_all_taken(self, count: int) -> None:
+        """Every entry came, once, and in order."""
+        assert self.redis.taken == list(range(1, count + 1))
+
+
+def jumping(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run the test on a loop on which nobody waits for time to pass."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        jumping_loop.run(test(*args, **kwargs))
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def whole_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "metrics_collector")
+
+
+def said(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
+    return [line for line in caplog.messages if part in line]
+
+
+@jumping
+async def test_send_brings_all_that_was_recorded_before_it() -> None:
+    scene = Scene()
+    scene.record(4500)
+
+    await scene.sender.send(5.0)
+
+    scene.assert_all_taken(4500)
+    assert scene.redis.sizes == [2000, 2000, 500]
+    assert scene.outbox.counts().sent == 4500
+
+
+@jumping
+async def test_send_does_not_wait_for_what_is_recorded_meanwhile() -> None:
+    scene = Scene()
+    scene.record(100)
+    real = scene.redis.push
+
+    async def push_and_record(*arguments: Any) -> PushReply:
+        scene.record(1000)
+        return await real(*arguments)
+
+    scene.redis.push = push_and_record  # type: ignore[method-assign]  # the callers of a busy service
+    await scene.sender.send(5.0)
+
+    assert scene.redis.tries == 1
+    scene.assert_all_taken(100)
+
+
+@jumping
+async def test_sends_at_the_same_time_take_turns() -> None:
+    scene = Scene()
+    async with scene:
+        for _ in range(5):
+            scene.record(300)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(10):
+                    group.create_task(scene.sender.send(5.0))
+
+    scene.assert_all_taken(1500)
+
+
+@jumping
+async def test_batches_are_no_larger_than_allowed() -> None:
+    scene = Scene(batch=7)
+    scene.record(20)
+
+    await scene.sender.send(5.0)
+
+    assert scene.redis.sizes == [7, 7, 6]
+
+
+@jumping
+async def test_the_loop_goes_on_between_slices() -> None:
+    scene = Scene()
+    scene.record(2000)
+    turns = 0
+
+    async def other_work() -> None:
+        nonlocal turns
+        while not scene.redis.tries:
+            turns += 1
+            await asyncio.sleep(0)
+
+    await asyncio.gather(scene.sender.send(5.0), other_work())
+
+    assert turns >= 2000 / SLICE - 1
+
+
+@jumping
+async def test_what_is_recorded_is_sent_without_being_asked() -> None:
+    async with Scene() as scene:
+        for count in (1, 3000, 2):
+            scene.record(count)
+            await asyncio.sleep(1.0)
+
+        scene.assert_all_taken(3003)
+
+
+@jumping
+async def test_a_lost_answer_leaves_no_copy() -> None:
+    scene = Scene()
+    scene.redis.fates.extend(["lost", "refused", "lost"])
+    scene.record(10)
+
+    await scene.sender.send(10.0)
+
+    scene.assert_all_taken(10)
+    assert scene.outbox.counts().retried == 30
+    assert scene.errors == ["no answer came", "refused", "no answer came"]
+
+
+@jumping
+async def test_cancelled_at_any_await_nothing_is_lost_or_doubled() -> None:
+    scene = Scene()
+    recorded = 0
+
+    async def send() -> None:
+        scene.redis.fates.extend(["lost", "full", "ok", "refused"])
+        await scene.sender.send(60.0)
+
+    async def record_and_send() -> None:
+        nonlocal recorded
+        scene.record(2 * SLICE + 1)
+        recorded += 2 * SLICE + 1
+        await send()
+
+    async for _ in at_each_await(record_and_send):
+        scene.redis.fates.clear()
+        counts = scene.outbox.counts()
+        assert counts.recorded == counts.sent + counts.buffered == recorded
+    await scene.sender.send(60.0)
+
+    scene.assert_all_taken(recorded)
+
+
+@pytest.mark.parametrize("fate", ["ok", "lost", "hangs", "hangs late"])
+@jumping
+async def test_stopped_at_any_moment_another_sender_goes_on(fate: str) -> None:
+    for turns in range(25):
+        scene = Scene(interval=0.001)
+        scene.redis.fates.append(fate)
+        scene.record(SLICE + 5)
+        async with scene:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+                if turns > 12:
+                    await asyncio.sleep(0.0002)
+        scene.redis.fates.clear()
+        await scene.another().send(60.0)
+        scene.assert_all_taken(SLICE + 5)
+
+
+@jumping
+async def test_the_bound_is_kept_while_redis_hangs(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene(max_buffered=500)
+    scene.redis.always = "hangs"
+    async with scene:
+        for _ in range(50):
+            scene.record(100)
+            await asyncio.sleep(0.15)
+        counts = scene.outbox.counts()
+
+    assert counts.recorded == 5000
+    assert counts.buffered <= 500
+    assert counts.recorded == counts.buffered + counts.dropped
+    (line,) = said(caplog, "dropped the oldest")
+    assert "METRICS_MAX_BUFFERED=500" in line
+    assert any("dropped" in error for error in scene.errors)
+
+
+@jumping
+async def test_the_bound_is_kept_while_no_worker_saves() -> None:
+    scene = Scene(max_buffered=500, batch=100)
+    async with scene:
+        for _ in range(50):
+            scene.record(100)
+            await asyncio.sleep(0.3)
+        scene.assert_all_taken(5000)
+        counts = scene.outbox.counts()
+        kept = sum(map(len, scene.outbox._batches))
+
+    assert (counts.sent, counts.dropped) == (5000, 0)
+    assert kept <= 500
+
+
+@jumping
+async def test_what_redis_lost_is_sent_again_or_reported(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene(max_buffered=100, batch=50)
+    async with scene:
+        for _ in range(4):
+            scene.record(50)
+            await asyncio.sleep(1.0)
+        scene.redis.seen = 0
+        scene.redis.taken.clear()
+        await asyncio.sleep(2 * LOOK_EVERY)
+
+    assert scene.redis.taken == list(range(101, 201))
+    counts = scene.outbox.counts()
+    assert (counts.sent, counts.dropped) == (100, 100)
+    assert len(said(caplog, "Redis has lost 100 entries")) == 1
+    assert "Redis lost 100 entries" in scene.errors
+
+
+@pytest.mark.parametrize(
+    ("fate", "message"),
+    [
+        ("refused", "not all entries could be sent within 5 s: refused"),
+        ("hangs", "not all entries could be sent within 5 s: no answer"),
+        ("full", "within 5 s: Redis holds METRICS_MAX_BACKLOG entries that are not saved yet"),
+    ],
+)
+@jumping
+async def test_send_gives_up_in_time_and_keeps_the_entries(fate: str, message: str) -> None:
+    scene = Scene()
+    scene.redis.always = fate
+    scene.record(3)
+    start = asyncio.get_running_loop().time()
+
+    with pytest.raises(StoreUnavailableError, match=message):
+        await scene.sender.send(5.0)
+
+    assert 5.0 <= asyncio.get_running_loop().time() - start <= 5.5
+    assert scene.outbox.counts().buffered == 3
+
+
+@jumping
+async def test_send_gives_up_in_time_when_others_wait_for_a_hanging_redis() -> None:
+    scene = Scene()
+    scene.redis.always = "hangs"
+    scene.record(3)
+    async with scene:
+        await asyncio.sleep(1.0)  # the background's push hangs now
+        results = await asyncio.gather(
+            *(scene.sender.send(2.0) for _ in range(5)), return_exceptions=True
+        )
+
+    assert [str(result) for result in results] == [
+        "not all entries could be sent within 2 s: no answer"
+    ] * 5
+
+
+@jumping
+async def test_send_gives_up_even_if_redis_refuses_without_waiting() -> None:
+    class Refusing(Redis):
+        async def push(self, *_: object) -> PushReply:
+            raise StoreUnavailableError("refused at once")
+
+    scene = Scene()
+    scene.sender._destination = Refusing()
+    scene.record(1)
+
+    with pytest.raises(StoreUnavailableError, match="refused at once"):
+        await scene.sender.send(0.01)
+
+
+@jumping
+async def test_the_impatient_try_once() -> None:
+    scene = Scene()
+    scene.redis.always = "refused"
+    scene.record(1)
+
+    with pytest.raises(StoreUnavailableError, match=r"^refused$"):
+        await scene.sender.send(5.0, patient=False)
+
+    assert scene.redis.tries == 1
+
+
+@jumping
+async def test_what_cannot_be_helped_by_waiting_is_raised_at_once() -> None:
+    class Old(Redis):
+        async def push(self, *_: object) -> PushReply:
+            raise IncompatibleStoreError("too old")
+
+    scene = Scene()
+    scene.sender._destination = Old()
+    scene.record(1)
+
+    with pytest.raises(IncompatibleStoreError, match="too old"):
+        await scene.sender.send(5.0)
+
+
+@jumping
+async def test_trouble_is_logged_once_a_minute_and_its_end_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene()
+    scene.redis.always = "refused"
+    scene.record(5)
+    async with scene:
+        await asyncio.sleep(599.0)
+        assert len(said(caplog, "refused; 5 entries wait in this process")) == 10
+        assert 590 / LONGEST_PAUSE <= scene.redis.tries <= 620 / LONGEST_PAUSE
+        scene.redis.always = None
+        await asyncio.sleep(LONGEST_PAUSE + 1)
+
+        scene.assert_all_taken(5)
+        await asyncio.sleep(60.0)
+    assert len(said(caplog, "Redis takes entries again")) == 1
+    assert len(said(caplog, "refused")) == 10
+
+
+@jumping
+async def test_after_a_short_trouble_it_is_tried_again_soon() -> None:
+    scene = Scene()
+    scene.redis.fates.append("refused")
+    scene.record(1)
+    async with scene:
+        await asyncio.sleep(0.5)
+
+        scene.assert_all_taken(1)
+
+
+@pytest.mark.parametrize("fate", ["full", "broken"])
+@jumping
+async def test_the_sender_goes_on_whatever_comes(
+    fate: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Scene()
+    scene.redis.fates.extend([fate] * 3)
+    async with scene:
+        scene.record(5)
+        await asyncio.sleep(10.0)
+        scene.assert_all_taken(5)
+    assert len(scene.errors) == 3
+    assert len(said(caplog, "entries wait")) == 1
+    expected = {"full": "METRICS_MAX_BACKLOG", "broken": "ZeroDivisionError('a bug')"}
+    assert expected[fate] in caplog.text
+
+
+@jumping
+async def test_an_answer_that_makes_no_sense_does_not_end_the_sender() -> None:
+    async with Scene() as scene:
+        scene.redis.saved = "everything"
+        scene.record(1)
+        await asyncio.sleep(10.0)
+        scene.redis.saved = ""
+        scene.record(1)
+        await asyncio.sleep(10.0)
+
+        scene.assert_all_taken(2)
+
+
+@jumping
+async def test_redis_is_asked_for_news_while_something_is_kept() -> None:
+    async with Scene() as scene:
+        await asyncio.sleep(60.0)
+        assert scene.redis.looks == 0
+        scene.record(3)
+        await asyncio.sleep(10 * LOOK_EVERY)
+        assert 8 <= scene.redis.looks <= 10
+        scene.redis.saved = "1-3"
+        await asyncio.sleep(2 * LOOK_EVERY)
+        looks = scene.redis.looks
+        await asyncio.sleep(60.0)
+
+        assert scene.redis.looks == looks
+        assert scene.outbox.counts().saved == 3
+
+
+@jumping
+async def test_answers_to_pushes_are_news_enough() -> None:
+    async with Scene() as scene:
+        for _ in range(200):
+            scene.record(1)
+            await asyncio.sleep(0.3)
+
+        assert scene.redis.looks == 0
+
+
+@jumping
+async def test_one_ring_at_a_time() -> None:
+    started = 0
+    over = asyncio.Event()
+
+    async def ring() -> None:
+        nonlocal started
+        started += 1
+        await over.wait()
+
+    scene = Scene(ring=ring, batch=10)
+    scene.redis.ring = True
+    scene.record(100)
+    await scene.sender.send(5.0)
+    assert started == 1
+
+    over.set()
+    await scene.sender.aclose()
+    scene.record(1)
+    await scene.sender.send(5.0)
+    await scene.sender.aclose()
+    assert started == 2
+
+
+@jumping
+async def test_a_slow_ring_does_not_hold_up_the_sends() -> None:
+    async def ring() -> None:
+        await asyncio.sleep(3600.0)
+
+    scene = Scene(ring=ring, batch=10)
+    scene.redis.ring = True
+    scene.record(100)
+    start = asyncio.get_running_loop().time()
+
+    await scene.sender.send(5.0)
+    await scene.sender.aclose()
+
+    scene.assert_all_taken(100)
+    assert asyncio.get_running_loop().time() - start < 2 * RING_GRACE
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@jumping
+async def test_a_ring_that_fails_is_logged_and_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    async def ring() -> None:
+        raise OSError("no broker")
+
+    scene = Scene(ring=ring, batch=10)
+    scene.redis.ring = True
+    for _ in range(5):
+        scene.record(10)
+        await scene.sender.send(5.0)
+        await scene.sender.aclose()
+
+    assert said(caplog, "ring") == ["could not ring for a flush: no broker"]
+    assert scene.errors == ["ring: no broker"] * 5
+    scene.assert_all_taken(50)
+
+
+@jumping
+async def test_totals_that_could_not_be_counted_are_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene()
+    scene.redis.bad = 2
+    scene.record(1)
+
+    await scene.sender.send(5.0)
+
+    assert said(caplog, "2 keys app:metrics:") != []
+
+
+class TestFinish:
+    """The last send."""
+
+    @staticmethod
+    @jumping
+    async def test_brings_what_is_left() -> None:
+        scene = Scene()
+        scene.redis.fates.append("lost")
+        scene.sender.heard = True
+        scene.record(10)
+
+        await scene.sender.finish(2.0)
+
+        scene.assert_all_taken(10)
+        assert scene.redis.looks == 0
+
+    @staticmethod
+    @jumping
+    async def test_asks_once_whether_redis_still_has_it() -> None:
+        scene = Scene()
+        scene.record(10)
+        await scene.sender.send(5.0)
+
+        await scene.sender.finish(2.0)
+        assert (scene.redis.tries, scene.redis.looks) == (1, 1)
+
+        scene.redis.seen = 0
+        scene.redis.taken.clear()
+        await scene.sender.finish(2.0)
+        scene.assert_all_taken(10)
+
+    @staticmethod
+    @jumping
+    async def test_says_nothing_where_nothing_is_kept() -> None:
+        scene = Scene()
+        scene.redis.always = "refused"
+
+        await scene.sender.finish(2.0)
+
+        assert (scene.redis.tries, scene.redis.looks) == (0, 0)
+
+    @staticmethod
+    @pytest.mark.parametrize("fate", ["refused", "hangs"])
+    @jumping
+    async def test_is_content_if_all_was_acknowledged(
+        fate: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        scene = Scene()
+        scene.record(10)
+        await scene.sender.send(5.0)
+        scene.redis.always = fate
+        await scene.sender.finish(2.0)
+        assert not caplog.messages
+
+    @staticmethod
+    @pytest.mark.parametrize(("heard", "tries"), [(False, 1), (True, 5)])
+    @jumping
+    async def test_is_patient_only_with_a_redis_that_was_there(*, heard: bool, tries: int) -> None:
+        scene = Scene()
+        if heard:
+            scene.record(1)
+            await scene.sender.send(5.0)
+            scene.redis.tries = 0
+        scene.redis.always = "refused"
+        scene.record(1)
+        with pytest.raises(StoreUnavailableError):
+            await scene.sender.finish(2.0)
+        assert scene.redis.tries >= tries
+        assert heard or scene.redis.tries == 1
+
+
+class TestHold:
+    """Where there is nothing to send to."""
+
+    @staticmethod
+    async def held(
+        monkeypatch: pytest.MonkeyPatch, cause: Exception, errors: list[str]
+    ) -> list[tuple[int, int]]:
+        monkeypatch.setattr(_sender, "USUAL_MAX_BUFFERED", 20)
+        buffer: deque[Record] = deque()
+        outbox = Outbox(buffer)
+        counts = []
+        notice = Notice(lambda: asyncio.get_running_loop().time())
+        holding = asyncio.create_task(hold(outbox, cause, notice=notice, failed=errors.append))
+        await asyncio.sleep(0)
+        assert len(errors) == 1  # at once, for those who look
+        for _ in range(5):
+            buffer.extend(("f", 0.0, 1.0, None) for _ in range(10))
+            await asyncio.sleep(10.0)
+            counts.append((outbox.counts().recorded, outbox.counts().buffered))
+        holding.cancel()
+        await asyncio.gather(holding, return_exceptions=True)
+        return counts
+
+    @jumping
+    async def test_entries_are_counted_and_kept_within_the_bound(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        errors: list[str] = []
+        cause = StoreUnavailableError("wrong settings")
+
+        counts = await self.held(monkeypatch, cause, errors)
+
+        assert [recorded for recorded, _ in counts] == [10, 20, 30, 40, 50]
+        assert max(buffered for _, buffered in counts) <= 20
+        assert len(said(caplog, "wrong settings")) == 1
+        assert errors[0] == "wrong settings"
+
+    @jumping
+    async def test_an_error_of_others_is_named_with_its_type(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await self.held(monkeypatch, ImportError("no redis"), [])
+
+        assert len(said(caplog, "ImportError('no redis')")) == 1

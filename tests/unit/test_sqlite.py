@@ -1,0 +1,749 @@
+"""The database: what is saved, once; files that cannot be used; cancels; several writers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics_collector._entries import MAX_ENTRY_BYTES
+from metrics_collector._errors import (
+    IncompatibleStoreError,
+    MetricsCollectorError,
+    StoreUnavailableError,
+)
+from metrics_collector._intervals import Intervals
+from metrics_collector._records import Saved, unnumbered
+from metrics_collector._sqlite import Database, _schema, _session
+from metrics_collector._totals import Totals
+from tests.support.cancelling import at_each_await
+from tests.support.folders import fast_folder
+from tests.support.pipeline import (
+    NOON,
+    OTHER_PRODUCER,
+    PRODUCER,
+    Call,
+    added,
+    all_same,
+    batch_of,
+    contents,
+    entries_of,
+    foreign,
+    lines_of,
+    same,
+    totals_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+T = TypeVar("T")
+
+TOKEN = "0011223344556677"
+LATER = NOON + 86400 * 3
+
+
+def drive(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits, without any loop: as at the exit of the interpreter."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    work.close()
+    raise AssertionError("it waited")
+
+
+class Runner:
+    """Runs coroutines on one kind of session."""
+
+    def __init__(self, *, plain: bool) -> None:
+        self.plain = plain
+
+    def __call__(self, work: Coroutine[Any, Any, T]) -> T:
+        return drive(work) if self.plain else asyncio.run(work)
+
+    def save(
+        self, path: Path, elements: Sequence[bytes], *, token: str = TOKEN, now: float = NOON
+    ) -> Saved | None:
+        """Save one claim in one chunk."""
+
+        async def work() -> Saved | None:
+            async with Database(str(path), plain=self.plain).writing() as database:
+                return await database.save(token, len(elements), elements, now)
+
+        return self(work())
+
+    def read(self, path: Path) -> dict[str, Totals] | None:
+        """The totals of all functions; `None` without a database."""
+
+        async def work() -> dict[str, Totals] | None:
+            async with Database(str(path), plain=self.plain).reading() as database:
+                if database is None:
+                    return None
+                found = await database.all_totals()
+                return {name: numbered.totals for name, numbered in found.items()}
+
+        return self(work())
+
+
+@pytest.fixture(params=[True, False], ids=["plain", "threaded"])
+def run(request: pytest.FixtureRequest) -> Iterator[Runner]:
+    """Both kinds of session; neither may leave a thread behind."""
+    yield Runner(plain=request.param)
+    assert_no_threads()
+
+
+def assert_no_threads() -> None:
+    others = [t for t in threading.enumerate() if "connection_worker" in t.name]
+    for thread in others:
+        thread.join(5)  # it has said that it is done, and is about to end
+    assert not any(thread.is_alive() for thread in others)
+
+
+# What is saved
+
+
+def test_a_chunk_becomes_rows(run: Runner, path: Path) -> None:
+    calls = [Call(), Call("app.g", 1.5, "ValueError"), Call("app.g", 0.0, "")]
+    batch = batch_of(*calls)
+    saved = run.save(path, [*lines_of(batch), foreign("app.größe"), b"rubbish"])
+    assert saved is not None
+    assert (saved.no, saved.saved, saved.rejected) == (1, 4, 1)
+    assert saved.producers == {PRODUCER: "1-3"}
+    found = contents(path)
+    assert found.entries == entries_of([*lines_of(batch), foreign("app.größe")])
+    assert found.rejected == [("rubbish", "not JSON: Expecting value: line 1 column 1 (char 0)")]
+    assert found.ledger == {PRODUCER: [(1, 3)], unnumbered(TOKEN): [(1, 2)]}
+    assert (saved.db, saved.no) == (found.db, found.no)
+    assert all_same(run.read(path) or {}, totals_of(found.entries))
+
+
+def test_plain_sql_finds_what_the_readme_names(run: Runner, path: Path) -> None:
+    run.save(path, [*lines_of(batch_of(Call(), Call(seconds=1.5, mark="KeyError")))])
+    with closing(sqlite3.connect(path)) as connection:
+        row = connection.execute(
+            "SELECT func_name, count(*), avg(execution_time), sum(error_occurred), "
+            "datetime(max(created_at), 'unixepoch'), group_concat(outcome), max(error_type) "
+            "FROM metrics GROUP BY func_name"
+        ).fetchone()
+    assert row == ("app.f", 2, 1.0, 1, "2023-11-15 12:00:01", "ok,error", "KeyError")
+
+
+def test_paths_with_characters_of_urls(run: Runner, path: Path) -> None:
+    path = path.with_name("my metrics?mode=rw#1%20ü.db")
+    run.save(path, [foreign()])
+    assert (run.read(path) or {}).keys() == {"app.f"}
+    assert all(p.name.startswith(path.name) for p in path.parent.iterdir())
+
+
+def test_the_file_is_as_designed(run: Runner, path: Path) -> None:
+    run.save(path, [])
+    with closing(sqlite3.connect(path)) as connection:
+
+        def pragma(name: str) -> object:
+            return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+        assert pragma("user_version") == _schema.VERSION
+        assert pragma("application_id") == _schema.APPLICATION_ID
+        assert pragma("journal_mode") == "wal"
+        assert pragma("auto_vacuum") == 2  # incremental
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_commits_are_on_the_disk(run: Runner, path: Path) -> None:
+    async def synchronous() -> object:
+        async with _session.open_writing(str(path), plain=run.plain) as session:
+            return await session.run(query("PRAGMA synchronous"))
+
+    assert run(synchronous()) == [(2,)]  # FULL
+
+
+def query(sql: str) -> Any:
+    rows = yield _session.Query(sql)
+    return rows
+
+
+def test_names_of_all_kinds_are_kept(run: Runner, path: Path) -> None:
+    names = ['a"b', "a'b; DROP TABLE metrics;--", "<b>&amp;", "line\nbreak", "\x01\x7f", "x" * 1000]
+    names += ["größe", "日本", "🙂", "123", "null", "$[0]", "%_*?"]
+    batch = batch_of(*[Call(name, 0.5, name) for name in names])
+    run.save(path, lines_of(batch))
+    run.save(path, lines_of(batch_of(*map(Call, names), first=len(names) + 1)))
+    found = contents(path)
+    assert {name: t.counts["call_count"] for name, t in found.totals.items()} == (
+        dict.fromkeys(names, 2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "not JSON"),
+        (b"[1]", "not a JSON object"),
+        (b"{}", "func_name is missing"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"[" * 60_000, "not JSON: nested too deeply"),
+        (b"a" * (MAX_ENTRY_BYTES + 1), "longer than 65,536 bytes"),
+        (b"__import__('os').system('true')", "not JSON"),
+        (foreign("a\0b"), "NUL"),
+        (foreign().replace(b"0.5", b"NaN"), "NaN is not a number"),
+        (foreign().replace(b"0.5", b"1e999"), "execution_time is not between"),
+        (foreign().replace(b"0.5", b"-0.5"), "execution_time is not between"),
+        (foreign().replace(b"0.5", b'"0.5"'), "execution_time is missing or not a number"),
+        (b"a\0b", "not JSON"),
+    ],
+)
+def test_what_is_no_entry_is_put_aside(run: Runner, path: Path, raw: bytes, reason: str) -> None:
+    saved = run.save(path, [foreign(), raw, foreign()])
+    assert saved is not None
+    assert (saved.saved, saved.rejected) == (2, 1)
+    (found,) = contents(path).rejected
+    kept = found[0].encode() if isinstance(found[0], str) else found[0]
+    assert kept == raw
+    assert reason in found[1]
+
+
+@st.composite
+def elements(draw: st.DrawFn) -> list[bytes]:
+    """Elements as a claim may hold them: few numbers, so that many of them come again."""
+    kinds = st.one_of(
+        st.tuples(st.sampled_from([PRODUCER, OTHER_PRODUCER]), st.integers(1, 12)).map(numbered),
+        st.sampled_from([foreign(), foreign("app.h", 9.0, at=LATER), b"rubbish", b"{}"]),
+    )
+    return draw(st.lists(kinds, min_size=1, max_size=15))
+
+
+def numbered(identity: tuple[str, int]) -> bytes:
+    """The entry of that identity: it is the same each time that it comes."""
+    producer, number = identity
+    call = Call("app.fgh"[: 5 + number % 3], number / 7, (None, "", "KeyError")[number % 3])
+    at = (NOON, NOON + 61, LATER)[number % 3]
+    return lines_of(batch_of(call, first=number, producer=producer, at=at))[0]
+
+
+# For each claim: its elements, and the sizes of the chunks in which it is read, each with whether it is taken off.
+claims = st.lists(
+    st.tuples(elements(), st.lists(st.tuples(st.integers(1, 6), st.booleans()), max_size=8)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=100)
+@given(claims)
+def test_everything_is_saved_once(
+    history: list[tuple[list[bytes], list[tuple[int, bool]]]],
+) -> None:
+    with fast_folder() as folder:
+        path = Path(folder, "metrics.db")
+        expected_claims = drive(save_history(path, history))
+        every = [raw for claim, _ in history for raw in claim]
+        entries = entries_of(every)
+        found = contents(path)
+        expected = {(e.producer, e.number) for e in entries if e.producer is not None}
+        assert found.ids == dict.fromkeys(expected, 1)
+        assert found.foreign == sum(e.producer is None for e in entries)
+        assert len(found.rejected) == len(every) - len(entries)
+        ledger = {PRODUCER: Intervals(), OTHER_PRODUCER: Intervals()} | expected_claims
+        for producer, number in expected:
+            ledger[producer].add(number)
+        assert found.ledger == {
+            producer: list(known) for producer, known in ledger.items() if known
+        }
+
+
+async def save_history(
+    path: Path, history: list[tuple[list[bytes], list[tuple[int, bool]]]]
+) -> dict[str, Intervals]:
+    """Save claim by claim, with workers that die before they take off what they have saved."""
+    unnumbered_ones: dict[str, Intervals] = {}
+    async with Database(str(path), plain=True).writing() as database:
+        for index, (claim, plan) in enumerate(history):
+            token = f"{index:016x}"
+            at = 0
+            for size, taken in [*plan, (len(claim), True)]:
+                chunk = claim[at : at + size]
+                before = await database.all_totals()
+                saved = await database.save(token, len(claim) - at, chunk, NOON)
+                assert saved is not None
+                check_told(saved, chunk, {name: n.totals for name, n in before.items()})
+                at += len(chunk) if taken else 0
+            unnumbered_ones[unnumbered(token)] = Intervals()
+            for distance, raw in enumerate(reversed(claim), start=1):
+                if not any(e.producer for e in entries_of([raw])):
+                    unnumbered_ones[unnumbered(token)].add(distance)
+    return unnumbered_ones
+
+
+def check_told(saved: Saved, chunk: Sequence[bytes], before: dict[str, Totals]) -> None:
+    """What is told of each function adds up."""
+    entries = entries_of(chunk)
+    deltas = totals_of(e for e in entries if e.producer is not None)
+    assert saved.functions.keys() == {e.func_name for e in entries}
+    for name, told in saved.functions.items():
+        assert same(told.delta or Totals(), deltas.get(name, Totals()))
+        if told.previous is not None:  # all of d was newly saved, and nothing else
+            grown = added(before.get(name, Totals()), told.delta or Totals())
+            assert same(grown, told.total)
+            assert told.no == saved.no
+        elif told.no != saved.no:
+            assert same(told.total, before[name])
+
+
+def test_what_a_producer_is_told_leaves_gaps_out(run: Runner, path: Path) -> None:
+    saved = run.save(path, [numbered((PRODUCER, n)) for n in range(1, 80, 2)])
+    assert saved is not None
+    assert len(saved.producers[PRODUCER].split(",")) == 32
+    assert len(contents(path).ledger[PRODUCER]) == 40
+
+
+def test_a_commit_number_is_that_of_the_function(run: Runner, path: Path) -> None:
+    first = run.save(path, [numbered((PRODUCER, 3))])
+    second = run.save(path, [numbered((PRODUCER, 4))])
+    again = run.save(path, [numbered((PRODUCER, 3))])
+    assert first is not None
+    assert second is not None
+    assert again is not None
+    assert [s.no for s in (first, second, again)] == [1, 2, 3]
+    (told,) = again.functions.values()
+    assert (told.no, told.previous) == (1, None)
+    (told,) = first.functions.values()
+    assert (told.no, told.previous) == (1, 0)
+
+
+# Files that cannot be used
+
+
+@contextmanager
+def as_nobody() -> Iterator[Path]:
+    """Be a user whom permissions stop, which they do not root; gives a folder of that user's."""
+    folder = Path(tempfile.mkdtemp())
+    root = os.geteuid() == 0
+    try:
+        if root:
+            shutil.chown(folder, "nobody")
+            os.seteuid(folder.stat().st_uid)
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def refusal(work: Callable[[], object], kind: type[MetricsCollectorError]) -> str:
+    """The message of the error, which is to be one line."""
+    with pytest.raises(kind) as caught:
+        work()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_read_only_folder(run: Runner) -> None:
+    with as_nobody() as folder:
+        path = folder / "metrics.db"
+        folder.chmod(0o500)
+        message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
+        assert message == (
+            f"the database {path} cannot be used (unable to open database file): "
+            "its folder must exist and be writable by this user; see DATABASE_NAME"
+        )
+        assert run.read(path) is None
+        folder.chmod(0o700)
+        run.save(path, [foreign()])
+        folder.chmod(0o500)  # the file may be written, its folder not
+        message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
+        assert "its folder must" in message or "and its folder must be writable" in message
+
+
+def test_a_read_only_file(run: Runner) -> None:
+    with as_nobody() as folder:
+        path = folder / "metrics.db"
+        run.save(path, [foreign()])
+        path.chmod(0o400)
+        message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
+        assert message == (
+            f"the database {path} cannot be used (attempt to write a readonly database): "
+            "the file and its folder must be writable by this user"
+        )
+        assert (run.read(path) or {}).keys() == {"app.f"}
+        path.chmod(0o000)
+        message = refusal(lambda: run.read(path), StoreUnavailableError)
+        assert "unable to open database file" in message
+
+
+def test_a_folder_in_place_of_the_file(run: Runner, tmp_path: Path) -> None:
+    message = refusal(lambda: run.save(tmp_path, [foreign()]), StoreUnavailableError)
+    assert (
+        message
+        == f"{tmp_path} is a folder; let DATABASE_NAME name a file, such as {tmp_path}/metrics.db"
+    )
+    assert refusal(lambda: run.read(tmp_path), StoreUnavailableError) == message
+
+
+def test_a_folder_that_does_not_exist(run: Runner, tmp_path: Path) -> None:
+    path = tmp_path / "no" / "metrics.db"
+    message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
+    assert "its folder must exist and be writable" in message
+    assert run.read(path) is None
+
+
+def test_a_file_that_is_no_database(run: Runner, path: Path) -> None:
+    path.write_text("a text, and a longer one than the header of a database is" * 100)
+    expected = (
+        f"{path} is no SQLite database; let DATABASE_NAME name another file, or put that one aside"
+    )
+    assert refusal(lambda: run.save(path, [foreign()]), IncompatibleStoreError) == expected
+    assert refusal(lambda: run.read(path), IncompatibleStoreError) == expected
+    assert path.read_text().startswith("a text")
+
+
+def test_a_database_of_another_program(run: Runner, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE metrics (their TEXT)")
+    before = path.read_bytes()
+    expected = (
+        f"{path} is another program's SQLite database; let DATABASE_NAME name a file of its own"
+    )
+    assert refusal(lambda: run.save(path, [foreign()]), IncompatibleStoreError) == expected
+    assert refusal(lambda: run.read(path), IncompatibleStoreError) == expected
+    assert path.read_bytes() == before
+
+
+def test_a_database_that_is_newer(run: Runner, path: Path) -> None:
+    run.save(path, [foreign()])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {_schema.VERSION + 1}")
+    for work in (lambda: run.save(path, [foreign()]), lambda: run.read(path)):
+        message = refusal(work, IncompatibleStoreError)
+        assert "was written by a newer release (schema 2, this release knows 1); upgrade" in message
+
+
+def test_a_full_disk(run: Runner, path: Path) -> None:
+    run.save(path, [foreign()])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    many = lines_of(batch_of(*[Call()] * 2000))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        message = refusal(lambda: run.save(path, many), StoreUnavailableError)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "full" in message
+    assert "the entries wait in Redis" in message
+    assert len(contents(path).entries) == 1
+    run.save(path, many)
+    assert len(contents(path).entries) == 2001
+
+
+def test_a_disk_without_room(run: Runner, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.save(path, [foreign()])
+    prepare = _schema.prepare
+
+    def without_room(connection: sqlite3.Connection, name: str) -> None:
+        prepare(connection, name)
+        connection.execute("PRAGMA max_page_count = 1")  # that is: as many as there are
+
+    monkeypatch.setattr(_schema, "prepare", without_room)
+    many = lines_of(batch_of(*[Call()] * 2000))
+    assert refusal(lambda: run.save(path, many), StoreUnavailableError) == (
+        f"the database {path} cannot be used (database or disk is full): "
+        "the disk is full; make room, the entries wait in Redis"
+    )
+
+
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let another process hold the database's lock."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        yield
+        holder.communicate()
+
+
+def test_a_lock_that_another_program_holds(
+    run: Runner, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_session, "BUSY_TIMEOUT", 0.05)
+    run.save(path, [foreign()])
+    with locked(path):
+        assert refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError) == (
+            f"the database {path} cannot be used (database is locked): "
+            "another program holds its lock; the entries wait in Redis"
+        )
+        assert (run.read(path) or {})["app.f"].counts["call_count"] == 1  # readers go on
+    run.save(path, [foreign()])
+
+
+def test_a_damaged_file(run: Runner, path: Path) -> None:
+    run.save(path, lines_of(batch_of(*[Call()] * 500)))
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (size - 4096))
+    message = refusal(lambda: run.save(path, [foreign()], token="1" * 16), StoreUnavailableError)
+    assert (
+        "the file is damaged; put it aside and restore a copy, the entries wait in Redis" in message
+    )
+    assert "damaged" in refusal(lambda: run.read(path), StoreUnavailableError)
+
+
+# A file that is deleted, replaced or restored
+
+
+@pytest.mark.parametrize("change", ["delete", "replace"])
+def test_a_commit_into_a_file_that_is_gone_is_noticed(run: Runner, path: Path, change: str) -> None:
+    run.save(path, [foreign()])
+    copy = path.with_name("copy.db")
+    shutil.copy(path, copy)
+
+    def lose() -> None:
+        if change == "delete":
+            path.unlink()
+        else:
+            copy.rename(path)
+
+    async def work() -> tuple[Saved | None, Saved | None]:
+        async with Database(str(path), plain=run.plain).writing() as database:
+            good = await database.save(TOKEN, 9, [foreign()], NOON)
+            lose()
+            return good, await database.save(TOKEN, 8, [foreign()], NOON)
+
+    good, bad = run(work())
+    assert good is not None
+    assert bad is None
+
+
+def test_a_file_that_is_replaced_as_it_is_opened(
+    run: Runner, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.save(path, [foreign()])
+    copy = path.with_name("copy.db")
+    shutil.copy(path, copy)
+    prepare = _schema.prepare
+
+    def replaced(connection: sqlite3.Connection, name: str) -> None:
+        prepare(connection, name)
+        copy.rename(path)
+
+    monkeypatch.setattr(_schema, "prepare", replaced)
+    message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
+    assert message == f"the database {path} was deleted or replaced while it was being opened"
+
+
+def test_a_file_that_is_deleted_as_it_is_made(
+    run: Runner, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = _schema.prepare
+
+    def deleted(connection: sqlite3.Connection, name: str) -> None:
+        prepare(connection, name)
+        path.unlink()
+
+    monkeypatch.setattr(_schema, "prepare", deleted)
+    message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
+    assert "was deleted or replaced" in message
+
+
+def test_a_new_id_is_drawn_once(run: Runner, path: Path) -> None:
+    run.save(path, [])
+
+    async def work() -> None:
+        async with Database(str(path), plain=run.plain).writing() as database:
+            old, _ = await database.state()
+            new = await database.draw_new_db(old)
+            assert new != old
+            assert await database.draw_new_db(old) == new
+            assert await database.state() == (new, 1)
+
+    run(work())
+
+
+# Keeping the database small
+
+
+def test_the_ledger_forgets_what_was_not_used_for_long(run: Runner, path: Path) -> None:
+    run.save(path, [numbered((PRODUCER, 1)), foreign()], now=NOON)
+    run.save(path, [numbered((OTHER_PRODUCER, 1))], now=NOON)
+    run.save(path, [numbered((PRODUCER, 5))], now=NOON + 10)
+
+    async def work() -> None:
+        async with Database(str(path), plain=run.plain).writing() as database:
+            await database.forget_old_ledger(NOON + 10)
+
+    run(work())
+    assert contents(path).ledger == {PRODUCER: [(1, 1), (5, 5)]}
+
+
+def test_old_entries_go_and_their_totals_stay(run: Runner, path: Path) -> None:
+    future = [foreign("app.f", at=4e9)] * 6000  # from a clock that is wrong: in the way of nothing
+    run.save(path, [*future, b"rubbish"], now=NOON)
+    run.save(path, [foreign("app.f", at=NOON)] * 6000, token="1" * 16, now=LATER)
+    run.save(path, [foreign("app.g", at=LATER), b"{}"], token="2" * 16, now=LATER)
+
+    async def work() -> None:
+        async with Database(str(path), plain=run.plain).writing() as database:
+            await database.forget_old_entries(LATER)
+
+    size = path.stat().st_size
+    run(work())
+    assert path.stat().st_size < size
+    with closing(sqlite3.connect(path)) as connection:
+        left = connection.execute(
+            "SELECT func_name, created_at, count(*) FROM metrics GROUP BY 1, 2"
+        )
+        assert left.fetchall() == [("app.f", 4e9, 6000), ("app.g", LATER, 1)]
+        assert connection.execute("SELECT raw FROM rejected_entries").fetchall() == [("{}",)]
+    assert (run.read(path) or {})["app.f"].counts["call_count"] == 12_000
+
+
+# Reading
+
+
+def test_reading_never_makes_a_file(run: Runner, path: Path) -> None:
+    assert run.read(path) is None
+    assert list(path.parent.iterdir()) == []
+    path.touch()
+    assert run.read(path) is None
+    assert path.stat().st_size == 0
+
+
+def test_a_reader_sees_one_state(run: Runner, path: Path) -> None:
+    run.save(path, [foreign()])
+
+    async def work() -> None:
+        async with Database(str(path), plain=run.plain).reading() as database:
+            assert database is not None
+            before = await database.state()
+            async with Database(str(path), plain=run.plain).writing() as writer:
+                await writer.save(TOKEN, 9, [foreign("app.new")], NOON)
+            assert await database.state() == before
+            assert await database.function_names() == ["app.f"]
+
+    run(work())
+
+
+KILLED = """
+import os, signal, sys
+from metrics_collector._sqlite import Database
+async def work():
+    async with Database(sys.argv[1], plain=True).writing() as database:
+        await database.save("0" * 16, 1, [sys.argv[2].encode()], 1.0)
+        os.kill(os.getpid(), signal.SIGKILL)
+work().send(None)
+"""
+
+
+def test_what_a_killed_worker_has_committed_is_there(run: Runner, path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(path), foreign().decode()]
+    killed = subprocess.run(command, check=False)
+    assert killed.returncode == -9
+    assert Path(f"{path}-wal").stat().st_size > 0  # not in the file itself yet
+    assert (run.read(path) or {}).keys() == {"app.f"}
+    run.save(path, [foreign()])
+    assert len(contents(path).entries) == 2
+
+
+# Several writers, and cancels
+
+
+def test_writers_that_make_the_file_at_once(path: Path) -> None:
+    writers, results = 4, []
+    barrier = threading.Barrier(writers)
+
+    def work(number: int) -> None:
+        batch = batch_of(Call(), producer=f"{number:016x}")
+        barrier.wait()
+        results.append(Runner(plain=number % 2 == 0).save(path, lines_of(batch)))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(saved.no for saved in results if saved is not None) == [1, 2, 3, 4]
+    assert {saved.db for saved in results if saved is not None} == {contents(path).db}
+    assert len(contents(path).entries) == writers
+
+
+async def test_a_cancel_leaves_no_transaction_and_no_thread(path: Path) -> None:
+    elements = [*lines_of(batch_of(Call(), Call("app.g"))), foreign()]
+
+    async def save() -> None:
+        async with Database(str(path)).writing() as database:
+            await database.save(TOKEN, 3, elements, NOON)
+
+    async for _ in at_each_await(save):
+        assert_no_threads()
+        async with _session.open_writing(str(path)) as session:  # nobody holds the lock
+            await session.run(query("BEGIN IMMEDIATE"))
+    assert len(contents(path).entries) == 3
+
+
+def test_the_end_of_a_loop_waits_for_the_thread(path: Path) -> None:
+    async def save() -> None:
+        async with Database(str(path)).writing() as database:
+            await database.save(TOKEN, 1, [foreign()], NOON)
+
+    async def leave(steps: int) -> None:
+        saving = asyncio.create_task(save())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        assert not saving.done()
+
+    for steps in range(1, 4):  # pytest fails the test if the thread raises
+        asyncio.run(leave(steps))
+        assert_no_threads()
+
+
+async def test_a_cancelled_reader_leaves_no_thread(path: Path) -> None:
+    async def read() -> None:
+        async with Database(str(path)).reading() as database:
+            if database is not None:
+                await database.all_totals()
+
+    for make in (lambda: None, lambda: Runner(plain=True).save(path, [foreign()])):
+        await asyncio.to_thread(make)
+        async for _ in at_each_await(read):
+            assert_no_threads()
+
+
+async def test_an_error_inside_leaves_no_thread(path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with Database(str(path)).writing():
+            raise ZeroDivisionError
+    assert_no_threads()
+
+
+def test_no_thread_can_be_started(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    message = refusal(lambda: Runner(plain=False).save(path, []), StoreUnavailableError)
+    assert message == f"the database {path} cannot be opened: can't start new thread"

@@ -1,0 +1,666 @@
+"""The doorbell: its stream, its task and its scheduler, on fakeredis and on other brokers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fakeredis import FakeAsyncRedis, FakeServer
+from taskiq import AckableMessage, AsyncBroker, BrokerMessage, InMemoryBroker, ScheduledTask
+from taskiq.exceptions import NoResultError, SendTaskError
+from taskiq.schedule_sources import LabelScheduleSource
+from typing_extensions import override
+
+from metrics_collector import _taskiq
+from metrics_collector._errors import ConfigurationError, StoreUnavailableError
+from metrics_collector._notice import Notice
+from metrics_collector._taskiq import _broker, _scheduler, _stream, _tasks
+from metrics_collector._taskiq._results import Results
+from metrics_collector._taskiq._stream import DOORBELL, GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from redis.asyncio import Redis
+
+NOWHERE = "redis://:secret@127.0.0.1:1/0"
+
+
+class FlakyServer(FakeServer):
+    """A Redis that is away for as many tries as `absences` says."""
+
+    absences = 0
+
+    @property
+    def connected(self) -> bool:
+        if self.absences:
+            self.absences -= 1
+            return False
+        return True
+
+    @connected.setter
+    def connected(self, value: bool) -> None:
+        assert value
+
+
+class PatientRedis(FakeAsyncRedis):
+    """Waits at least a little for a ring, where fakeredis does not: it blocks only without COUNT."""
+
+    @override
+    async def xreadgroup(self, *args: Any, **options: Any) -> Any:
+        reply = await super().xreadgroup(*args, **options)
+        if not reply:
+            await asyncio.sleep(0.001)
+        return reply
+
+
+class FakeDoorbell(_taskiq.DoorbellBroker):
+    """The broker on a Redis in this process."""
+
+    def __init__(self, server: FlakyServer) -> None:
+        super().__init__(NOWHERE, Notice())
+        self.server = server
+
+    @override
+    def connect(self) -> Redis:
+        return PatientRedis(server=self.server)
+
+
+class Recorder(AsyncBroker):
+    """A user's own broker: takes messages, or fails as it is told to."""
+
+    def __init__(self, failures: int = 0, *, hangs: bool = False) -> None:
+        super().__init__()
+        self.messages: list[BrokerMessage] = []
+        self.failures = failures
+        self.hangs = hangs
+
+    @override
+    async def kick(self, message: BrokerMessage) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("out of order")
+        if self.hangs:
+            await asyncio.Event().wait()
+        self.messages.append(message)
+
+    @override
+    async def listen(self) -> AsyncGenerator[bytes, None]:
+        for message in self.messages:
+            yield message.message
+
+
+class Saver:
+    """A worker that notes what happens to it; a flush waits for `go`."""
+
+    made: list[Saver]
+
+    def __init__(self) -> None:
+        self.made.append(self)
+        self.events: list[str] = []
+        self.flushes = 0
+        self.flushing = asyncio.Event()
+        self.go = asyncio.Event()
+        self.go.set()
+        self.closing: Callable[[], Awaitable[None]] | None = None
+
+    async def start(self) -> None:
+        self.events.append("start")
+
+    async def flush(self) -> int:
+        self.flushes += 1
+        number = self.flushes
+        self.flushing.set()
+        await self.go.wait()
+        return number
+
+    async def aclose(self) -> None:
+        self.events.append("close")
+        if self.closing is not None:
+            await self.closing()
+
+
+@pytest.fixture(autouse=True)
+def workers(monkeypatch: pytest.MonkeyPatch) -> list[Saver]:
+    """All workers made in this test."""
+    made: list[Saver] = []
+    monkeypatch.setattr(Saver, "made", made, raising=False)
+    return made
+
+
+@pytest.fixture
+def doorbell() -> FakeDoorbell:
+    return FakeDoorbell(FlakyServer())
+
+
+def register(broker: AsyncBroker, every: Callable[[], int] | int = 60) -> _taskiq.FlushTask:
+    return _taskiq.register(broker, make_worker=Saver, every=every, notice=Notice())
+
+
+@asynccontextmanager
+async def listening(
+    doorbell: _taskiq.DoorbellBroker,
+) -> AsyncGenerator[Callable[[], Awaitable[Any]], None]:
+    """A way to take the next message."""
+    async with aclosing(doorbell.listen()) as messages:
+        yield messages.__anext__
+    await doorbell.shutdown()
+
+
+async def acknowledge(message: AckableMessage) -> None:
+    acknowledged = message.ack()
+    assert acknowledged is not None
+    await acknowledged
+
+
+async def pending(doorbell: FakeDoorbell) -> int:
+    async with doorbell.connect() as redis:
+        summary: Any = await redis.xpending(DOORBELL, GROUP)
+    return int(summary["pending"])
+
+
+async def consumers(doorbell: FakeDoorbell) -> list[str]:
+    async with doorbell.connect() as redis:
+        return [c["name"].decode() for c in await redis.xinfo_consumers(DOORBELL, GROUP)]
+
+
+async def take_and_die(doorbell: FakeDoorbell, name: str) -> None:
+    async with doorbell.connect() as redis:
+        await redis.xgroup_create(DOORBELL, GROUP, id="0", mkstream=True)
+        await redis.xreadgroup(GROUP, name, {DOORBELL: ">"})
+
+
+# The brokers
+
+
+def test_a_memory_url_gives_the_in_memory_broker() -> None:
+    assert isinstance(_taskiq.make_broker("memory://", NOWHERE, notice=Notice()), InMemoryBroker)
+
+
+def test_results_go_where_they_are_told_to() -> None:
+    broker = _taskiq.make_broker(NOWHERE, "redis://elsewhere:1/3", notice=Notice())
+    assert isinstance(broker.result_backend, Results)
+    assert broker.result_backend.redis_pool.connection_kwargs["host"] == "elsewhere"
+
+
+def test_results_with_a_memory_url_are_not_kept() -> None:
+    broker = _taskiq.make_broker(NOWHERE, "memory://", notice=Notice())
+    assert not isinstance(broker.result_backend, Results)
+
+
+async def test_options_in_the_url_do_not_break_the_reading() -> None:
+    url = "redis://elsewhere:1/3?decode_responses=yes&socket_timeout=0.1&max_connections=1"
+    async with _taskiq.DoorbellBroker(url, Notice()).connect() as redis:
+        options = redis.connection_pool.connection_kwargs
+    assert options["host"] == "elsewhere"
+    assert options["db"] == 3
+    assert not options["decode_responses"]
+    assert options["socket_timeout"] > _broker.BLOCK
+    assert redis.connection_pool.max_connections > 1
+
+
+async def test_the_stream_takes_no_other_tasks(doorbell: FakeDoorbell) -> None:
+    @doorbell.task("somebody:else")
+    async def other() -> None: ...
+
+    with pytest.raises(SendTaskError) as caught:
+        await other.kiq()
+    assert isinstance(caught.value.__cause__, ConfigurationError)
+    assert "somebody:else" in str(caught.value.__cause__)
+
+
+# Listening
+
+
+async def test_rings_that_wait_together_are_one_message(doorbell: FakeDoorbell) -> None:
+    for _ in range(3):
+        await _taskiq.ring(doorbell)
+    async with listening(doorbell) as following:
+        message = await following()
+        assert await pending(doorbell) == 3
+        await acknowledge(message)
+        assert await pending(doorbell) == 0
+        await _taskiq.ring(doorbell)
+        await acknowledge(await following())
+    assert await consumers(doorbell) == []
+
+
+async def test_a_ring_is_heard_while_a_read_waits(doorbell: FakeDoorbell) -> None:
+    async with listening(doorbell) as following:
+        waiting = asyncio.ensure_future(following())
+        await asyncio.sleep(0)
+        await _taskiq.ring(doorbell)
+        await acknowledge(await waiting)
+
+
+async def test_an_unanswered_ring_keeps_its_consumer(doorbell: FakeDoorbell) -> None:
+    await _taskiq.ring(doorbell)
+    async with listening(doorbell) as following:
+        await following()
+    assert await pending(doorbell) == 1
+    assert len(await consumers(doorbell)) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {b"other": b"field"},
+        {b"data": b""},
+        {b"data": b"\xff\x00 no JSON"},
+        {b"data": b"[1, 2]"},
+        {b"data": b'{"task_id": "1", "task_name": "a:b", "labels": {}, "args": [], "kwargs": {}}'},
+        {
+            b"data": (
+                b'{"task_id": "1", "task_name": "metrics_collector.tasks:flush_metrics",'
+                b' "labels": {}, "args": [1], "kwargs": {}}'
+            )
+        },
+        {
+            b"data": (
+                b'{"task_id": "1", "task_name": "metrics_collector.tasks:flush_metrics",'
+                b' "labels": {"a": "b"}, "labels_types": {"a": 2}, "args": [], "kwargs": {}}'
+            )
+        },
+    ],
+)
+async def test_what_does_not_ring_is_skipped_and_reported_once(
+    doorbell: FakeDoorbell, fields: dict[Any, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with doorbell.connect() as redis, listening(doorbell) as following:
+        await redis.xadd(DOORBELL, fields)
+        waiting = asyncio.ensure_future(following())
+        while not caplog.messages:
+            await asyncio.sleep(0.001)
+        await redis.xadd(DOORBELL, fields)
+        await _taskiq.ring(doorbell)
+        await acknowledge(await waiting)
+        assert await pending(doorbell) == 0
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("metrics_collector", "WARNING")
+
+
+async def test_a_ring_that_a_dead_worker_took_is_rung_again(doorbell: FakeDoorbell) -> None:
+    doorbell.idle_timeout = 0
+    await _taskiq.ring(doorbell)
+    await take_and_die(doorbell, "dead")
+    async with listening(doorbell) as following:
+        await acknowledge(await following())
+    assert await pending(doorbell) == 0
+
+
+async def test_a_ring_that_a_living_worker_answers_is_left_to_it(doorbell: FakeDoorbell) -> None:
+    await _taskiq.ring(doorbell)
+    await take_and_die(doorbell, "busy")
+    await _taskiq.ring(doorbell)
+    async with listening(doorbell) as following:
+        await acknowledge(await following())
+    assert await pending(doorbell) == 1
+
+
+async def test_consumers_of_dead_workers_are_forgotten_unless_they_hold_rings(
+    doorbell: FakeDoorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_stream, "FORGOTTEN_AFTER", -1.0)
+    await _taskiq.ring(doorbell)
+    await take_and_die(doorbell, "holds one")
+    async with doorbell.connect() as redis:
+        await redis.xgroup_createconsumer(DOORBELL, GROUP, "gone")
+    await _taskiq.ring(doorbell)
+    async with listening(doorbell) as following:
+        await acknowledge(await following())
+    assert await consumers(doorbell) == ["holds one"]
+
+
+async def test_an_emptied_redis_is_heard_again(doorbell: FakeDoorbell) -> None:
+    async with listening(doorbell) as following:
+        for _ in range(3):
+            async with doorbell.connect() as redis:
+                await redis.flushall()
+            await _taskiq.ring(doorbell)
+            await acknowledge(await following())
+
+
+async def test_an_absence_of_redis_is_survived_with_one_line(
+    doorbell: FakeDoorbell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_broker, "LONGEST_PAUSE", 0.05)
+    await _taskiq.ring(doorbell)
+    doorbell.server.absences = 10
+    async with listening(doorbell) as following:
+        await acknowledge(await following())
+    assert doorbell.server.absences == 0
+    (line,) = caplog.messages
+    assert line.startswith("cannot hear rings for a flush, trying again: ConnectionError")
+
+
+async def test_an_acknowledgement_that_fails_does_no_harm(
+    doorbell: FakeDoorbell, caplog: pytest.LogCaptureFixture
+) -> None:
+    await _taskiq.ring(doorbell)
+    async with listening(doorbell) as following:
+        message = await following()
+        doorbell.server.absences = 1
+        await acknowledge(message)
+    assert caplog.messages[0].startswith("could not acknowledge rings: ConnectionError")
+
+
+async def test_a_ring_lost_with_its_connection_is_rung_again(doorbell: FakeDoorbell) -> None:
+    await _taskiq.ring(doorbell)
+    async with listening(doorbell) as following:
+        answered = await following()
+        async with doorbell.connect() as redis:
+            # Taken in this worker's name, and the reply never came.
+            (name,) = await consumers(doorbell)
+            await redis.xadd(DOORBELL, {b"data": b""})
+            await redis.xreadgroup(GROUP, name, {DOORBELL: ">"})
+        doorbell.server.absences = 1
+        await acknowledge(await following())
+        assert await pending(doorbell) == 1
+        await acknowledge(answered)
+    assert await pending(doorbell) == 0
+
+
+async def test_a_cancellation_that_the_driver_loses_still_ends_the_listening(
+    doorbell: FakeDoorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = asyncio.Event()
+
+    async def read(_self: _stream.Stream, _block: float) -> list[_stream.Entry]:
+        reading.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(_stream.Stream, "read", read)
+    async with listening(doorbell) as following:
+        waiting = asyncio.ensure_future(following())
+        await reading.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
+async def test_a_signal_is_heard_while_redis_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_broker, "READ_TIMEOUT", None)
+    ending = asyncio.Event()
+    before = signal.signal(signal.SIGUSR1, lambda *_: ending.set())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        async with listening(_taskiq.DoorbellBroker(url, Notice())) as following:
+            waiting = asyncio.ensure_future(following())
+            # From outside, as Taskiq's manager does it, and when the loop waits for its sockets.
+            threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+            await ending.wait()
+            waiting.cancel()
+            await asyncio.wait([waiting])
+    signal.signal(signal.SIGUSR1, before)
+
+
+async def test_starting_needs_no_redis() -> None:
+    broker = _taskiq.make_broker(NOWHERE, NOWHERE, notice=Notice())
+    broker.is_worker_process = True
+    await broker.startup()
+    await broker.shutdown()
+
+
+# The task
+
+
+async def test_registering_twice_changes_nothing() -> None:
+    broker = Recorder()
+    broker.is_worker_process = True
+    assert register(broker) is register(broker)
+    await broker.startup()
+    await broker.shutdown()
+    assert [worker.events for worker in Saver.made] == [["start", "close"]]
+
+
+async def test_no_worker_lives_where_only_rings_are_sent() -> None:
+    broker = Recorder()
+    register(broker)
+    await broker.startup()
+    await _taskiq.ring(broker)
+    await broker.shutdown()
+    assert Saver.made == []
+
+
+async def test_the_in_memory_broker_answers_its_own_rings(workers: list[Saver]) -> None:
+    broker = InMemoryBroker()
+    flush_metrics = register(broker)
+    first = await (await flush_metrics.kiq()).wait_result(check_interval=0.001)
+    second = await (await flush_metrics.kiq()).wait_result(check_interval=0.001)
+    assert [first.return_value, second.return_value] == [1, 2]
+    await broker.shutdown()
+    assert [worker.events for worker in workers] == [["start", "close"]]
+
+
+def test_each_loop_has_a_worker_of_its_own(workers: list[Saver]) -> None:
+    broker = InMemoryBroker()
+    flush_metrics = register(broker)
+
+    async def flush() -> int:
+        return await flush_metrics()
+
+    assert [asyncio.run(flush()), asyncio.run(flush())] == [1, 1]
+    assert len(workers) == 2
+
+
+async def test_one_flush_runs_and_one_waits_for_any_number_of_rings(workers: list[Saver]) -> None:
+    broker = InMemoryBroker()
+    flush_metrics = register(broker)
+    await broker.startup()
+    (worker,) = workers
+    worker.go.clear()
+    rings = [asyncio.ensure_future(flush_metrics()) for _ in range(5)]
+    done, _ = await asyncio.wait(rings[2:])
+    assert [ring.result() for ring in done] == [0, 0, 0]
+    worker.go.set()
+    assert [await ring for ring in rings[:2]] == [1, 2]
+    assert await flush_metrics() == 3
+    await broker.shutdown()
+
+
+async def test_a_cancelled_ring_does_not_hold_up_the_next(workers: list[Saver]) -> None:
+    broker = InMemoryBroker()
+    flush_metrics = register(broker)
+    await broker.startup()
+    workers[0].go.clear()
+    running, waiting = (asyncio.ensure_future(flush_metrics()) for _ in range(2))
+    await workers[0].flushing.wait()
+    for ring in running, waiting:
+        ring.cancel()
+    await asyncio.wait([running, waiting])
+    workers[0].go.set()
+    assert await flush_metrics() == 2
+    await broker.shutdown()
+
+
+async def test_a_broker_may_shut_down_while_a_flush_runs(workers: list[Saver]) -> None:
+    broker = InMemoryBroker()
+    flush_metrics = register(broker)
+    await broker.startup()
+    workers[0].go.clear()
+    running = asyncio.ensure_future(flush_metrics())
+    await workers[0].flushing.wait()
+    await broker.shutdown()
+    workers[0].go.set()
+    assert await running == 1
+    assert workers[0].events == ["start", "close"]
+
+
+async def test_a_worker_that_cannot_start_keeps_the_process_from_starting() -> None:
+    def broken() -> _taskiq.Worker:
+        raise ConfigurationError("MAX_ITEMS is 0")
+
+    broker = Recorder()
+    broker.is_worker_process = True
+    _taskiq.register(broker, make_worker=broken, every=1, notice=Notice())
+    with pytest.raises(ConfigurationError, match="MAX_ITEMS is 0"):
+        await broker.startup()
+
+
+async def test_a_flush_is_cut_short_when_the_process_has_to_end(
+    doorbell: FakeDoorbell, workers: list[Saver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tasks, "FLUSH_GRACE", 0.0)
+    flush_metrics = register(doorbell)
+    doorbell.is_worker_process = True
+    await doorbell.startup()
+    workers[0].go.clear()
+    async with listening(doorbell) as following:
+        reading = asyncio.ensure_future(following())
+        flushing = [asyncio.ensure_future(flush_metrics()) for _ in range(2)]
+        await workers[0].flushing.wait()
+        reading.cancel()
+        for flush in flushing:
+            with pytest.raises(NoResultError):
+                await flush
+    assert workers[0].flushes == 1
+    assert workers[0].events == ["start", "close"]
+
+
+async def hangs() -> None:
+    await asyncio.Event().wait()
+
+
+async def breaks() -> None:
+    raise RuntimeError("torn")
+
+
+@pytest.mark.parametrize("closing", [hangs, breaks])
+async def test_a_worker_that_does_not_close_holds_up_nobody(
+    closing: Callable[[], Awaitable[None]],
+    workers: list[Saver],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(_tasks, "CLOSE_TIMEOUT", 0.01)
+    broker = Recorder()
+    broker.is_worker_process = True
+    register(broker)
+    await broker.startup()
+    workers[0].closing = closing
+    await broker.shutdown()
+    (line,) = caplog.messages
+    assert line.startswith("a worker did not close as it should")
+
+
+# Ringing
+
+
+async def test_a_ring_carries_the_labels_of_its_task_and_no_data() -> None:
+    broker = Recorder()
+    register(broker).labels["queue_name"] = "mine"
+    await _taskiq.ring(broker)
+    (message,) = broker.messages
+    assert message.task_name == "metrics_collector.tasks:flush_metrics"
+    assert message.labels == {"queue_name": "mine"}
+    assert broker.formatter.loads(message.message).args == []
+
+
+@pytest.mark.parametrize("broker", [Recorder(failures=1), Recorder(hangs=True)])
+async def test_a_ring_that_is_not_taken_raises_one_error(
+    broker: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tasks, "KICK_TIMEOUT", 0.01)
+    with pytest.raises(StoreUnavailableError, match=r"OSError: out of order|TimeoutError"):
+        await _taskiq.ring(broker)
+
+
+async def test_a_failed_ring_does_not_tell_the_password() -> None:
+    with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1:1") as caught:
+        await _taskiq.ring(_taskiq.DoorbellBroker(NOWHERE, Notice()))
+    assert "secret" not in str(caught.value)
+
+
+# The scheduler
+
+
+async def test_the_interval_is_read_when_a_scheduler_starts() -> None:
+    intervals = [3]
+    broker = Recorder()
+    register(broker, every=lambda: intervals[0])
+    source = LabelScheduleSource(broker)
+    intervals[0] = 7
+    await source.startup()
+    (schedule,) = await source.get_schedules()
+    assert schedule.task_name == _taskiq.TASK_NAME
+    assert schedule.interval == 7
+    assert schedule.labels == {}
+
+
+class Scheduler(_taskiq.FlushScheduler):
+    """A scheduler with a clock that stands, and all that it needs to send its one schedule."""
+
+    def __init__(self, broker: AsyncBroker) -> None:
+        self.beats = 0
+        self.beaten = asyncio.Event()
+        self.now = 1000.0
+        register(broker, every=60)
+        super().__init__(broker, beat=self.beat, notice=Notice(), clock=lambda: self.now)
+
+    async def beat(self) -> None:
+        self.beats += 1
+        self.beaten.set()
+        if self.beats == 1:
+            raise OSError("no pulse")
+
+    async def send(self, task: ScheduledTask | None = None) -> None:
+        (source,) = self.sources
+        if task is None:
+            await source.startup()
+            (task,) = await source.get_schedules()
+        await self.on_ready(source, task)
+
+
+@pytest.fixture(autouse=True)
+def _quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_scheduler, "BEAT_EVERY", 0.001)
+
+
+async def test_the_scheduler_rings_until_it_is_heard(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_scheduler, "FIRST_PAUSE", 0.0)
+    broker = Recorder(failures=5)
+    await Scheduler(broker).send()
+    assert len(broker.messages) == 1
+    assert caplog.messages == ["cannot ring for a flush, trying again: OSError: out of order"]
+
+
+async def test_other_tasks_are_sent_once() -> None:
+    broker = Recorder(failures=1)
+    other = ScheduledTask(
+        task_name="a:b", labels={}, args=[], kwargs={}, schedule_id="other", interval=1
+    )
+    with pytest.raises(SendTaskError):
+        await Scheduler(broker).send(other)
+
+
+async def test_the_scheduler_beats_while_rings_are_sent_in_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scheduler = Scheduler(Recorder())
+    await scheduler.startup()
+    await asyncio.sleep(0.01)
+    assert scheduler.beats == 0
+
+    await scheduler.send()
+    scheduler.now += 60 + _scheduler.LATE_AFTER - 1
+    await scheduler.beaten.wait()
+    scheduler.beaten.clear()
+    await scheduler.beaten.wait()
+    assert caplog.messages == ["no heartbeat of the scheduler: OSError: no pulse"]
+
+    scheduler.now += 1
+    await asyncio.sleep(0.01)
+    beats = scheduler.beats
+    await asyncio.sleep(0.01)
+    assert scheduler.beats == beats
+    await scheduler.shutdown()

@@ -1,0 +1,146 @@
+"""Totals: counting, merging, and the forms in which Redis and SQL take them."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_collector._histogram import bucket
+from metrics_collector._totals import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Call = tuple[float, float, str | None]
+
+calls = st.lists(
+    st.tuples(
+        st.floats(0, 1e6), st.floats(0, 1e11), st.sampled_from([None, "", "KeyError", "Fehlér"])
+    ),
+    max_size=12,
+)
+
+
+def counted(calls: Iterable[Call]) -> Totals:
+    totals = Totals()
+    for call in calls:
+        totals.add(*call)
+    return totals
+
+
+def figures(totals: Totals) -> dict[str, Any]:
+    """All but the sum, which depends on the order of additions in its last digits."""
+    return {**totals.as_json(), "sum": None}
+
+
+@given(calls)
+def test_every_call_is_counted_in_full(calls: list[Call]) -> None:
+    totals = counted(calls)
+
+    times = [time for time, _, _ in calls]
+    marks = [mark for *_, mark in calls]
+    expected = {
+        "call_count": len(calls),
+        "error_count": sum(bool(mark) for mark in marks),
+        "cancelled_count": marks.count(""),
+        **{f"error:{mark}": marks.count(mark) for mark in marks if mark},
+        **{field: [bucket(t) for t in times].count(field) for field in map(bucket, times)},
+    }
+    assert totals.counts == {field: count for field, count in expected.items() if count}
+    assert totals.minimum == min(times, default=None)
+    assert totals.maximum == max(times, default=None)
+    assert totals.last_called_at == max((at for _, at, _ in calls), default=None)
+    assert totals.execution_time == pytest.approx(float(sum(map(Fraction, times))))
+
+
+@given(calls, calls)
+def test_merging_is_counting_together(some: list[Call], others: list[Call]) -> None:
+    merged, other = counted(some), counted(others)
+    before = other.dumps()
+
+    merged.merge(other)
+
+    assert figures(merged) == figures(counted([*some, *others]))
+    assert merged.execution_time == counted(some).execution_time + other.execution_time
+    assert other.dumps() == before
+
+
+@given(st.lists(calls, max_size=4))
+def test_a_sum_is_all_of_its_parts(parts: list[list[Call]]) -> None:
+    whole = Totals.sum(map(counted, parts))
+
+    assert figures(whole) == figures(counted(call for part in parts for call in part))
+
+
+@given(calls)
+def test_text_and_back(calls: list[Call]) -> None:
+    totals = counted(calls)
+
+    assert Totals.loads(totals.dumps()).as_json() == totals.as_json()
+    assert Totals.loads(totals.dumps().encode()).as_json() == totals.as_json()
+
+
+def test_the_text_has_no_null_which_lua_would_not_compare() -> None:
+    assert json.loads(Totals().dumps()) == {"c": {}, "sum": 0.0}
+    assert "null" not in Totals().dumps()
+
+
+def test_a_loaded_copy_shares_nothing() -> None:
+    totals = counted([(1.0, 2.0, None)])
+    copy = Totals.loads(totals.dumps())
+
+    copy.add(1.0, 2.0, None)
+
+    assert totals.counts["call_count"] == 1
+
+
+@given(calls)
+def test_the_hash_in_redis_and_back(calls: list[Call]) -> None:
+    totals = counted(calls)
+    fields: dict[str, object] = {
+        **totals.counts,
+        "execution_time": repr(totals.execution_time),
+        "as_of": 17,
+    }
+    for key, value in (
+        ("min", totals.minimum),
+        ("max", totals.maximum),
+        ("last_called_at", totals.last_called_at),
+    ):
+        if value is not None:
+            fields[key] = repr(value)
+
+    found = Totals.from_hash({k.encode(): str(v).encode() for k, v in fields.items()})
+
+    assert found.as_json() == totals.as_json()
+
+
+def test_fields_of_the_hash_that_are_no_numbers_are_passed_over() -> None:
+    found = Totals.from_hash(
+        {
+            b"call_count": b"3",
+            b"error_count": b"many",
+            b"\xff": b"1",
+            b"min": b"small",
+            b"execution_time": b"",
+            b"note": b"looked at by hand",
+        }
+    )
+
+    assert found.counts == {"call_count": 3, "\ufffd": 1}
+    assert (found.minimum, found.execution_time) == (None, 0.0)
+
+
+@pytest.mark.parametrize("time", [-1.0, float("nan"), float("inf")])
+def test_a_time_that_is_none_counts_nothing_by_halves(time: float) -> None:
+    totals = Totals()
+
+    with pytest.raises(ValueError, match="not a finite number of seconds"):
+        totals.add(time, 0.0, "KeyError")
+
+    assert totals.as_json() == Totals().as_json()

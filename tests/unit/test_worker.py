@@ -1,0 +1,313 @@
+"""The worker: its own timer, true-ups, heartbeat and end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from metrics_collector import _keys, _worker
+from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._flush import Flush
+from metrics_collector._notice import Notice
+from metrics_collector._sqlite import Database
+from metrics_collector._worker import Worker
+from tests.support import jumping_loop
+from tests.support.pipeline import PRODUCER, Call, During, batch_of, contents, store_on
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+KEY = "heartbeat"
+
+
+def now() -> float:
+    return round(asyncio.get_running_loop().time(), 1)
+
+
+class Drains:
+    """A flush that notes when it is asked for what."""
+
+    def __init__(self, act: Callable[[], Awaitable[int]] | None = None) -> None:
+        self.life: str | None = "first"
+        self.began = now()
+        self.drains: list[float] = []
+        self.true_ups: list[float] = []
+        self._act = act
+
+    async def drain(self, *, once: bool) -> int:
+        assert once
+        self.drains.append(round(now() - self.began, 1))
+        return 0 if self._act is None else await self._act()
+
+    async def true_up(self) -> None:
+        self.true_ups.append(round(now() - self.began, 1))
+
+
+class Beats:
+    """Notes heartbeats."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        self.began = now()
+        self.states: list[tuple[float, object]] = []
+        self.stopped = False
+        self._away = away
+
+    async def beat(self, key: str, state: Mapping[str, object], ttl: float) -> None:
+        assert (key, ttl) == (KEY, 20.0)
+        json.dumps(state)
+        self.states.append((round(now() - self.began, 1), state["error"]))
+        if self._away:
+            raise StoreUnavailableError("away")
+
+    async def stop_beating(self, key: str) -> None:
+        if self._away:
+            raise StoreUnavailableError("away")
+        self.stopped = key == KEY
+
+
+class Closing:
+    """Whether the connections were given back."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def __call__(self) -> None:
+        self.closed = True
+
+
+def worker_of(
+    flush: Any,
+    beats: Any,
+    *,
+    every: float = 5.0,
+    close: Callable[[], Awaitable[None]] | None = None,
+) -> Worker:
+    return Worker(flush, beats, key=KEY, every=every, notice=Notice(), close=close or Closing())
+
+
+@pytest.mark.parametrize(("every", "times"), [(5.0, [0, 10, 20, 30]), (3600.0, [0, 60, 120, 180])])
+def test_it_flushes_without_being_asked(every: float, times: list[float]) -> None:
+    async def work() -> None:
+        flush = Drains()
+        worker = worker_of(flush, Beats(), every=every)
+        await worker.start()
+        await asyncio.sleep(times[-1] + 1)
+        await worker.aclose()
+        assert flush.drains == times
+
+    jumping_loop.run(work())
+
+
+def test_totals_are_trued_up_at_the_start_and_every_minute() -> None:
+    async def work() -> None:
+        flush = Drains()
+        worker = worker_of(flush, Beats())
+        await worker.start()
+        await asyncio.sleep(125)
+        await worker.aclose()
+        assert flush.true_ups == [0, 60, 120]
+
+    jumping_loop.run(work())
+
+
+def test_totals_are_trued_up_when_redis_has_lost_its_data() -> None:
+    async def work() -> None:
+        flush = Drains()
+        worker = worker_of(flush, Beats())
+        for life in ("first", "first", "second", "second"):
+            flush.life = life
+            await worker.flush()
+            await asyncio.sleep(1)
+        assert flush.true_ups == [0, 2]
+
+    jumping_loop.run(work())
+
+
+def test_busy_producers_do_not_keep_true_ups_away() -> None:
+    async def work() -> None:
+        left = iter(range(20, -1, -1))
+
+        async def busy() -> int:
+            await asyncio.sleep(10)
+            return next(left)
+
+        flush = Drains(busy)
+        assert await worker_of(flush, Beats()).flush() == sum(range(21))
+        assert flush.true_ups == [10, 70, 130, 190]
+
+    jumping_loop.run(work())
+
+
+def test_trouble_is_shown_logged_and_tried_again_soon(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "metrics_collector")
+
+    async def work() -> None:
+        async def fail() -> int:
+            if now() - flush.began < 12:
+                raise StoreUnavailableError("the disk is full")
+            return 0
+
+        flush, beats = Drains(fail), Beats()
+        worker = worker_of(flush, beats, every=60.0)
+        await worker.start()
+        await asyncio.sleep(21)
+        await worker.aclose()
+        assert flush.drains == [0, 5, 10, 15]
+        assert beats.states[1:3] == [(5, "the disk is full"), (10, "the disk is full")]
+        assert beats.states[-1] == (20, None)
+
+    jumping_loop.run(work())
+    assert caplog.messages == [
+        "cannot save entries: the disk is full",
+        "saving entries works again",
+    ]
+
+
+def test_no_error_whatsoever_ends_the_timer() -> None:
+    async def work() -> None:
+        async def fail() -> int:
+            raise ZeroDivisionError("a mistake")
+
+        flush, beats = Drains(fail), Beats()
+        worker = worker_of(flush, beats)
+        await worker.start()
+        await asyncio.sleep(11)
+        assert await worker.flush() == 0
+        await worker.aclose()
+        assert flush.drains == [0, 5, 10, 11]
+        assert beats.states[-1][1] == "ZeroDivisionError: a mistake"
+
+    jumping_loop.run(work())
+
+
+def test_it_beats_every_five_seconds_even_during_a_flush() -> None:
+    async def work() -> None:
+        flush, beats, close = Drains(lambda: asyncio.sleep(12, 0)), Beats(), Closing()
+        worker = worker_of(flush, beats, close=close)
+        await worker.start()
+        await asyncio.sleep(11)
+        assert beats.states == [(0, None), (5, None), (10, None)]
+        await asyncio.sleep(2)
+        await worker.aclose()
+        assert beats.stopped
+        assert close.closed
+
+    jumping_loop.run(work())
+
+
+def test_it_works_and_ends_while_redis_takes_no_heartbeat() -> None:
+    async def work() -> None:
+        flush, beats, close = Drains(), Beats(away=True), Closing()
+        worker = worker_of(flush, beats, close=close)
+        await worker.start()
+        await asyncio.sleep(11)
+        await worker.aclose()
+        assert flush.drains == [0, 10]
+        assert len(beats.states) == 3
+        assert close.closed
+
+    jumping_loop.run(work())
+
+
+def test_one_flush_at_a_time() -> None:
+    async def work() -> None:
+        running = 0
+
+        async def alone() -> int:
+            nonlocal running
+            running += 1
+            assert running == 1
+            await asyncio.sleep(1)
+            running -= 1
+            return 0
+
+        flush = Drains(alone)
+        worker = worker_of(flush, Beats())
+        await asyncio.gather(*(worker.flush() for _ in range(3)))
+        assert flush.drains == [0, 1, 2]
+
+    jumping_loop.run(work())
+
+
+@pytest.mark.parametrize(
+    ("takes", "finishes"), [(_worker.GRACE / 2, True), (_worker.GRACE * 100, False)]
+)
+@pytest.mark.parametrize("timer", [True, False], ids=["timer", "doorbell"])
+def test_a_flush_has_a_moment_to_finish(takes: float, *, finishes: bool, timer: bool) -> None:
+    async def work() -> None:
+        finished, close = False, Closing()
+
+        async def slow() -> int:
+            nonlocal finished
+            await asyncio.sleep(takes)
+            assert not close.closed
+            finished = True
+            return 7
+
+        flush = Drains(slow)
+        worker = worker_of(flush, Beats(), close=close)
+        rung = None
+        if timer:
+            await worker.start()
+        else:
+            rung = asyncio.create_task(worker.flush())
+        await asyncio.sleep(0)
+        began = now()
+        await worker.aclose()
+        assert now() - began <= _worker.GRACE
+        assert finished is finishes
+        assert close.closed
+        if rung is not None:
+            await asyncio.wait([rung])
+            assert rung.cancelled() is not finishes
+        # Nothing begins any more, though the last one has found something.
+        assert await worker.flush() == 0
+        assert flush.drains == [0]
+        await worker.aclose()  # twice does no harm
+
+    jumping_loop.run(work())
+
+
+def test_an_end_that_is_cut_off_leaves_no_task_behind() -> None:
+    async def work() -> None:
+        flush = Drains(lambda: asyncio.sleep(3600, 0))
+        worker = worker_of(flush, Beats())
+        await worker.start()
+        await asyncio.sleep(1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(_worker.GRACE / 2):
+                await worker.aclose()
+        await asyncio.wait(worker._tasks, timeout=10)
+        assert all(task.cancelled() for task in worker._tasks)
+
+    jumping_loop.run(work())
+
+
+async def test_with_a_real_flush(fake_client: Any, path: Path) -> None:
+    store = store_on(fake_client)
+    flush = Flush(store, Database(str(path)), ledger_days=30, retention=None, notice=Notice())
+    key = _keys.alive("worker", "host", 1)
+    beaten = asyncio.Event()
+
+    async def note() -> None:
+        beaten.set()
+
+    beats = During(store, "beat", note)
+    worker = Worker(flush, beats, key=key, every=60, notice=Notice(), close=store.aclose)
+    await asyncio.to_thread(path.mkdir)
+    await store.push(PRODUCER, batch_of(Call(), Call()), 0)
+    assert await worker.flush() == 0
+    await worker.start()
+    await beaten.wait()
+    state = (await store.heartbeats("worker", "host"))[key]
+    assert state["flushed_at"] is None
+    assert "is a folder; let DATABASE_NAME name a file" in state["error"]
+    await asyncio.to_thread(path.rmdir)
+    await worker.flush()  # or the timer was faster
+    assert (await store.live(["app.f"]))["app.f"].whole
+    assert len((await asyncio.to_thread(contents, path)).entries) == 2
+    await worker.aclose()
