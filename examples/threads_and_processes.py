@@ -9,6 +9,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 # Before the import of anything measured, so that child processes that are spawned see it too.
 os.environ.setdefault("REDIS_URL", "memory://")
+# With Redis inside, each process saves what it has as it ends, and they wait for each other at the database.
+os.environ.setdefault("METRICS_EXIT_TIMEOUT", "30")
 
 from metrics_collector import get_metrics, metrics_collector
 

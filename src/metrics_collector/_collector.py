@@ -204,7 +204,7 @@ class Collector:
             lost = self._place is not place  # another home has the outbox
             timeout = None if lost else self.settings().exit_timeout
         try:
-            self._last_send.ended(well=await place.leave(timeout))
+            self._end_last_send(well=await place.leave(timeout))
         finally:
             self._lost(place)
 
@@ -332,11 +332,14 @@ class Collector:
         if isinstance(place, ThreadPlace) and hopeless:
             place.stop(None)
         elif isinstance(place, ThreadPlace) and running:
-            self._last_send.ended(well=place.stop(timeout))
+            self._end_last_send(well=place.stop(timeout))
         elif isinstance(place, TaskPlace) and place.alive():
-            self._last_send.ended(well=place.finish(timeout))
+            self._end_last_send(well=place.finish(timeout))
         else:
-            self._last_send.ended(well=self._thread_place().stop_here(timeout))
+            self._end_last_send(well=self._thread_place().stop_here(timeout))
+
+    def _end_last_send(self, *, well: bool) -> None:
+        self._last_send.ended(well=well, embedded=self._server is not None)
 
     def _exit_timeout(self) -> float:
         try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from metrics_collector._worker import Worker
 
 _GREETING: Final = 2.0  # seconds that the beginning of a run waits for Redis
+_SAVE_AGAIN: Final = 0.1  # seconds between two tries of the last save
 
 
 class Home:
@@ -137,19 +138,32 @@ class Home:
         """
         if not (self._outbox.unsent or self._outbox.kept):
             return True
+        deadline = asyncio.get_running_loop().time() + timeout
         try:
             await self.sender.finish(timeout)
             if self._worker is not None:
                 # Its last flush has to be over: without threads, a second one would wait for its lock and block it.
                 await self._worker.aclose()
             if self._server is not None:
-                await self.save(plain=plain)
+                await self._save_by(deadline, plain=plain)
         except Exception as error:  # noqa: BLE001 - a run and a process end whatever comes
             waiting = self._outbox.counts().buffered
             what = str(error) if isinstance(error, MetricsCollectorError) else repr(error)
             self._notice.warn("send", "%s; %d entries wait at the end", what, waiting)
             return False
         return True
+
+    async def _save_by(self, deadline: float, *, plain: bool) -> None:
+        """The last save, tried until the deadline: several processes may be at the database, and its disk slow."""
+        while True:
+            try:
+                await self.save(plain=plain)
+            except StoreUnavailableError:
+                if asyncio.get_running_loop().time() + _SAVE_AGAIN >= deadline:
+                    raise
+                await asyncio.sleep(_SAVE_AGAIN)
+            else:
+                return
 
     async def stop(self) -> None:
         """End the background tasks and close the connections."""

@@ -41,13 +41,21 @@ class LastSend:
         sent, at = self._failed
         return sent == self._sent() and self._clock() - at < HOPELESS
 
-    def ended(self, *, well: bool) -> None:
-        """Note how one went."""
+    def ended(self, *, well: bool, embedded: bool = False) -> None:
+        """Note how one went.
+
+        Args:
+            well: all that was left is where it outlives the process.
+            embedded: Redis ends with the process, so what was sent and not saved is lost with it, too.
+        """
         self._failed = None
         if not well:
             self._failed = self._sent(), self._clock()
-            if waiting := self._outbox.counts().buffered:
-                self._notice.warn("send", "%d entries could not be sent in time", waiting)
+            counts = self._outbox.counts()
+            waiting = counts.buffered + (counts.sent if embedded else 0)
+            if waiting:
+                text = "%d entries could not be %s within METRICS_EXIT_TIMEOUT"
+                self._notice.warn("send", text, waiting, "saved" if embedded else "sent")
 
     def _sent(self) -> int:
         counts = self._outbox.counts()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import signal
 import socket
 import sqlite3
-from contextlib import closing
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import redis
 
+from metrics_collector._sqlite._session import BUSY_TIMEOUT
 from tests.support.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.redis_server import RedisServer
 
@@ -238,6 +240,54 @@ def test_all_is_in_sql_embedded(kind: str, tmp_path: Path) -> None:
         assert not program.output
     with closing(sqlite3.connect("metrics.db")) as database:
         assert database.execute("SELECT count(*) FROM metrics").fetchone() == (50,)
+
+
+@contextmanager
+def _locked_database(program: Process, path: Path) -> Iterator[None]:
+    """The database of a program that has made it, held by another one."""
+    program.until(path.exists)
+    with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as database:
+        program.until(lambda: bool(database.execute("SELECT 1 FROM sqlite_master").fetchall()))
+        database.execute("BEGIN IMMEDIATE")
+        (path.parent / "locked").touch()
+        yield
+        database.execute("COMMIT")
+
+
+# The worker inside has made the database by the time that it is locked.
+ENDS_AT_A_LOCKED_DATABASE = """
+import multiprocessing, pathlib
+def late(count):
+    while not pathlib.Path("locked").exists(): time.sleep(0.01)
+    calls(count)
+if __name__ == "__main__":
+    f()
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.map(late, [20] * 2, chunksize=1); pool.close(); pool.join()
+    calls(9)
+"""
+
+
+def test_an_embedded_exit_tries_until_its_time_is_up(tmp_path: Path) -> None:
+    environment = {"METRICS_EXIT_TIMEOUT": "30"}
+    with _program(
+        tmp_path, ENDS_AT_A_LOCKED_DATABASE, *FORKS, url="memory://", **environment
+    ) as program:
+        with _locked_database(program, Path("metrics.db")):
+            time.sleep(BUSY_TIMEOUT + 1)  # so that the first try of each process fails
+        assert program.wait(50) == 0, program.output
+    with closing(sqlite3.connect("metrics.db")) as database:
+        assert database.execute("SELECT count(*) FROM metrics").fetchone() == (50,)
+
+
+def test_an_embedded_exit_says_what_it_could_not_save(tmp_path: Path) -> None:
+    environment = {"METRICS_EXIT_TIMEOUT": "0.5"}
+    with _program(
+        tmp_path, ENDS_AT_A_LOCKED_DATABASE, *FORKS, url="memory://", **environment
+    ) as program:
+        with _locked_database(program, Path("metrics.db")):
+            assert program.wait(50) == 0, program.output
+        assert program.output.count("20 entries could not be saved within") == 2, program.output
 
 
 @pytest.mark.parametrize(

@@ -862,7 +862,7 @@ class TestExit:
         collector.at_exit()
 
         assert thread.is_alive()
-        assert "2 entries could not be sent in time" in caplog.text
+        assert "2 entries could not be sent within METRICS_EXIT_TIMEOUT" in caplog.text
         here.loop.call_soon_threadsafe(over.set)
         thread.join()
 

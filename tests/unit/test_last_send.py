@@ -68,7 +68,15 @@ def test_what_is_left_is_logged(scene: Scene, caplog: pytest.LogCaptureFixture) 
     scene.last.ended(well=True)
     assert not caplog.messages
     scene.last.ended(well=False)
-    assert caplog.messages == ["4 entries could not be sent in time"]
+    assert caplog.messages == ["4 entries could not be sent within METRICS_EXIT_TIMEOUT"]
+
+
+def test_what_was_sent_is_lost_too_with_a_redis_in_the_process(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.send(3)
+    scene.last.ended(well=False, embedded=True)
+    assert caplog.messages == ["4 entries could not be saved within METRICS_EXIT_TIMEOUT"]
 
 
 def test_where_nothing_is_left_nothing_is_logged(
