@@ -214,7 +214,7 @@ def statistics() -> Statistics:
         buffered=counts.buffered,
         sent=counts.sent,
         saved=counts.saved,
-        spooled=0,
+        spooled=counts.spooled,
         dropped=counts.dropped,
         retried=counts.retried,
         last_error=collector.last_error,

@@ -12,11 +12,12 @@ from metrics_collector._errors import ConfigurationError
 from metrics_collector._flush import Flush
 from metrics_collector._hot_store import HotStore, connect
 from metrics_collector._settings import mask_url
+from metrics_collector._spool import Replay, Spool
 from metrics_collector._sqlite import Database
 from metrics_collector._worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from metrics_collector._notice import Notice
     from metrics_collector._settings import Settings
@@ -62,6 +63,16 @@ def hot_store(settings: Settings, server: Any = None) -> HotStore:
         lease=settings.claim_lease,
         known_version=is_embedded(settings),
     )
+
+
+def spool(folder: str, producer: str) -> Spool:
+    """Where this process puts what it can neither send nor hold."""
+    return Spool(folder, producer)
+
+
+def replay(folder: str, store: HotStore, notice: Notice, failed: Callable[[str], None]) -> Replay:
+    """What sends the files that other processes have left in the spool."""
+    return Replay(folder, store, notice=notice, failed=failed)
 
 
 def database(settings: Settings, *, plain: bool = False) -> Database:

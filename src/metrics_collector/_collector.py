@@ -19,7 +19,7 @@ from metrics_collector._errors import (
 from metrics_collector._last_send import LastSend
 from metrics_collector._notice import Notice
 from metrics_collector._outbox import Outbox
-from metrics_collector._places import GoneError, TaskPlace
+from metrics_collector._places import GRACE, SPOOL_GRACE, GoneError, TaskPlace
 from metrics_collector._sender import USUAL_MAX_BUFFERED, hold
 from metrics_collector._thread_place import ThreadPlace
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from metrics_collector._home import Home
     from metrics_collector._recorder import Record
     from metrics_collector._settings import Settings
+    from metrics_collector._spool import Spool
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ class Collector:
         self._pinned = settings  # stands in for the environment
         self._settings = settings
         self._server: Any = None  # the embedded Redis
+        self._spool: Spool | None = None
         self.broker: Any = None  # the user's own, to be rung instead of ours
         self.outbox = Outbox(_recorder.buffer)
         self.last_error: str | None = None
@@ -285,12 +287,19 @@ class Collector:
                     if self._server is None:
                         self._server = _assembly.embedded_server()
                     server = self._server
+            with self._lock:
+                folder, spool = settings.spool_dir, self._spool
+                if folder is None:
+                    self._spool = None
+                elif spool is None or spool.folder != folder:
+                    self._spool = _assembly.spool(folder, self.outbox.producer)
             return Home(
                 settings,
                 self.outbox,
                 server=server,
                 broker=self.broker,
                 strange_loop=strange_loop,
+                spool=self._spool,
                 notice=self.notice,
                 failed=self.failed,
             )
@@ -326,17 +335,23 @@ class Collector:
                 self._place = None
         running = isinstance(place, ThreadPlace) and place.alive()
         hopeless = self._last_send.hopeless()
-        if not running and (hopeless or not self.outbox.unsent):
+        spooling = self._spool is not None and bool(self.outbox.exposed(embedded=False))
+        if not running and (not self.outbox.unsent or (hopeless and not spooling)):
             return
-        timeout = self._exit_timeout()
-        if isinstance(place, ThreadPlace) and hopeless:
+        # To no avail nobody waits for Redis again; the spool takes what came since.
+        timeout = 0.0 if hopeless else self._exit_timeout()
+        if isinstance(place, ThreadPlace) and hopeless and not spooling:
             place.stop(None)
         elif isinstance(place, ThreadPlace) and running:
-            self._end_last_send(well=place.stop(timeout))
+            self._end_last_send(well=place.stop(timeout, self._grace()))
         elif isinstance(place, TaskPlace) and place.alive():
-            self._end_last_send(well=place.finish(timeout))
+            self._end_last_send(well=place.finish(timeout, self._grace()))
         else:
             self._end_last_send(well=self._thread_place().stop_here(timeout))
+
+    def _grace(self) -> float:
+        """Seconds that the exit waits beyond those for sending."""
+        return GRACE if self._spool is None else SPOOL_GRACE
 
     def _end_last_send(self, *, well: bool) -> None:
         self._last_send.ended(well=well, embedded=self._server is not None)

@@ -110,10 +110,15 @@ def encode(
 
 
 def totals_of(lines: Sequence[str]) -> dict[str, Totals]:
-    """What `encode` added to the totals as it wrote these lines."""
+    """What `encode` added to the totals as it wrote these lines; one that is no entry to us has no figures."""
     totals: dict[str, Totals] = {}
     for line in lines:
-        entry = decode(line.encode())
+        try:
+            entry = decode(line.encode())
+        except (
+            RejectedEntryError
+        ):  # of a newer release, in its spool: the worker will say what it is
+            continue
         of_function = totals.setdefault(entry.func_name, Totals())
         of_function.add(entry.execution_time, entry.created_at, entry.mark)
     return totals

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector import _assembly, _process
+from metrics_collector._bound import Bound
 from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
 from metrics_collector._outbox import BATCH
 from metrics_collector._query import Query
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from metrics_collector._notice import Notice
     from metrics_collector._outbox import Outbox
     from metrics_collector._settings import Settings
+    from metrics_collector._spool import Spool
     from metrics_collector._worker import Worker
 
 _GREETING: Final = 2.0  # seconds that the beginning of a run waits for Redis
@@ -35,6 +37,7 @@ class Home:
         broker: the user's own Taskiq broker to ring, or `None` for ours.
         strange_loop: the home is not on the application's loop. The user's broker may have connections on that one, so
             it is left alone here; the scheduler's rings and the worker's own timer will do.
+        spool: the process's, or `None`; outlives the home.
         notice: where trouble is logged.
         failed: told what went wrong.
     """
@@ -47,6 +50,7 @@ class Home:
         server: Any,
         broker: Any,
         strange_loop: bool,
+        spool: Spool | None,
         notice: Notice,
         failed: Callable[[str], None],
     ) -> None:
@@ -56,19 +60,29 @@ class Home:
         self._broker = broker
         self._made_broker = broker is None
         self._rings = broker is None or not strange_loop
+        self._spool = spool
         self._notice = notice
         self._failed = failed
         self.store = _assembly.hot_store(settings, server)
+        # A larger batch than Redis takes would never be taken; and the one on its way is held in memory.
+        batch = min(BATCH, settings.max_backlog, max(1, settings.max_buffered // 4))
+        self._bound = Bound(
+            outbox,
+            settings.max_buffered,
+            notice=notice,
+            failed=failed,
+            shelf=spool,
+            batch=batch,
+        )
         self.sender = Sender(
             outbox,
             self.store,
             interval=settings.send_interval,
-            max_buffered=settings.max_buffered,
+            bound=self._bound,
             ring=self._ring,
             notice=notice,
             failed=failed,
-            # A larger one than Redis takes would never be taken.
-            batch=min(BATCH, settings.max_backlog, settings.max_buffered),
+            batch=batch,
         )
         self._worker: Worker | None = None
         self._tasks: list[asyncio.Task[Any]] = []
@@ -81,6 +95,10 @@ class Home:
         await asyncio.sleep(
             0
         )  # for it to begin: a task that is cancelled before has no end that could be noticed
+        if self._spool is not None:
+            self._spawn(
+                _assembly.replay(self._spool.folder, self.store, self._notice, self._failed).run()
+            )
         if self._server is not None:
             try:
                 await self._start_embedded()
@@ -93,7 +111,10 @@ class Home:
 
         Raises:
             IncompatibleStoreError: it is there, and too old.
+            ConfigurationError: METRICS_SPOOL_DIR cannot be used.
         """
+        if self._spool is not None:
+            await _process.aside(self._spool.check)
         try:
             async with asyncio.timeout(_GREETING):
                 await self.store.check_version()
@@ -134,7 +155,7 @@ class Home:
     async def finish(self, timeout: float, *, plain: bool = False) -> bool:
         """The last send, and in the embedded mode the last save; whether that worked.
 
-        What cannot be sent in time stays in the outbox.
+        What cannot be sent in time stays in the outbox; the spool takes it, if there is one.
         """
         if not (self._outbox.unsent or self._outbox.kept):
             return True
@@ -147,11 +168,21 @@ class Home:
             if self._server is not None:
                 await self._save_by(deadline, plain=plain)
         except Exception as error:  # noqa: BLE001 - a run and a process end whatever comes
-            waiting = self._outbox.counts().buffered
             what = str(error) if isinstance(error, MetricsCollectorError) else repr(error)
-            self._notice.warn("send", "%s; %d entries wait at the end", what, waiting)
+            await self._put_the_rest_aside()
+            counts = self._outbox.counts()
+            where = f"{counts.spooled} entries in METRICS_SPOOL_DIR and " if counts.spooled else ""
+            text = "%s; %s%d entries in this process wait at the end"
+            self._notice.warn("send", text, what, where, counts.buffered)
             return False
         return True
+
+    async def _put_the_rest_aside(self) -> None:
+        # What the Redis in this process was sent ends with the process, too.
+        with contextlib.suppress(
+            Exception
+        ):  # the sender has said what; the end is not the place to raise
+            await self._bound.put_aside(sent=self._server is not None)
 
     async def _save_by(self, deadline: float, *, plain: bool) -> None:
         """The last save, tried until the deadline: several processes may be at the database, and its disk slow."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from metrics_collector._outbox import Batch
+    from metrics_collector._batch import Batch
 
 OLDEST_SERVER: Final = (6, 2)
 PRODUCER_TTL_MS: Final = 24 * 3600 * 1000
@@ -130,26 +130,37 @@ class HotStore:
             )
         self._known_version = True
 
-    async def push(self, producer: str, batch: Batch, need: int) -> PushReply:
-        """Send a batch; `need` is the last number of the kept batch before it, else 0."""
+    async def push(
+        self, producer: str, batch: Batch, need: int, *, force: bool = False
+    ) -> PushReply:
+        """Send a batch that is in memory.
+
+        Args:
+            producer: whose batch it is.
+            batch: the entries.
+            need: the last number of the kept batch before it, else 0.
+            force: take it whatever was seen before: a replay, outside of the producer's order.
+        """
+        content = batch.content
+        assert content is not None  # noqa: S101 - else it stands on disk, and is read before it is sent
         keys = [
             _keys.METRICS_LIST,
             _keys.producer(producer),
             _keys.CLAIMED,
             _keys.RING,
-            *map(_keys.totals, batch.functions),
+            *map(_keys.totals, content.functions),
         ]
         arguments = [
             batch.first,
             batch.last,
             need,
-            0,
+            int(force),
             self._max_backlog,
             self._max_items,
             PRODUCER_TTL_MS,
             len(batch),
-            batch.payload,
-            batch.deltas,
+            content.payload,
+            content.deltas,
         ]
         return _push_reply(await self._call("push", keys, arguments))
 
@@ -157,6 +168,16 @@ class HotStore:
         """Ask what Redis has seen of a producer and what SQL has saved of it."""
         keys = [_keys.METRICS_LIST, _keys.producer(producer), _keys.CLAIMED, _keys.RING]
         return _push_reply(await self._call("push", keys, [0, 0, 0, 0, 0, 0, PRODUCER_TTL_MS, 0]))
+
+    async def replayed(self, file: str) -> str:
+        """Which numbers of a spool file `note_replayed` has noted, as text; "" if Redis does not know."""
+        noted = await self._answer(self.client.get(_keys.replayed(file)))
+        return noted.decode() if noted else ""
+
+    async def note_replayed(self, file: str, numbers: str) -> None:
+        """Note which numbers of a spool file Redis was given."""
+        key = _keys.replayed(file)
+        await self._answer(self.client.set(key, numbers, px=PRODUCER_TTL_MS))
 
     async def claim(self, *, ignore_leases: bool = False) -> Claim:
         """Take over an expired claim, or else all that is in `metrics_list`."""

@@ -51,11 +51,9 @@ class LastSend:
         self._failed = None
         if not well:
             self._failed = self._sent(), self._clock()
-            counts = self._outbox.counts()
-            waiting = counts.buffered + (counts.sent if embedded else 0)
-            if waiting:
+            if exposed := self._outbox.exposed(embedded=embedded):
                 text = "%d entries could not be %s within METRICS_EXIT_TIMEOUT"
-                self._notice.warn("send", text, waiting, "saved" if embedded else "sent")
+                self._notice.warn("send", text, exposed, "saved" if embedded else "sent")
 
     def _sent(self) -> int:
         counts = self._outbox.counts()

@@ -1,6 +1,7 @@
 """A producer's batches: numbered, kept until SQL has them, and given up only when a bound says so.
 
-No I/O here. The sender asks what to push, and says what Redis answered; the protocol's rules for a producer are these.
+No I/O here. The sender asks what to push and what to put on disk, and says what came of it; the protocol's rules for a
+producer are these.
 """
 
 from __future__ import annotations
@@ -11,38 +12,20 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from metrics_collector import _entries
+from metrics_collector import _batch, _entries
+from metrics_collector._batch import Batch
 from metrics_collector._intervals import Intervals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from metrics_collector._batch import Content, Place
     from metrics_collector._recorder import Record
     from metrics_collector._records import PushReply
     from metrics_collector._totals import Totals
 
 SLICE: Final = 200  # records encoded between two pauses for the loop
 BATCH: Final = 2000  # entries sent in one go
-
-
-class Batch:
-    """A run of entries, `first` to `last`, whose bytes and deltas never change.
-
-    `sent` tells whether Redis has acknowledged it, and has not lost it since.
-    """
-
-    __slots__ = ("deltas", "first", "functions", "last", "payload", "sent")
-
-    def __init__(self, first: int, lines: list[str], totals: dict[str, Totals]) -> None:
-        self.first = first
-        self.last = first + len(lines) - 1
-        self.payload = "\n".join(lines).encode()
-        self.functions = tuple(totals)
-        self.deltas = "[" + ",".join(t.dumps() for t in totals.values()) + "]"
-        self.sent = False
-
-    def __len__(self) -> int:
-        return self.last - self.first + 1
 
 
 class Counts(NamedTuple):
@@ -52,6 +35,7 @@ class Counts(NamedTuple):
     buffered: int
     sent: int
     saved: int
+    spooled: int
     dropped: int
     retried: int
 
@@ -89,7 +73,8 @@ class Outbox:
         self._lost = Intervals()  # were that, and Redis has lost them since
         self._known = Intervals()  # saved, says SQL
         self._known_text = ""
-        self._in_flight: Batch | None = None
+        self._in_flight: Batch | None = None  # never without its content once it has that
+        self._released: list[Place] = []  # of batches that are kept no more
 
     @property
     def mark(self) -> int:
@@ -149,8 +134,9 @@ class Outbox:
         """Make the open batch one that can be sent."""
         with self._lock:
             if self._lines:
-                batch = Batch(self._last - len(self._lines) + 1, self._lines, self._totals)
-                self._batches.append(batch)
+                content = _batch.content(self._lines, self._totals)
+                first = self._last - len(self._lines) + 1
+                self._batches.append(Batch(first, self._last, content))
                 self._lines, self._totals = [], {}
 
     def next(self) -> tuple[Batch, int] | None:
@@ -163,7 +149,7 @@ class Outbox:
                         self._retried += len(batch)
                     self._in_flight = batch
                     return batch, need
-                need = batch.last
+                need = max(need, batch.last)
             return None
 
     def replied(self, reply: PushReply, batch: Batch | None = None) -> int:
@@ -176,7 +162,7 @@ class Outbox:
             if reply.saved != self._known_text:
                 self._known.update(Intervals.parse(reply.saved))
                 self._known_text = reply.saved
-                self._batches = deque(
+                self._keep(
                     kept for kept in self._batches if not self._known.covers(kept.first, kept.last)
                 )
             if batch is not None:
@@ -184,9 +170,58 @@ class Outbox:
             if reply.kind in {"ok", "skip"}:
                 if batch is not None:
                     batch.sent = True
+                    if batch.place is not None:  # should Redis lose it, it can be read again
+                        batch.content = None
             elif reply.kind in {"gap", "look"}:
                 return self._resend_above(reply.seen)
             return 0
+
+    def _keep(self, batches: Iterable[Batch]) -> None:
+        before, self._batches = self._batches, deque(batches)
+        kept = set(map(id, self._batches))
+        self._released += [
+            batch.place for batch in before if batch.place is not None and id(batch) not in kept
+        ]
+
+    def released(self) -> list[Place]:
+        """The places on disk that are needed no more, each given once."""
+        with self._lock:
+            released, self._released = self._released, []
+            return released
+
+    def loose(self, keep: int, *, sent: bool = False) -> list[tuple[Batch, Content]]:
+        """The batches that are in memory alone, without the oldest ones that make up `keep` entries.
+
+        Args:
+            keep: entries that may stay in memory.
+            sent: also those that Redis has acknowledged.
+        """
+        with self._lock:
+            held = 0
+            found: list[tuple[Batch, Content]] = []
+            for batch in self._batches:
+                if batch.content is None or batch.place is not None or (batch.sent and not sent):
+                    continue
+                held += len(batch)
+                if held > keep:
+                    found.append((batch, batch.content))
+            return found
+
+    def shelved(self, batch: Batch, place: Place) -> None:
+        """The batch is on disk now; safe from any thread."""
+        with self._lock:
+            if batch.place is not None or not any(batch is kept for kept in self._batches):
+                self._released.append(place)  # another copy was faster, or SQL has it meanwhile
+                return
+            batch.place = place
+            if batch is not self._in_flight:
+                batch.content = None
+
+    def lose(self, batch: Batch) -> None:
+        """What stood on disk of the batch is gone."""
+        with self._lock:
+            self._lost.add(batch.first, batch.last)
+            self._keep(kept for kept in self._batches if kept is not batch)
 
     def _resend_above(self, seen: int) -> int:
         for batch in self._batches:
@@ -203,23 +238,42 @@ class Outbox:
         return self._count_lost() - before
 
     def _count_lost(self) -> int:
-        return sum(last - first + 1 - self._known.count(first, last) for first, last in self._lost)
+        return self._count_unknown(self._lost)
 
-    def enforce(self, most: int) -> int:
-        """Hold at most `most` entries: let go of acknowledged batches first, then drop the oldest unnumbered entries.
+    def _count_unknown(self, numbers: Intervals) -> int:
+        return sum(last - first + 1 - self._known.count(first, last) for first, last in numbers)
+
+    def let_go(self, most: int) -> int:
+        """Let go of acknowledged batches, the oldest first, until at most `most` entries are in memory.
 
         Returns:
-            How many entries were dropped.
+            How many are there beyond that all the same.
         """
         if len(self._buffer) + self._last < most:  # the usual case, without a lock
             return 0
         with self._lock:
-            excess = len(self._buffer) + len(self._lines) + sum(map(len, self._batches)) - most
-            while excess > 0 and self._batches and self._batches[0].sent:
-                batch = self._batches.popleft()
-                self._unguarded.add(batch.first, batch.last)
-                excess -= len(batch)
-            dropped = min(excess, len(self._buffer)) if excess > 0 else 0
+            excess = len(self._buffer) + len(self._lines) - most
+            excess += sum(len(batch) for batch in self._batches if batch.content is not None)
+            kept: list[Batch] = []
+            for batch in self._batches:
+                if excess > 0 and batch.sent and batch.place is None:
+                    self._unguarded.add(batch.first, batch.last)
+                    excess -= len(batch)
+                else:
+                    kept.append(batch)
+            self._batches = deque(kept)
+            return max(0, excess)
+
+    def enforce(self, most: int) -> int:
+        """Have at most `most` entries in memory: let go of acknowledged batches, then drop the oldest unnumbered ones.
+
+        Returns:
+            How many entries were dropped.
+        """
+        if not self.let_go(most):
+            return 0
+        with self._lock:
+            dropped = min(self.let_go(most), len(self._buffer))
             for _ in range(dropped):
                 self._buffer.popleft()
             self._dropped += dropped
@@ -230,21 +284,30 @@ class Outbox:
         with self._lock:
             waiting = len(self._buffer)
             known = self._known
-            unsent = sum(
-                len(batch) - known.count(batch.first, batch.last)
-                for batch in self._batches
-                if not batch.sent
-            )
+            unsent = spooled = 0
+            for batch in self._batches:
+                if not batch.sent:
+                    unknown = len(batch) - known.count(batch.first, batch.last)
+                    unsent += unknown
+                    spooled += unknown if batch.place is not None else 0
             saved = known.count(1, self._last)
             lost = self._count_lost()
             return Counts(
                 recorded=self._drained + waiting,
-                buffered=waiting + len(self._lines) + unsent,
+                buffered=waiting + len(self._lines) + unsent - spooled,
                 sent=self._last - len(self._lines) - saved - unsent - lost,
                 saved=saved,
+                spooled=spooled,
                 dropped=self._dropped + lost,
                 retried=self._retried,
             )
+
+    def exposed(self, *, embedded: bool) -> int:
+        """How many entries end with the process: those in memory alone; `embedded`: Redis is there, too."""
+        with self._lock:
+            exposed = len(self._buffer) + len(self._lines)
+            exposed += sum(len(batch) for batch, _ in self.loose(0, sent=embedded))
+            return exposed + (self._count_unknown(self._unguarded) if embedded else 0)
 
     def abandon(self) -> None:
         """Forget everything: after a fork the parent has it, and whoever still uses this here is to do nothing.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GRACE: Final = 0.25  # seconds beyond those for sending
+SPOOL_GRACE: Final = 10.0  # the same where what cannot be sent goes to a disk, if that is very slow
 
 
 class GoneError(Exception):
@@ -141,7 +142,7 @@ class TaskPlace(Place):
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self._leave_soon)
 
-    def finish(self, timeout: float) -> bool:
+    def finish(self, timeout: float, grace: float) -> bool:
         """Send what is left, from another thread than the loop's; for the process's exit. Whether all was sent.
 
         The loop is that of a daemon thread, and goes on until the interpreter is gone.
@@ -152,7 +153,7 @@ class TaskPlace(Place):
             return await home.finish(timeout, plain=True)
 
         try:
-            return asyncio.run_coroutine_threadsafe(finish(), self.loop).result(timeout + GRACE)
+            return asyncio.run_coroutine_threadsafe(finish(), self.loop).result(timeout + grace)
         except Exception:  # noqa: BLE001 - whatever it is, nobody is left to be told
             return False
 

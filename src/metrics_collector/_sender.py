@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
+from metrics_collector import _process
+from metrics_collector._bound import Bound
 from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
 from metrics_collector._outbox import BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from metrics_collector._batch import Batch, Place
     from metrics_collector._notice import Notice
-    from metrics_collector._outbox import Batch, Outbox
+    from metrics_collector._outbox import Outbox
     from metrics_collector._records import PushReply
 
 LOOK_EVERY: Final = 2.0  # seconds, while batches are kept that SQL may have by now
@@ -44,7 +48,7 @@ class Sender:
         outbox: outlives the sender.
         destination: Redis.
         interval: seconds between two looks into the buffer.
-        max_buffered: entries held in the process.
+        bound: on what the outbox holds.
         ring: asks for a flush; called when Redis says that it is this producer's turn.
         notice: where trouble is logged.
         failed: told what went wrong, for `statistics()`.
@@ -57,7 +61,7 @@ class Sender:
         destination: Destination,
         *,
         interval: float,
-        max_buffered: int,
+        bound: Bound,
         ring: Callable[[], Awaitable[None]],
         notice: Notice,
         failed: Callable[[str], None],
@@ -66,7 +70,7 @@ class Sender:
         self._outbox = outbox
         self._destination = destination
         self._interval = interval
-        self._max_buffered = max_buffered
+        self._bound = bound
         self._ring = ring
         self._notice = notice
         self._failed = failed
@@ -97,19 +101,11 @@ class Sender:
 
     async def _keep_bound(self) -> None:
         while True:
-            self.keep_bound()
+            try:
+                await self._bound.keep()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._report(error)
             await asyncio.sleep(self._interval)
-
-    def keep_bound(self) -> None:
-        """Hold no more entries than allowed, and say what was dropped."""
-        if dropped := self._outbox.enforce(self._max_buffered):
-            self._failed(f"dropped {dropped} entries: more than {self._max_buffered} were waiting")
-            self._notice.warn(
-                "drop",
-                "dropped the oldest %d entries, since more than METRICS_MAX_BUFFERED=%d were waiting",
-                dropped,
-                self._max_buffered,
-            )
 
     async def _cycle(self) -> None:
         async with self._turn:
@@ -178,7 +174,7 @@ class Sender:
 
     async def _look(self) -> None:
         reply = await self._destination.look(self._outbox.producer)
-        self._take_in(reply, None)
+        await self._take_in(reply, None)
 
     async def _push_until(self, mark: int) -> None:
         outbox = self._outbox
@@ -195,8 +191,10 @@ class Sender:
                 outbox.close_batch()
                 continue
             batch, need = following
+            if batch.content is None and not await self._read_back(batch):
+                continue
             reply = await self._destination.push(outbox.producer, batch, need)
-            self._take_in(reply, batch)
+            await self._take_in(reply, batch)
             if reply.ring:
                 self._start_ring()
             if reply.bad:
@@ -210,7 +208,21 @@ class Sender:
                     "Redis holds METRICS_MAX_BACKLOG entries that are not saved yet; is `taskiq worker` running?"
                 )
 
-    def _take_in(self, reply: PushReply, batch: Batch | None) -> None:
+    async def _read_back(self, batch: Batch) -> bool:
+        """Read a batch from the spool; whether it was still there."""
+        place = batch.place
+        assert place is not None  # noqa: S101 - it is in memory or on disk
+        try:
+            batch.content = await _process.aside(place.read)
+        except OSError as error:
+            self._outbox.lose(batch)
+            what = f"{len(batch)} entries in METRICS_SPOOL_DIR cannot be read back: {error}"
+            self._failed(what)
+            self._notice.warn("spool", "%s", what)
+            return False
+        return True
+
+    async def _take_in(self, reply: PushReply, batch: Batch | None) -> None:
         self._heard_at = self._now()
         self.heard = True
         if lost := self._outbox.replied(reply, batch):
@@ -220,6 +232,8 @@ class Sender:
                 "Redis has lost %d entries that this process had let go of at METRICS_MAX_BUFFERED",
                 lost,
             )
+        if released := self._outbox.released():
+            await _process.aside(partial(_forget, released))
 
     def _start_ring(self) -> None:
         # Beside the sends: the doorbell's Redis may be another one, and may be slow.
@@ -237,11 +251,19 @@ class Sender:
         what = str(error) if isinstance(error, MetricsCollectorError) else repr(error)
         self._failed(what)
         counts = self._outbox.counts()
-        self._notice.warn("send", "%s; %d entries wait in this process", what, counts.buffered)
+        where = f"{counts.buffered} entries wait in this process"
+        if counts.spooled:
+            where += f" and {counts.spooled} in METRICS_SPOOL_DIR"
+        self._notice.warn("send", "%s; %s", what, where)
 
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _forget(places: list[Place]) -> None:
+    for place in places:
+        place.forget()
 
 
 async def hold(
@@ -258,7 +280,7 @@ async def hold(
         outbox,
         _Nowhere(what),
         interval=1.0,
-        max_buffered=USUAL_MAX_BUFFERED,
+        bound=Bound(outbox, USUAL_MAX_BUFFERED, notice=notice, failed=failed),
         ring=no_ring,
         notice=notice,
         failed=failed,

@@ -121,6 +121,12 @@ def _check_path(path: str) -> str:
     return path
 
 
+def _check_folder(path: str | None) -> str | None:
+    if path is not None and ("://" in path or not path.strip() or "\0" in path):
+        raise ValueError("it is a URL, empty or holds a NUL")
+    return path
+
+
 _URL_ALLOWED: Final = "a URL that begins with redis://, rediss://, unix:// or memory://"
 _RedisURL = Annotated[str, AfterValidator(_check_url), Field(description=_URL_ALLOWED)]
 _Path = Annotated[str, AfterValidator(_check_path), Field(description="the path of a file")]
@@ -142,6 +148,9 @@ _Retention = Annotated[
 ]
 _LedgerDays = Annotated[
     float, Field(ge=1, le=36500, description="a number of days from 1 to 36500")
+]
+_Folder = Annotated[
+    str | None, AfterValidator(_check_folder), Field(description="the path of a folder")
 ]
 _Switch = Annotated[bool, Field(description="true or false")]
 
@@ -172,6 +181,8 @@ class Settings(BaseSettings):
         max_backlog: Entries that wait in Redis at most; past it a batch is refused whole, and the
             producer keeps it.
         claim_lease: Seconds until another worker takes over what a silent one has claimed.
+        spool_dir: The folder that takes what a process can neither send nor hold in memory, nor send
+            before its end; None for none. Processes of one machine may share it.
         retention: Days that SQL keeps an entry; None for ever. Rollups and totals stay.
         ledger_days: Days that SQL remembers what it has of a producer: a copy that comes later
             than that may be saved twice.
@@ -194,6 +205,7 @@ class Settings(BaseSettings):
     max_buffered: _Count = 100_000
     max_backlog: _Count = 1_000_000
     claim_lease: _Lease = 60.0
+    spool_dir: _Folder = None
     retention: _Retention = None
     ledger_days: _LedgerDays = 30.0
     exit_timeout: _Timeout = 2.0

@@ -82,12 +82,13 @@ class ThreadPlace(Place):
         # A matter of milliseconds, unless it is still loading its drivers.
         await asyncio.wait({asyncio.wrap_future(self._ended)}, timeout=_LEAVE_TIMEOUT)
 
-    def stop(self, last_words: float | None) -> bool:
+    def stop(self, last_words: float | None, grace: float = GRACE) -> bool:
         """Stop the home and wait for that; for the process's exit, and for tests.
 
         Args:
             last_words: seconds that it may take to send what is left, beside those that its drivers take to load;
                 `None`: not to be sent.
+            grace: seconds beyond those that it may take to end.
 
         Returns:
             Whether it has ended in that time, and all was sent, if it was to be.
@@ -95,7 +96,7 @@ class ThreadPlace(Place):
         self._tell_to_stop(last_words)
         if last_words is not None:
             self._built.wait(_BUILD_TIMEOUT)
-        self._thread.join(GRACE + (last_words or 0.0))
+        self._thread.join(grace + (last_words or 0.0))
         return not self._thread.is_alive() and not self._failed
 
     def stop_here(self, last_words: float) -> bool:

@@ -44,7 +44,7 @@ from tests.support.pipeline import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from metrics_collector._outbox import Batch
+    from metrics_collector._batch import Batch
     from metrics_collector._recorder import Record
     from tests.support.pipeline import Held
 

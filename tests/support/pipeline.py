@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import fakeredis
 
 from metrics_collector import _entries, _keys
+from metrics_collector._batch import Batch, Content, content
 from metrics_collector._hot_store import HotStore
-from metrics_collector._outbox import Batch
 from metrics_collector._totals import Totals
 
 if TYPE_CHECKING:
@@ -72,13 +72,19 @@ def batch_of(*calls: Call, first: int = 1, producer: str = PRODUCER, at: float =
     """The batch that a producer would make of these calls, which all end at `at`, give or take their times."""
     totals: dict[str, Totals] = {}
     records = [(call.func_name, 0.0, call.seconds, call.mark) for call in calls]
-    return Batch(first, _entries.encode(records, producer, first, at, totals), totals)
+    lines = _entries.encode(records, producer, first, at, totals)
+    return Batch(first, first + len(lines) - 1, content(lines, totals))
 
 
 def lines_of(batch: Batch) -> list[bytes]:
     """The elements of `metrics_list` that a batch becomes."""
-    assert batch.payload is not None
-    return batch.payload.split(b"\n")
+    return content_in(batch).payload.split(b"\n")
+
+
+def content_in(batch: Batch) -> Content:
+    """The content of a batch that is in memory."""
+    assert batch.content is not None
+    return batch.content
 
 
 def foreign(func_name: str = "app.f", seconds: float = 0.5, *, at: float = NOON) -> bytes:

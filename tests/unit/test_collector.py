@@ -851,7 +851,7 @@ class TestExit:
             return False
 
         monkeypatch.setattr(Home, "finish", finish)
-        monkeypatch.setattr("metrics_collector._thread_place.GRACE", 0.0)
+        monkeypatch.setattr(_collector, "GRACE", 0.0)
         collector.reset(world.settings.model_copy(update={"exit_timeout": 0.0}))
         world.server.connected = False
         call(2)

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from metrics_collector._batch import Batch
     from metrics_collector._hot_store import HotStore
-    from metrics_collector._outbox import Batch
     from tests.support.redis_server import RedisServer
 
 PASSWORD = "s3cret:/?#@ä"

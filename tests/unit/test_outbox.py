@@ -14,18 +14,39 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from metrics_collector import _entries
 from metrics_collector._intervals import Intervals
-from metrics_collector._outbox import SLICE, Batch, Outbox
+from metrics_collector._outbox import SLICE, Outbox
 from metrics_collector._records import PushReply
 from metrics_collector._totals import Totals
+from tests.support.pipeline import content_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from metrics_collector._batch import Batch, Content
     from metrics_collector._recorder import Record
 
 counts_of_records = st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, SLICE + 1])
 sizes = st.sampled_from([1, 2, 3, 5, 8])
 fates = st.sampled_from(["answered", "answered", "answer lost", "lost", "full"])
+
+
+class Place:
+    """A place on disk, which may lose what stands there."""
+
+    def __init__(self, batch: Batch, content: Content) -> None:
+        self.batch = batch
+        self.content = content
+        self.lost = False
+        self.forgotten = False
+
+    def read(self) -> Content:
+        assert not self.lost
+        assert not self.forgotten
+        return self.content
+
+    def forget(self) -> None:
+        assert not self.forgotten
+        self.forgotten = True
 
 
 def record(name: str = "f") -> Record:
@@ -74,7 +95,8 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         self.sql: set[int] = set()
         self.told = Intervals()  # what the outbox was told to be saved
         self.let_go: set[int] = set()
-        self.bytes: dict[int, tuple[int, bytes, str]] = {}
+        self.contents: dict[int, tuple[int, Content]] = {}
+        self.places: list[Place] = []
 
     @rule(count=counts_of_records)
     def record(self, count: int) -> None:
@@ -102,14 +124,31 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
                 # Hypothesis leaves rules out of a run; without anything to push, the others would have nothing to do.
                 self.record(size)
                 self.fill(size, close=True)
-            following = self.outbox.next()
-            assert following is not None
-            self.push_one(*following, fate)
+            following = self.next_in_memory()
+            if following is not None:
+                self.push_one(*following, fate)
+
+    def next_in_memory(self) -> tuple[Batch, int] | None:
+        """What to push now, read from the disk if it is there alone, and passed over if that has lost it."""
+        while following := self.outbox.next():
+            batch = following[0]
+            if batch.content is not None:
+                return following
+            place = batch.place
+            assert isinstance(place, Place)
+            if place.lost:
+                self.let_go |= numbers_in([batch])
+                self.outbox.lose(batch)
+            else:
+                batch.content = place.read()
+                return following
+        return None
 
     def push_one(self, batch: Batch, need: int, fate: str) -> None:
+        assert need == self.need(batch)
         # Its bytes and deltas never change.
-        parts = (batch.last, batch.payload, batch.deltas)
-        assert self.bytes.setdefault(batch.first, parts) == parts
+        parts = (batch.last, content_in(batch))
+        assert self.contents.setdefault(batch.first, parts) == parts
         if fate == "lost":
             return
         answer = "full"
@@ -149,6 +188,12 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         if kind in ("gap", "look"):
             assert all(not b.sent for b in self.outbox._batches if b.last > self.seen)
         assert lost >= self.outbox._count_lost() - lost_before
+        self.tidy()
+
+    def tidy(self) -> None:
+        for place in self.outbox.released():
+            assert isinstance(place, Place)
+            place.forget()
 
     @rule()
     def look(self) -> None:
@@ -177,6 +222,26 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
             if what == "is emptied":
                 self.redis = set()
 
+    @rule(keep=st.sampled_from([0, 2, 8]), sent=st.booleans(), count=st.integers(0, 3))
+    def shelve(self, keep: int, count: int, *, sent: bool) -> None:
+        """The disk takes some of it; twice, as when a writer was cancelled and went on all the same."""
+        loose = self.outbox.loose(keep, sent=sent)
+        assert sent or not any(batch.sent for batch, _ in loose)
+        stays = [b for b in self.outbox._batches if b.content is not None and b.place is None]
+        stays = [b for b in stays if (sent or not b.sent) and b not in [one for one, _ in loose]]
+        assert len(numbers_in(stays)) <= keep  # the oldest ones, and no more than that
+        assert not loose or all(b.last < loose[0][0].first for b in stays)
+        for batch, content in loose[:count]:
+            for _ in range(2):
+                self.places.append(Place(batch, content))
+                self.outbox.shelved(batch, self.places[-1])
+        self.tidy()
+
+    @rule(data=st.data())
+    def disk_loses(self, data: st.DataObject) -> None:
+        if self.places:
+            data.draw(st.sampled_from(self.places)).lost = True
+
     @rule(most=st.sampled_from([1, 5, 20, 250]))
     def enforce(self, most: int) -> None:
         batches = list(self.outbox._batches)
@@ -186,25 +251,38 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         self.overflown += dropped
         assert [name for name, *_ in self.buffer] == names[dropped:]  # the oldest went
         gone = [batch for batch in batches if batch not in self.outbox._batches]
-        assert all(batch.sent for batch in gone)
-        assert gone == batches[: len(gone)]
+        copies = [batch for batch in batches if batch.sent and not batch.place]
+        assert gone == copies[: len(gone)]
         self.let_go |= numbers_in(gone)
-        held = len(self.buffer) + len(self.outbox._lines) + len(numbers_in(self.outbox._batches))
+        in_memory = [batch for batch in self.outbox._batches if batch.content is not None]
+        held = len(self.buffer) + len(self.outbox._lines) + len(numbers_in(in_memory))
         needed = len(self.outbox._lines) + len(
-            numbers_in(b for b in self.outbox._batches if not b.sent)
+            numbers_in(b for b in in_memory if not b.sent or b.place)
         )
         assert held <= max(most, needed)
         if gone:  # no more than had to
             assert held + len(gone[-1]) + dropped > most
         if dropped:  # everything else had gone before
-            assert not any(batch.sent for batch in self.outbox._batches)
+            assert not any(batch.sent and not batch.place for batch in self.outbox._batches)
+
+    @invariant()
+    def every_batch_is_in_memory_or_on_disk(self) -> None:
+        for batch in self.outbox._batches:
+            if batch.place is not None:
+                assert isinstance(batch.place, Place)
+                assert not batch.place.forgotten
+            else:
+                assert batch.content is not None
 
     @invariant()
     def every_entry_is_in_one_place(self) -> None:
         counts = self.outbox.counts()
         assert counts.recorded == self.recorded
-        assert counts.recorded == counts.saved + counts.sent + counts.buffered + counts.dropped
+        where = counts.saved + counts.sent + counts.buffered + counts.spooled + counts.dropped
+        assert counts.recorded == where
         assert min(counts) >= 0
+        on_disk = numbers_in(b for b in self.outbox._batches if b.place and not b.sent)
+        assert counts.spooled == sum(n not in self.told for n in on_disk)
         assert counts.saved == len(self.told)
 
     @invariant()
@@ -219,8 +297,10 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
     @invariant()
     def it_says_what_it_waits_for(self) -> None:
         counts = self.outbox.counts()
-        assert counts.buffered == 0 or self.outbox.unsent
-        assert counts.buffered + counts.sent == 0 or self.outbox.kept or self.buffer
+        assert counts.buffered + counts.spooled == 0 or self.outbox.unsent
+        assert (
+            counts.buffered + counts.spooled + counts.sent == 0 or self.outbox.kept or self.buffer
+        )
         assert self.outbox.mark == self.recorded
 
     def teardown(self) -> None:
@@ -232,7 +312,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
             self.outbox.close_batch()
         self.hear("look", None)
         for _ in range(500):
-            following = self.outbox.next()
+            following = self.next_in_memory()
             if following is None:
                 break
             self.hear(self.take(*following), following[0])
@@ -244,9 +324,10 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         self.hear("look", None)
 
         counts = self.outbox.counts()
-        assert (counts.buffered, counts.sent) == (0, 0)
+        assert (counts.buffered, counts.spooled, counts.sent) == (0, 0, 0)
         assert counts.saved == counts.recorded - counts.dropped == len(self.sql)
         assert not self.outbox.kept
+        assert all(place.forgotten for place in self.places)
 
 
 OutboxAndTheWorld.TestCase.settings = settings(max_examples=80, stateful_step_count=25)
@@ -261,12 +342,12 @@ def test_a_batch_is_what_its_records_say() -> None:
     )
     (batch,) = filled(outbox, 10)
 
-    entries = [_entries.decode(line) for line in batch.payload.split(b"\n")]
+    entries = [_entries.decode(line) for line in content_in(batch).payload.split(b"\n")]
     assert [e.created_at for e in entries] == [1_000_001.5, 1_000_002.0, 1_000_003.0]
     assert [e.entry_id for e in entries] == [f"{outbox.producer}-{n}" for n in (1, 2, 3)]
     assert (batch.first, batch.last, len(batch)) == (1, 3, 3)
-    assert batch.functions == ("f", "g")
-    f, g = json.loads(batch.deltas)
+    assert content_in(batch).functions == ("f", "g")
+    f, g = json.loads(content_in(batch).deltas)
     assert (f["c"]["call_count"], f["c"]["cancelled_count"], f["sum"]) == (2, 1, 2.5)
     assert g["c"]["error:KeyError"] == 1
 
@@ -284,8 +365,8 @@ def test_a_clock_that_is_set_shifts_only_what_comes_later() -> None:
 
     (first, second) = filled(outbox, 1, 1)
 
-    assert _entries.decode(first.payload).created_at == 101.0
-    assert _entries.decode(second.payload).created_at == 5001.0
+    assert _entries.decode(content_in(first).payload).created_at == 101.0
+    assert _entries.decode(content_in(second).payload).created_at == 5001.0
 
 
 def test_a_resend_is_counted_as_retried() -> None:
@@ -338,6 +419,34 @@ def test_at_the_bound_copies_go_first_and_only_as_many_as_must() -> None:
     assert not outbox._batches
     counts = outbox.counts()
     assert (counts.sent, counts.buffered, counts.dropped) == (9, 2, 2)
+
+
+def test_what_is_being_pushed_stays_in_memory_when_the_disk_has_it_too() -> None:
+    outbox = outbox_of(6)
+    one, two = filled(outbox, 3, 3)
+    assert outbox.next() == (one, 0)
+
+    for batch, content in outbox.loose(0):
+        outbox.shelved(batch, Place(batch, content))
+
+    assert (one.content is None, two.content is None) == (False, True)
+    assert outbox.counts().spooled == 6
+    outbox.replied(reply("ok", 3), one)
+    assert one.content is None  # should Redis lose it, it can be read again
+    outbox.replied(reply("look", 0))
+    assert outbox.next() == (one, 0)
+    assert outbox.counts().spooled == 6
+
+
+def test_redis_must_have_seen_what_was_let_go_though_the_disk_has_older_ones() -> None:
+    outbox = outbox_of(9)
+    one, two, three = filled(outbox, 3, 3, 3)
+    outbox.shelved(one, Place(one, content_in(one)))
+    acknowledge(outbox, [one, two])
+    assert outbox.let_go(3) == 0
+    assert list(outbox._batches) == [one, three]
+
+    assert outbox.next() == (three, 6)
 
 
 def test_what_was_let_go_and_then_lost_is_counted_at_the_next_push() -> None:
@@ -397,8 +506,8 @@ def test_interrupted_by_ctrl_c_a_slice_stays_in_the_buffer(
 
     (batch,) = filled(outbox, 6)
 
-    assert batch.functions == tuple(f"f{n}" for n in range(6))
-    assert all(part["c"]["call_count"] == 1 for part in json.loads(batch.deltas))
+    assert content_in(batch).functions == tuple(f"f{n}" for n in range(6))
+    assert all(part["c"]["call_count"] == 1 for part in json.loads(content_in(batch).deltas))
 
 
 def test_a_slice_that_cannot_be_encoded_is_dropped_and_counted(
@@ -413,7 +522,7 @@ def test_a_slice_that_cannot_be_encoded_is_dropped_and_counted(
     (batch,) = filled(outbox, 3)
 
     assert (outbox.counts().dropped, outbox.counts().buffered) == (2, 3)
-    assert [part["c"]["call_count"] for part in json.loads(batch.deltas)] == [3]
+    assert [part["c"]["call_count"] for part in json.loads(content_in(batch).deltas)] == [3]
 
 
 def _interrupting(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> list[int]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self
 import pytest
 
 from metrics_collector import StoreUnavailableError, _sender
+from metrics_collector._bound import Bound
 from metrics_collector._errors import IncompatibleStoreError
 from metrics_collector._notice import Notice
 from metrics_collector._outbox import SLICE, Outbox
@@ -22,7 +23,7 @@ from tests.support.cancelling import at_each_await
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from metrics_collector._outbox import Batch
+    from metrics_collector._batch import Batch
     from metrics_collector._recorder import Record
 
 P = ParamSpec("P")
@@ -117,11 +118,13 @@ class Scene:
 
     def another(self, **options: Any) -> Sender:
         """Another sender for the same outbox and Redis."""
+        notice = Notice(lambda: asyncio.get_running_loop().time())
+        most = options.pop("max_buffered", 10_000)
         usual: dict[str, Any] = {
             "interval": 0.1,
-            "max_buffered": 10_000,
+            "bound": Bound(self.outbox, most, notice=notice, failed=self.errors.append),
             "ring": self._ring,
-            "notice": Notice(lambda: asyncio.get_running_loop().time()),
+            "notice": notice,
             "failed": self.errors.append,
         }
         return Sender(self.outbox, self.redis, **{**usual, **options})

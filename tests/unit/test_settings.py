@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "max_buffered": 100_000,
     "max_backlog": 1_000_000,
     "claim_lease": 60,
+    "spool_dir": None,
     "retention": None,
     "ledger_days": 30,
     "exit_timeout": 2,
@@ -63,7 +64,7 @@ def a_value(field: str, number: int) -> tuple[str, Any]:
     """Text for a variable, and what `Settings` makes of it: different for each number below 5."""
     if field.endswith("_url"):
         return f"redis://host{number}", f"redis://host{number}"
-    if field == "database_name":
+    if field in {"database_name", "spool_dir"}:
         return f"{number}.db", f"{number}.db"
     if field == "enabled":
         return ("off", False) if number == 0 else ("on", True)
@@ -186,6 +187,7 @@ ALLOWED: dict[str, list[Any]] = {
     "max_buffered": [1, "250000"],
     "max_backlog": [1, "5"],
     "claim_lease": [1, "1.5", 86400],
+    "spool_dir": [None, "spool", "/var/spool/my app"],
     "retention": [None, 0.5, "7", 36500],
     "ledger_days": [1, "90"],
     "exit_timeout": [0, "0", 2.5],
@@ -231,6 +233,7 @@ REFUSED: dict[str, list[Any]] = {
     "max_buffered": [0, "x", None],
     "max_backlog": [0, "x", None],
     "claim_lease": [0, 0.9, "inf", "nan", None],
+    "spool_dir": [" ", "a\0b", "redis://localhost", 5],
     "retention": [0, -1, "nan", "inf", "never", 36501],
     "ledger_days": [0, 0.5, "nan", "inf", None],
     "exit_timeout": [-0.1, "nan", "inf", None],

@@ -1,0 +1,70 @@
+"""A batch: what a producer sends to Redis in one go, in memory or on disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from metrics_collector import _entries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from metrics_collector._totals import Totals
+
+
+class Content(NamedTuple):
+    """What Redis gets of a batch.
+
+    Attributes:
+        payload: the entries' JSON, joined by newlines.
+        functions: the names of the functions in it.
+        deltas: a JSON array with the figures of each of them.
+    """
+
+    payload: bytes
+    functions: tuple[str, ...]
+    deltas: str
+
+
+def content(lines: Sequence[str], totals: dict[str, Totals]) -> Content:
+    """The content of a batch with these entries, whose figures these totals are."""
+    deltas = "[" + ",".join(figures.dumps() for figures in totals.values()) + "]"
+    return Content("\n".join(lines).encode(), tuple(totals), deltas)
+
+
+def content_of(payload: bytes) -> Content:
+    """The content whose payload this is: the figures come from the numbers in the JSON, so they are the same again."""
+    lines = payload.decode().split("\n")
+    return content(lines, _entries.totals_of(lines))
+
+
+class Place(Protocol):
+    """Where a batch stands on disk. Both methods block."""
+
+    def read(self) -> Content:
+        """What stands there; raises OSError, also where it is damaged."""
+
+    def forget(self) -> None:
+        """It is needed no more."""
+
+
+class Batch:
+    """A run of entries, `first` to `last`, whose bytes and deltas never change.
+
+    Attributes:
+        content: `None` while only the disk has it.
+        place: where it stands on disk, `None` if nowhere.
+        sent: whether Redis has acknowledged it, and has not lost it since.
+    """
+
+    __slots__ = ("content", "first", "last", "place", "sent")
+
+    def __init__(self, first: int, last: int, content: Content) -> None:
+        self.first = first
+        self.last = last
+        self.content: Content | None = content
+        self.place: Place | None = None
+        self.sent = False
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1

@@ -1,0 +1,189 @@
+"""The files of processes that have gone: sent from here, and deleted when SQL has what is in them.
+
+They are sent outside of their producer's order, and perhaps again, which the ledger tells from new entries. Whoever has
+the lock of a file replays it, so two processes on one folder do not do the same work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from metrics_collector import _batch, _process
+from metrics_collector._batch import Batch
+from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._intervals import Intervals
+from metrics_collector._spool import _file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from metrics_collector._notice import Notice
+    from metrics_collector._records import PushReply
+
+SCAN_EVERY: Final = 10.0  # seconds between two looks for files
+LOOK_EVERY: Final = 2.0  # seconds between two looks whether SQL has what was sent
+AT_ONCE: Final = 16  # files that are open at a time
+
+
+class Destination(Protocol):
+    """Redis, as a replay needs it."""
+
+    async def push(
+        self, producer: str, batch: Batch, need: int, /, *, force: bool = False
+    ) -> PushReply: ...
+    async def look(self, producer: str, /) -> PushReply: ...
+    async def replayed(self, file: str, /) -> str: ...
+    async def note_replayed(self, file: str, numbers: str, /) -> None: ...
+
+
+class Replay:
+    """Sends what processes that have gone left in the spool.
+
+    Args:
+        folder: of the spool.
+        destination: Redis.
+        notice: where trouble is logged.
+        failed: told what went wrong, for `statistics()`.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        destination: Destination,
+        *,
+        notice: Notice,
+        failed: Callable[[str], None],
+    ) -> None:
+        self._folder = Path(folder)
+        self._destination = destination
+        self._notice = notice
+        self._failed = failed
+        # Invariant under the lock: once it is closed, no file is added that nobody would close. The thread that opens
+        # files goes on when whoever waits for it is cancelled.
+        self._door = threading.Lock()
+        self._closed = False
+        self._files: list[_Left] = []
+
+    async def run(self) -> None:
+        """Look for files and send what is in them, until cancelled."""
+        scan_at = 0.0
+        try:
+            while True:
+                try:
+                    if (now := asyncio.get_running_loop().time()) >= scan_at:
+                        scan_at = now + SCAN_EVERY
+                        await _process.aside(self._open_free_files)
+                    for file in self._files.copy():
+                        if await file.advance(self._destination):
+                            self._files.remove(file)
+                            await _process.aside(file.done)
+                except (StoreUnavailableError, OSError) as error:
+                    self._report(f"cannot replay what is in {self._folder}: {error}")
+                await asyncio.sleep(LOOK_EVERY)
+        finally:
+            with self._door:
+                self._closed = True
+                for file in self._files:
+                    file.close()
+
+    def _open_free_files(self) -> None:
+        for path in sorted(self._folder.glob(f"*{_file.UNFINISHED}")):
+            # Its process died before it had put a batch into it.
+            descriptor = _file.open_locked(path)
+            if descriptor is not None:
+                path.unlink(missing_ok=True)
+                _file.close(descriptor)
+        for path in sorted(self._folder.glob(f"*{_file.SUFFIX}")):
+            if self._closed or len(self._files) >= AT_ONCE:
+                return
+            descriptor = _file.open_locked(path)
+            if descriptor is not None:
+                self._take(path, descriptor)
+
+    def _take(self, path: Path, descriptor: int) -> None:
+        try:
+            file = _Left(path, descriptor, self._report)
+        except BaseException as error:
+            _file.close(descriptor)
+            if not isinstance(error, _file.NewerError):
+                raise
+            self._report(f"{path} was written by a newer release; upgrade, or let that replay it")
+            return
+        with self._door:
+            if self._closed:
+                file.close()
+            else:
+                self._files.append(file)
+
+    def _report(self, what: str) -> None:
+        self._failed(what)
+        self._notice.warn("replay", "%s", what)
+
+
+class _Left:
+    """A file that a process has left, and how far it has come."""
+
+    def __init__(self, path: Path, descriptor: int, report: Callable[[str], None]) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._producer = ""
+        self._frames: list[_file.Frame] = []  # not yet known to be saved
+        self._damaged = False
+        try:
+            self._producer, offset = _file.producer_in(descriptor)
+            for frame in _file.frames(descriptor, offset):
+                self._frames.append(frame)  # what stands before a damage is good
+        except _file.DamagedError as error:
+            self._damaged = True
+            whole = sum(frame.last - frame.first + 1 for frame in self._frames)
+            report(
+                f"the spool file {path} is damaged ({error}); the {whole} entries before that are sent, and the file "
+                f"is then kept as {self._set_aside.name}"
+            )
+
+    @property
+    def _set_aside(self) -> Path:
+        return self._path.with_suffix(_file.DAMAGED)
+
+    async def advance(self, destination: Destination) -> bool:
+        """Send what Redis does not have; whether SQL has all of it.
+
+        Raises:
+            StoreUnavailableError: Redis cannot be used.
+            OSError: the file cannot be read.
+        """
+        reply = await destination.look(self._producer)
+        saved = Intervals.parse(reply.saved)
+        self._frames = [f for f in self._frames if not saved.covers(f.first, f.last)]
+        # Redis itself says what it was given, so whatever state it falls back to, it is given the rest.
+        given = Intervals.parse(await destination.replayed(self._path.stem))
+        for frame in self._frames:
+            if frame.last <= reply.seen or given.covers(frame.first, frame.last):
+                continue
+            payload = await _process.aside(partial(_file.payload, self._descriptor, frame))
+            batch = Batch(frame.first, frame.last, _batch.content_of(payload))
+            answer = await destination.push(self._producer, batch, 0, force=True)
+            if answer.kind == "full":
+                break
+            # Afterwards: a copy too many does no harm, one too few would.
+            given.add(frame.first, frame.last)
+            await destination.note_replayed(self._path.stem, given.text(len(given)))
+        return not self._frames
+
+    def done(self) -> None:
+        """Delete the file, or put it aside if it was damaged; blocks."""
+        with suppress(OSError):
+            if self._damaged:
+                self._path.rename(self._set_aside)
+            else:
+                self._path.unlink()
+        self.close()
+
+    def close(self) -> None:
+        """Leave the file to others."""
+        _file.close(self._descriptor)

@@ -1,0 +1,164 @@
+"""The files of this process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from metrics_collector import _batch, _process
+from metrics_collector._errors import ConfigurationError
+from metrics_collector._spool import _file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from metrics_collector._batch import Batch, Content
+
+_FULL: Final = 16_000_000  # bytes of a file, after which another one is begun
+
+
+class Spool:
+    """Where this process puts batches that it cannot hold in memory.
+
+    They outlive the process, not a loss of power: what is written is left to the system to bring to the disk.
+
+    Args:
+        folder: made on first use.
+        producer: whose batches they are.
+    """
+
+    def __init__(self, folder: str, producer: str) -> None:
+        self.folder = folder
+        self._producer = producer
+        # Invariant under the lock: only `_current` is written to, by one thread at a time.
+        self._lock = threading.Lock()
+        self._current: _Segment | None = None
+
+    def check(self) -> None:
+        """See whether files can be made there; blocks.
+
+        Raises:
+            ConfigurationError: they cannot.
+        """
+        folder = Path(self.folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            writable = os.access(folder, os.W_OK | os.X_OK)
+        except OSError as error:
+            raise ConfigurationError(self._unusable(error)) from error
+        if not writable:
+            raise ConfigurationError(self._unusable("it is not writable by this user"))
+
+    def _unusable(self, reason: object) -> str:
+        return f"METRICS_SPOOL_DIR={self.folder!r} cannot be used: {reason}; allowed is a folder that can be written"
+
+    async def write(
+        self,
+        batches: Sequence[tuple[Batch, Content]],
+        done: Callable[[Batch, _batch.Place], None],
+    ) -> None:
+        """Put batches on disk.
+
+        Args:
+            batches: with their contents.
+            done: called for each as soon as it is there, in another thread.
+
+        Raises:
+            OSError: there is no room, or no folder; those that `done` was not called for are not there.
+        """
+        await _process.aside(partial(self._write, batches, done))
+
+    def _write(
+        self,
+        batches: Sequence[tuple[Batch, Content]],
+        done: Callable[[Batch, _batch.Place], None],
+    ) -> None:
+        with self._lock:
+            for batch, content in batches:
+                place = None
+                if self._current is not None:
+                    place = self._current.append(batch.first, batch.last, content.payload)
+                if place is None:
+                    self._current = _Segment(Path(self.folder), self._producer, batch.first)
+                    place = self._current.append(batch.first, batch.last, content.payload)
+                    assert place is not None  # noqa: S101 - it is new and empty
+                done(batch, place)
+
+
+class _Segment:
+    """One file of this process, locked as long as it is open."""
+
+    def __init__(self, folder: Path, producer: str, first: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{producer}-{first}{_file.SUFFIX}"
+        # Under its own name only once it is locked, so that nobody takes it for that of a process that has gone.
+        unfinished = self._path.with_suffix(_file.UNFINISHED)
+        descriptor = _file.open_locked(unfinished, make=True)
+        if descriptor is None:
+            raise BlockingIOError(f"{unfinished} is locked by somebody else")
+        self._descriptor = descriptor
+        self._needed = 0  # batches that SQL does not have yet
+        self._size = 0
+        self._whole = True  # and open
+        # Invariant: under the lock, as one thread may append while another forgets.
+        self._lock = threading.Lock()
+        try:
+            self._append(_file.header(producer))
+            unfinished.rename(self._path)
+        except BaseException:
+            _file.close(descriptor)
+            with suppress(OSError):
+                unfinished.unlink()
+            raise
+
+    def append(self, first: int, last: int, payload: bytes) -> _Place | None:
+        """Write a batch; `None` if the file takes no more. Raises OSError, and leaves no part of it then."""
+        with self._lock:
+            if not self._whole or self._size >= _FULL:
+                return None
+            data, frame = _file.framed(first, last, payload, self._size)
+            self._append(data)
+            self._needed += 1
+            return _Place(self, frame)
+
+    def _append(self, data: bytes) -> None:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except BaseException:
+            self._whole = False
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)
+                self._whole = True
+            raise
+        self._size += len(data)
+
+    def read(self, frame: _file.Frame) -> bytes:
+        return _file.payload(self._descriptor, frame)
+
+    def forget(self) -> None:
+        """One of its batches is needed no more; after the last one the file is deleted."""
+        with self._lock:
+            self._needed -= 1
+            if self._needed:
+                return
+            self._whole = False
+            with suppress(OSError):
+                self._path.unlink()
+            _file.close(self._descriptor)
+
+
+class _Place(NamedTuple):
+    segment: _Segment
+    frame: _file.Frame
+
+    def read(self) -> Content:
+        return _batch.content_of(self.segment.read(self.frame))
+
+    def forget(self) -> None:
+        self.segment.forget()

@@ -1,0 +1,682 @@
+"""The spool: what stands on disk, who may touch it, and that it all arrives in SQL once."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import threading
+import time
+from collections import deque
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from metrics_collector._bound import Bound
+from metrics_collector._errors import ConfigurationError, StoreUnavailableError
+from metrics_collector._flush import Flush
+from metrics_collector._notice import Notice
+from metrics_collector._outbox import Outbox
+from metrics_collector._sender import Sender
+from metrics_collector._spool import Replay, Spool, _file, _replay
+from metrics_collector._sqlite import Database
+from tests.support.pipeline import (
+    PRODUCER,
+    Call,
+    all_same,
+    batch_of,
+    check_pending,
+    content_in,
+    contents,
+    live_totals,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from metrics_collector._batch import Batch, Place
+    from metrics_collector._hot_store import HotStore
+    from metrics_collector._recorder import Record
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for the next look; nothing is left open."""
+    monkeypatch.setattr(_replay, "SCAN_EVERY", 0.01)
+    monkeypatch.setattr(_replay, "LOOK_EVERY", 0.01)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open() -> Iterator[None]:
+    before = _file._open.copy()
+    yield
+    for descriptor in _file._open - before:
+        _file.close(descriptor)
+
+
+def batches(count: int, size: int = 3) -> list[Batch]:
+    """Batches of one producer, one after the other."""
+    names = ("app.f", "app.größe")
+    return [
+        batch_of(*(Call(names[n % 2], 0.1 * n) for n in range(size)), first=1 + size * number)
+        for number in range(count)
+    ]
+
+
+def write(spool: Spool, *some: Batch) -> list[tuple[Batch, Place]]:
+    placed: list[tuple[Batch, Place]] = []
+    asyncio.run(spool.write([(b, content_in(b)) for b in some], lambda *one: placed.append(one)))
+    return placed
+
+
+def left(folder: Path, *some: Batch) -> Path:
+    """The file that a process with these batches leaves when it dies."""
+    write(Spool(str(folder), PRODUCER), *some)
+    path = folder / f"{PRODUCER}-{some[0].first}.spool"
+    _die()
+    return path
+
+
+def _die() -> None:
+    """Do to files what the end of the process does."""
+    for descriptor in _file._open.copy():
+        _file.close(descriptor)
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+
+
+# What stands on disk
+
+
+def test_what_is_written_can_be_read(folder: Path) -> None:
+    spool = Spool(str(folder), PRODUCER)
+    some = batches(4)
+    placed = write(spool, *some[:3]) + write(spool, some[3])
+
+    assert [batch for batch, _ in placed] == some
+    for batch, place in placed:
+        assert place.read() == content_in(batch)
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_a_file_goes_with_the_last_batch_in_it(folder: Path) -> None:
+    spool = Spool(str(folder), PRODUCER)
+    some = batches(4)
+    first, second = [place for _, place in write(spool, *some[:2])]
+    first.forget()
+    assert len(list(folder.iterdir())) == 1
+    second.forget()
+    assert not list(folder.iterdir())
+
+    ((_, third),) = write(spool, some[2])
+    assert third.read() == content_in(some[2])
+
+
+def test_a_full_file_is_followed_by_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metrics_collector._spool._writer._FULL", 500)
+    some = batches(4)
+    placed = write(Spool(str(folder), PRODUCER), *some)
+
+    assert len(list(folder.iterdir())) > 1
+    for batch, place in placed:
+        assert place.read() == content_in(batch)
+        place.forget()
+    assert not list(folder.iterdir())
+
+
+def test_what_does_not_fit_leaves_no_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(str(folder), PRODUCER)
+    one, two, three = batches(3)
+    write(spool, one)
+    (path,) = folder.iterdir()
+    size = path.stat().st_size
+    real, room = os.write, 100
+
+    def full(descriptor: int, data: Any) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = real(descriptor, bytes(data[:room]))
+        room -= written
+        return written
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        write(spool, two)
+    assert path.stat().st_size == size
+
+    monkeypatch.setattr(os, "write", real)
+    ((_, place),) = write(spool, three)
+    assert place.read() == content_in(three)
+    _die()
+    descriptor = _file.open_locked(path)
+    assert descriptor is not None
+    _, offset = _file.producer_in(descriptor)
+    assert [frame.first for frame in _file.frames(descriptor, offset)] == [one.first, three.first]
+
+
+def test_cut_off_anywhere_what_stands_before_is_good(folder: Path) -> None:
+    path = left(folder, *batches(2))
+    whole = path.read_bytes()
+    ends = ends_in(whole)
+    for length in range(len(whole) + 1):
+        path.write_bytes(whole[:length])
+        descriptor = _file.open_locked(path)
+        assert descriptor is not None
+        found, damaged = firsts_in(descriptor)
+        _file.close(descriptor)
+        assert found == [1, 4][: sum(length >= end for end in ends[1:])]
+        assert damaged == (length not in ends)
+
+
+def firsts_in(descriptor: int) -> tuple[list[int], bool]:
+    """The first number of each batch, and whether something else stands behind them."""
+    found: list[int] = []
+    try:
+        _, offset = _file.producer_in(descriptor)
+        found.extend(frame.first for frame in _file.frames(descriptor, offset))
+    except _file.DamagedError:
+        return found, True
+    return found, False
+
+
+def ends_in(whole: bytes) -> list[int]:
+    """Where the header and each batch end."""
+    ends = [whole.index(b"\n") + 1]
+    while ends[-1] < len(whole):
+        line = whole.index(b"\n", ends[-1])
+        length = int(whole[ends[-1] : line].split()[2])
+        ends.append(line + 1 + length + 1)
+    return ends
+
+
+def test_a_changed_byte_is_seen(folder: Path) -> None:
+    path = left(folder, *batches(1))
+    whole = path.read_bytes()
+    start = whole.index(b"\n") + 1
+    for at in range(start, len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        descriptor = _file.open_locked(path)
+        assert descriptor is not None
+        with pytest.raises(_file.DamagedError):
+            list(_file.frames(descriptor, start))
+        _file.close(descriptor)
+
+
+@pytest.mark.parametrize("kind", ["a file", "read-only"])
+def test_a_folder_that_cannot_be_used_is_refused(kind: str, folder: Path) -> None:
+    if kind == "a file":
+        folder.write_text("")
+    else:
+        if os.geteuid() == 0:
+            folder = Path("/proc/self")  # where not even root can make a file
+        else:
+            folder.mkdir(mode=0o500)
+        if os.access(folder, os.W_OK):
+            folder = folder / "fd" / "spool"
+    with pytest.raises(ConfigurationError, match=r"METRICS_SPOOL_DIR=.* cannot be used: .*folder"):
+        Spool(str(folder), PRODUCER).check()
+
+
+# Whose it is
+
+
+def test_a_file_is_its_process_s_as_long_as_that_lives(folder: Path) -> None:
+    write(Spool(str(folder), PRODUCER), *batches(1))
+    (path,) = folder.iterdir()
+    assert _file.open_locked(path) is None
+    _die()
+    assert _file.open_locked(path) is not None
+
+
+def test_a_forked_child_neither_keeps_nor_breaks_the_lock(folder: Path) -> None:
+    write(Spool(str(folder), PRODUCER), *batches(1))
+    (path,) = folder.iterdir()
+    here, there = socket.socketpair()
+    with here:
+        child = os.fork()
+        if not child:
+            here.close()
+            there.send(b".")
+            there.recv(1)  # until the parent has closed its end
+            os._exit(0)
+        there.close()
+        here.recv(1)
+        assert _file.open_locked(path) is None
+        _die()
+        assert _file.open_locked(path) is not None  # while the child lives
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_one_that_its_owner_deletes_meanwhile_is_nobody_s(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = left(folder, *batches(1))
+    real = os.open
+
+    def open_then_delete(*arguments: Any, **options: Any) -> int:
+        descriptor = real(*arguments, **options)
+        path.unlink()
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_then_delete)
+    assert _file.open_locked(path) is None
+
+
+# The sender
+
+
+class Scene:
+    """A process with a bound of 100 entries, and a Redis that may be away."""
+
+    def __init__(self, folder: Path, store: HotStore, *, most: int = 100) -> None:
+        self.buffer: deque[Record] = deque()
+        self.outbox = Outbox(self.buffer)
+        self.errors: list[str] = []
+        self.store = store
+        self.away = False
+        self.spool = Spool(str(folder), self.outbox.producer)
+        self.bound = Bound(
+            self.outbox,
+            most,
+            notice=Notice(),
+            failed=self.errors.append,
+            shelf=self.spool,
+            batch=20,
+        )
+        self.sender = Sender(
+            self.outbox,
+            self,
+            interval=0.005,
+            bound=self.bound,
+            ring=self._ring,
+            notice=Notice(),
+            failed=self.errors.append,
+            batch=20,
+        )
+
+    async def _ring(self) -> None: ...
+
+    async def push(self, producer: str, batch: Batch, need: int, /) -> Any:
+        if self.away:
+            raise StoreUnavailableError("away")
+        return await self.store.push(producer, batch, need)
+
+    async def look(self, producer: str, /) -> Any:
+        if self.away:
+            raise StoreUnavailableError("away")
+        return await self.store.look(producer)
+
+    def record(self, count: int) -> None:
+        self.buffer.extend(("app.f", 0.0, 0.25, None) for _ in range(count))
+
+    def check(self, recorded: int) -> None:
+        counts = self.outbox.counts()
+        assert counts.recorded == recorded
+        where = counts.saved + counts.sent + counts.spooled + counts.buffered + counts.dropped
+        assert counts.recorded == where
+
+
+@asynccontextmanager
+async def running(work: Any) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+        assert not task.done(), task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Any) -> None:
+    while not condition():
+        await asyncio.sleep(0.002)
+
+
+def drain(store: HotStore, path: Path) -> Flush:
+    return Flush(store, Database(str(path)), ledger_days=30, retention=None, notice=Notice())
+
+
+async def test_what_memory_cannot_hold_goes_to_disk_and_then_to_redis(
+    folder: Path, store: HotStore, client: Any, path: Path
+) -> None:
+    scene = Scene(folder, store)
+    scene.away = True
+    async with running(scene.sender.run()):
+        for _ in range(20):
+            scene.record(50)
+            await until(lambda: scene.outbox.counts().buffered <= 50)
+            scene.check(scene.outbox.counts().recorded)
+        counts = scene.outbox.counts()
+        assert (counts.recorded, counts.dropped) == (1000, 0)
+        assert counts.spooled >= 900
+        in_memory = sum(len(b) for b in scene.outbox._batches if b.content is not None)
+        assert in_memory + len(scene.buffer) <= 100
+        assert files_in(folder)
+
+        scene.away = False
+        await scene.sender.send(30)
+        assert scene.outbox.counts().sent == 1000
+        await drain(store, path).drain()
+        await scene.sender.look()
+
+    scene.check(1000)
+    assert scene.outbox.counts().saved == 1000
+    assert not files_in(folder)
+    await check_at_rest(client, path, scene.outbox.producer, 1000)
+
+
+async def check_at_rest(client: Any, path: Path, producer: str, count: int) -> None:
+    """SQL has each number once, and Redis counts as many."""
+    await check_pending(client)
+    found = await asyncio.to_thread(contents, path)
+    assert found.ids == {(producer, number): 1 for number in range(1, count + 1)}
+    assert all_same(await live_totals(client), found.totals)
+
+
+async def test_copies_of_what_redis_has_may_fill_the_memory(folder: Path, store: HotStore) -> None:
+    scene = Scene(folder, store)
+    for _ in range(9):
+        scene.record(10)
+        await scene.sender.send(5)
+        await scene.bound.keep()
+    assert sum(len(batch) for batch in scene.outbox._batches if batch.content is not None) == 90
+    assert not files_in(folder)
+
+
+async def test_redis_emptied_after_the_disk_was_sent_is_sent_again(
+    folder: Path, store: HotStore, client: Any, path: Path
+) -> None:
+    scene = Scene(folder, store)
+    scene.record(300)
+    await scene.bound.keep()
+    await scene.sender.send(30)
+    assert scene.outbox.counts().sent == 300
+    await client.flushall()
+    await scene.sender.look()
+    assert scene.outbox.counts().spooled + scene.outbox.counts().buffered == 300
+    await scene.sender.send(30)
+    await drain(store, path).drain()
+    await scene.sender.look()
+
+    assert not files_in(folder)
+    await check_at_rest(client, path, scene.outbox.producer, 300)
+
+
+async def test_a_file_deleted_by_hand_is_counted_as_dropped(
+    folder: Path, store: HotStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Scene(folder, store)
+    scene.record(300)
+    await scene.bound.keep()
+    spooled = scene.outbox.counts().spooled
+    for file in files_in(folder):
+        os.truncate(file, 10)
+    await scene.sender.send(30)
+
+    scene.check(300)
+    counts = scene.outbox.counts()
+    assert (counts.dropped, counts.sent) == (spooled, 300 - spooled)
+    assert "entries in METRICS_SPOOL_DIR cannot be read back" in caplog.text
+
+
+async def test_where_the_disk_is_full_the_oldest_are_dropped(
+    folder: Path, store: HotStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await asyncio.to_thread(folder.write_text, "no folder")
+    scene = Scene(folder, store)
+    for _ in range(40):
+        scene.record(90)
+        await scene.bound.keep()
+
+    scene.check(3600)
+    counts = scene.outbox.counts()
+    assert counts.buffered <= 100
+    assert counts.dropped == 3600 - counts.buffered
+    assert "cannot write to METRICS_SPOOL_DIR" in caplog.text
+    assert "dropped the oldest" in caplog.text
+
+
+async def test_what_is_left_goes_to_disk_at_the_end(folder: Path, store: HotStore) -> None:
+    scene = Scene(folder, store)
+    scene.record(5)
+    await scene.sender.send(5)
+    scene.record(45)
+    await scene.bound.put_aside()
+
+    counts = scene.outbox.counts()
+    assert (counts.sent, counts.spooled, counts.buffered) == (5, 45, 0)
+    assert scene.outbox.exposed(embedded=False) == 0
+    assert scene.outbox.exposed(embedded=True) == 5
+    await scene.bound.put_aside(sent=True)
+    assert scene.outbox.exposed(embedded=True) == 0
+    scene.check(50)
+
+
+# Replay
+
+
+def replay_of(folder: Path, store: HotStore, errors: list[str] | None = None) -> Replay:
+    errors = [] if errors is None else errors
+    return Replay(str(folder), store, notice=Notice(), failed=errors.append)
+
+
+async def test_what_a_process_left_is_sent_by_another(
+    folder: Path, store: HotStore, client: Any, path: Path
+) -> None:
+    file = await asyncio.to_thread(left, folder, *batches(5))
+    async with running(replay_of(folder, store).run()):
+        while not file.exists() or await client.llen("metrics_list") < 15:
+            await asyncio.sleep(0.01)
+        await drain(store, path).drain()
+        await until(lambda: not file.exists())
+
+    assert not files_in(folder)
+    await check_at_rest(client, path, PRODUCER, 15)
+
+
+async def test_what_redis_or_sql_already_have_is_not_sent_again(
+    folder: Path, store: HotStore, client: Any, path: Path
+) -> None:
+    some = batches(5)
+    file = await asyncio.to_thread(left, folder, *some)
+    await store.push(PRODUCER, some[0], 0)
+    await drain(store, path).drain()
+    await store.push(PRODUCER, some[1], 3)
+    async with running(replay_of(folder, store).run()):
+        while await client.llen("metrics_list") < 12:
+            await asyncio.sleep(0.01)
+        assert await client.llen("metrics_list") == 12
+        await drain(store, path).drain()
+        await until(lambda: not file.exists())
+    await check_at_rest(client, path, PRODUCER, 15)
+
+
+async def test_two_processes_do_not_replay_one_file(
+    folder: Path, store: HotStore, client: Any, path: Path
+) -> None:
+    files = [await asyncio.to_thread(left, folder, batch) for batch in batches(6)]
+    async with running(replay_of(folder, store).run()), running(replay_of(folder, store).run()):
+        while await client.llen("metrics_list") < 18:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # for a second copy to come, if there were one
+        assert await client.llen("metrics_list") == 18
+        await drain(store, path).drain()
+        await until(lambda: not any(file.exists() for file in files))
+    await check_at_rest(client, path, PRODUCER, 18)
+
+
+async def test_no_more_files_are_open_than_a_few(
+    folder: Path, store: HotStore, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_replay, "AT_ONCE", 2)
+    for batch in batches(7):
+        await asyncio.to_thread(left, folder, batch)
+    async with running(replay_of(folder, store).run()):
+        while files_in(folder):
+            assert len(_file._open) <= 3  # one may be on its way in
+            await drain(store, path).drain()
+            await asyncio.sleep(0.005)
+    await check_at_rest(client, path, PRODUCER, 21)
+
+
+async def test_stopped_at_any_moment_no_file_stays_open(
+    folder: Path, store: HotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = _file.producer_in
+
+    def slow(descriptor: int) -> tuple[str, int]:
+        time.sleep(0.003)
+        return real(descriptor)
+
+    monkeypatch.setattr(_file, "producer_in", slow)
+    for batch in batches(7):
+        await asyncio.to_thread(left, folder, batch)
+    for turns in range(40):
+        async with running(replay_of(folder, store).run()):
+            for _ in range(turns):
+                await asyncio.sleep(0.0005)
+        while any(thread.name.endswith("aside") for thread in threading.enumerate()):
+            await asyncio.sleep(0.001)
+        assert not _file._open
+
+
+async def test_killed_while_it_replays_another_goes_on_and_nothing_is_twice(
+    folder: Path, store: HotStore, client: Any, path: Path
+) -> None:
+    file = await asyncio.to_thread(left, folder, *batches(5))
+    async with running(replay_of(folder, store).run()):
+        while await client.llen("metrics_list") < 3:
+            await asyncio.sleep(0)
+    await drain(store, path).drain()
+    # And Redis has forgotten all of it meanwhile.
+    await client.flushall()
+    async with running(replay_of(folder, store).run()):
+        while await client.llen("metrics_list") < 15:
+            await asyncio.sleep(0.01)
+        await drain(store, path).drain()
+        await until(lambda: not file.exists())
+    await drain(store, path).true_up()
+    await check_at_rest(client, path, PRODUCER, 15)
+
+
+async def test_redis_emptied_before_sql_had_it_is_sent_it_again(
+    folder: Path, store: HotStore, client: Any, path: Path
+) -> None:
+    file = await asyncio.to_thread(left, folder, *batches(5))
+    async with running(replay_of(folder, store).run()):
+        for _ in range(3):
+            while await client.llen("metrics_list") < 15:
+                await asyncio.sleep(0.01)
+            await client.flushall()
+        while await client.llen("metrics_list") < 15:
+            await asyncio.sleep(0.01)
+        assert file.exists()
+        await drain(store, path).drain()
+        await until(lambda: not file.exists())
+    await check_at_rest(client, path, PRODUCER, 15)
+
+
+async def test_a_torn_file_is_sent_up_to_there_and_set_aside(
+    folder: Path, store: HotStore, client: Any, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = await asyncio.to_thread(left, folder, *batches(3))
+    os.truncate(file, file.stat().st_size - 7)
+    errors: list[str] = []
+    async with running(replay_of(folder, store, errors).run()):
+        while await client.llen("metrics_list") < 6:
+            await asyncio.sleep(0.01)
+        await drain(store, path).drain()
+        await until(lambda: not file.exists())
+    assert [one.name for one in files_in(folder)] == [file.with_suffix(".damaged").name]
+    assert "is damaged" in caplog.text
+    assert "the 6 entries before that are sent" in errors[0]
+    await check_at_rest(client, path, PRODUCER, 6)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}\n", b'{"metrics_collector_spool": 1}\n', b"\xff\n"])
+async def test_what_is_no_spool_file_is_set_aside(
+    content: bytes, folder: Path, store: HotStore
+) -> None:
+    put(folder / "x.spool", content)
+    async with running(replay_of(folder, store).run()):
+        await until(lambda: files_in(folder) == [folder / "x.damaged"])
+
+
+async def test_a_newer_file_is_left_alone(
+    folder: Path, store: HotStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = await asyncio.to_thread(left, folder, *batches(1))
+    file.write_bytes(file.read_bytes().replace(b'spool": 1', b'spool": 2'))
+    async with running(replay_of(folder, store).run()):
+        await until(lambda: "newer release" in caplog.text)
+    assert file.exists()
+    assert _file.open_locked(file) is not None
+
+
+async def test_an_unfinished_file_is_removed(folder: Path, store: HotStore) -> None:
+    unfinished = folder / f"{PRODUCER}-1.new"
+    put(unfinished, b"")
+    async with running(replay_of(folder, store).run()):
+        await until(lambda: not unfinished.exists())
+
+
+async def test_no_folder_is_nothing_to_replay(
+    folder: Path, store: HotStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(replay_of(folder, store).run()):
+        await asyncio.sleep(0.05)
+    assert not caplog.messages
+
+
+async def test_redis_away_is_reported_and_waited_for(
+    folder: Path, store: HotStore, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = await asyncio.to_thread(left, folder, *batches(2))
+    real = type(store).push
+    tries = 0
+
+    async def push(*arguments: Any, **options: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise StoreUnavailableError("away")
+        return await real(*arguments, **options)
+
+    monkeypatch.setattr(type(store), "push", push)
+    errors: list[str] = []
+    async with running(replay_of(folder, store, errors).run()):
+        while await client.llen("metrics_list") < 6:
+            await asyncio.sleep(0.01)
+        await drain(store, path).drain()
+        await until(lambda: not file.exists())
+    assert any("away" in error for error in errors)
+    await check_at_rest(client, path, PRODUCER, 6)
+
+
+async def test_a_full_backlog_is_waited_for(
+    folder: Path, store: HotStore, client: Any, path: Path
+) -> None:
+    store._max_backlog = 7
+    file = await asyncio.to_thread(left, folder, *batches(5))
+    async with running(replay_of(folder, store).run()):
+        while file.exists():
+            assert await client.llen("metrics_list") <= 7
+            await drain(store, path).drain()
+            await asyncio.sleep(0.01)
+    await check_at_rest(client, path, PRODUCER, 15)
