@@ -190,6 +190,8 @@ async def send() -> None:
 async def flush() -> int:
     """Send, then save in this process all that Redis holds at the call, without a worker.
 
+    A Redis that takes no more, because it or its backlog is full, has its entries saved first, which makes room.
+
     Returns:
         The number of entries newly saved. Those that another worker is saving at the moment may count there.
 
@@ -198,12 +200,7 @@ async def flush() -> int:
         IncompatibleStoreError: Redis is older than 6.2, or the database is newer than this release or not ours.
         ConfigurationError: a setting is wrong.
     """
-
-    async def save(home: Home) -> int:
-        await home.send(_SEND_TIMEOUT)
-        return await home.save()
-
-    return await collector.call(save)
+    return await collector.call(lambda home: home.flush(_SEND_TIMEOUT))
 
 
 def statistics() -> Statistics:

@@ -127,6 +127,25 @@ class Home:
         """As `Sender.send`."""
         await self.sender.send(timeout)
 
+    async def flush(self, timeout: float) -> int:
+        """Send, trying for `timeout` seconds, then save all that Redis holds; the number of entries newly saved.
+
+        Raises:
+            StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be used.
+        """
+        saved = 0
+        while True:
+            try:
+                await self.send(timeout)
+            except StoreUnavailableError:
+                # Redis may be full, and what it holds is all that can make room.
+                some = await self.save()
+                if not some:
+                    raise
+                saved += some
+            else:
+                return saved + await self.save()
+
     async def save(self, *, plain: bool = False) -> int:
         """Save all that Redis holds now; the number of entries newly saved.
 

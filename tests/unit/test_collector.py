@@ -21,6 +21,7 @@ from metrics_collector import (
     _collector,
     _process,
     _recorder,
+    flush,
     get_metrics,
     list_metrics,
     metrics_collector,
@@ -405,6 +406,40 @@ class TestRun:
         assert not last_sends  # there has been one who sends
 
         world.assert_has(2)
+
+
+class TestFlush:
+    """`flush()`, where no worker is about."""
+
+    async def test_makes_room_in_a_backlog_that_is_full(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("metrics_collector._api._SEND_TIMEOUT", 0.05)
+        async with MetricsCollector(world.settings.model_copy(update={"max_backlog": 5})):
+            call(5)
+            await send()
+            call(12)
+            with pytest.raises(StoreUnavailableError, match="METRICS_MAX_BACKLOG"):
+                await send()
+
+            assert await flush() == 17
+            figures = statistics()
+            assert (figures.saved, figures.buffered) == (17, 0)
+
+    async def test_raises_where_there_is_nothing_to_make_room_for(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("metrics_collector._api._SEND_TIMEOUT", 0.05)
+        async with MetricsCollector():
+            call(1)
+            await send()
+            call(1)
+            world.server.connected = False
+            with pytest.raises(StoreUnavailableError):
+                await flush()
+
+            world.server.connected = True
+            assert await flush() == 2
 
 
 class TestForgottenRun:
