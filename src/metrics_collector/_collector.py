@@ -138,7 +138,9 @@ class Collector:
         """
         if settings is not None and self._isolated:
             settings = _in_place_of(settings, self.settings())
-        before, place = self._claim(settings)
+        while (claimed := self._claim(settings)) is None:
+            await asyncio.sleep(_MOVE_TIME)  # until the run that is ending has let go of the outbox
+        before, place = claimed
         if place is None:
             return None
         if place is before:
@@ -165,11 +167,16 @@ class Collector:
 
     def _claim(
         self, settings: Settings | None
-    ) -> tuple[TaskPlace | ThreadPlace | None, TaskPlace | None]:
-        """Where the home was until now, and the place on this loop: a new one, or that of a run to be joined."""
+    ) -> tuple[TaskPlace | ThreadPlace | None, TaskPlace | None] | None:
+        """Where the home was until now, and the place on this loop: a new one, or that of a run to be joined.
+
+        `None` while a run is ending, which can be neither joined nor taken over.
+        """
         with self._lock:
             before = self._place
             if isinstance(before, TaskPlace) and before.alive():
+                if before.ending:
+                    return None
                 if settings is not None and settings != self._settings:
                     raise ConfigurationError(
                         "the process's one collector is already running, with other settings"
@@ -203,6 +210,7 @@ class Collector:
             place.users -= 1
             if place.users:
                 return
+            place.ending = True
             lost = self._place is not place  # another home has the outbox
             timeout = None if lost else self.settings().exit_timeout
         try:

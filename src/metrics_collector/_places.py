@@ -110,11 +110,13 @@ class TaskPlace(Place):
 
     Attributes:
         users: runs that share it.
+        ending: the last one is being left.
     """
 
     def __init__(self) -> None:
         super().__init__(asyncio.get_running_loop())
         self.users = 1
+        self.ending = False
         self._process = os.getpid()
         self._leaving: asyncio.Task[bool] | None = None
 

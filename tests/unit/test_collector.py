@@ -245,6 +245,49 @@ class TestRun:
         await settled(all_sent)
         world.assert_has(2)
 
+    async def test_sends_at_its_end_even_if_it_began_as_another_one_ended(
+        self, world: World
+    ) -> None:
+        for turns in range(1, 13):
+            run = await MetricsCollector().__aenter__()
+            call(1)
+            leaving = asyncio.ensure_future(run.aclose())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            async with MetricsCollector():
+                await leaving
+                assert isinstance(place(), TaskPlace)
+                call(1)
+            world.assert_has(2 * turns)
+
+    async def test_waits_for_one_that_ends_on_another_loop(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ending, go_on = threading.Event(), threading.Event()
+        finish = Home.finish
+
+        async def slow(home: Home, timeout: float, *, plain: bool = False) -> bool:
+            ending.set()
+            await asyncio.to_thread(go_on.wait, 20)
+            return await finish(home, timeout, plain=plain)
+
+        async def other() -> None:
+            async with MetricsCollector():
+                call(1)
+
+        monkeypatch.setattr(Home, "finish", slow)
+        thread = in_thread(other)
+        await asyncio.to_thread(ending.wait, 20)
+        entering = asyncio.ensure_future(MetricsCollector().__aenter__())
+        await asyncio.sleep(0)
+        go_on.set()
+        run = await entering
+        assert isinstance(place(), TaskPlace)
+        call(1)
+        await run.aclose()
+        world.assert_has(2)
+        thread.join()
+
     async def test_can_be_entered_once_at_a_time(self, world: World) -> None:
         run = MetricsCollector()
         async with run:
