@@ -271,6 +271,8 @@ class Home:
         if not self._rings:
             return
         if self._broker is None:
+            if self._server is not None:
+                return  # the embedded worker is about to start, and begins with a flush
             if _process.exiting():
                 return  # it cannot be loaded any more; the worker's own timer will do
             await _process.load("metrics_collector._taskiq")

@@ -451,6 +451,33 @@ class TestRun:
         world.assert_has(2)
 
 
+@pytest.mark.usefixtures("recorded_metrics")
+async def test_an_embedded_run_that_is_slow_to_start_rings_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    load, ring, rung = _process.load, Home._ring, asyncio.Event()
+
+    async def late(*modules: str) -> None:
+        if "aiosqlite" in modules:
+            await rung.wait()
+        await load(*modules)
+
+    async def early(home: Home) -> None:
+        try:
+            await ring(home)
+        finally:
+            rung.set()
+
+    monkeypatch.setattr(_process, "load", late)
+    monkeypatch.setattr(Home, "_ring", early)
+    call(1)
+    async with MetricsCollector(Settings(max_items=1, send_interval=0.005)):
+        pass
+
+    assert statistics().saved == 1
+    assert not caplog.messages
+
+
 class TestFlush:
     """`flush()`, where no worker is about."""
 
