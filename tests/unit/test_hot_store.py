@@ -772,6 +772,16 @@ async def test_a_mistake_of_ours_is_not_taken_for_trouble_with_redis(store: HotS
 
 
 @pytest.mark.integration
+async def test_options_in_the_url_do_not_break_the_reading(redis_url: str) -> None:
+    async with opened(f"{redis_url}?decode_responses=yes&protocol=3&socket_timeout=9") as store:
+        assert (await store.push(PRODUCER, batch_of(Call()), 0)).kind == "ok"
+        token = (await store.claim()).token
+        assert await store.read(token, 1) == (1, lines_of(batch_of(Call())))
+        assert (await store.live(["app.f"]))["app.f"].totals.counts["call_count"] == 1
+        assert store.client.connection_pool.connection_kwargs["socket_timeout"] == 9
+
+
+@pytest.mark.integration
 async def test_users_and_passwords(redis_server: RedisServer) -> None:
     where = f"127.0.0.1:{redis_server.port}/0"
     rules = ["on", f">{PASSWORD}", "~*", "&*", "+@all", "-info", "-hgetall"]
