@@ -366,7 +366,9 @@ class HotStore:
     def _translated(self, error: Exception) -> StoreUnavailableError:
         from redis import exceptions
 
-        if not isinstance(error, exceptions.RedisError | OSError | TimeoutError):
+        # uvloop's way to say that the other side has closed the connection, where asyncio's own loop is silent.
+        closed = isinstance(error, RuntimeError) and str(error).endswith("the handler is closed")
+        if not (closed or isinstance(error, exceptions.RedisError | OSError | TimeoutError)):
             raise error
         detail = str(error) or type(error).__name__
         return StoreUnavailableError(f"Redis at {self._label} cannot be used: {detail}")

@@ -763,6 +763,28 @@ async def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> N
             await store.look(PRODUCER)
 
 
+def test_a_connection_that_uvloop_finds_closed() -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def write_after_the_end() -> None:
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            host, port = server.sockets[0].getsockname()
+            reader, writer = await asyncio.open_connection(host, port)
+            await reader.read()
+            writer.transport.abort()
+            await asyncio.sleep(0)
+            writer.write(b"PING\r\n")
+
+    async def ask() -> None:
+        async with opened("redis://elsewhere:1/0") as store:
+            with pytest.raises(StoreUnavailableError, match=r"elsewhere:1.*closed"):
+                await store._answer(write_after_the_end())
+
+    uvloop = pytest.importorskip("uvloop")
+    uvloop.run(ask())
+
+
 async def test_a_mistake_of_ours_is_not_taken_for_trouble_with_redis(store: HotStore) -> None:
     with pytest.raises(TypeError):
         await store.beat("key", {"no": object()}, 1.0)
