@@ -138,8 +138,8 @@ class Collector:
         """
         if settings is not None and self._isolated:
             settings = _in_place_of(settings, self.settings())
-        while (claimed := self._claim(settings)) is None:
-            await asyncio.sleep(_MOVE_TIME)  # until the run that is ending has let go of the outbox
+        while (claimed := self._claim(settings)) is None:  # noqa: ASYNC110 - the one that ends may be on another loop
+            await asyncio.sleep(_MOVE_TIME)
         before, place = claimed
         if place is None:
             return None
