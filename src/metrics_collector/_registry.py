@@ -88,7 +88,7 @@ def name_of(function: Callable[..., Any]) -> str:
                 return name
         seen.append(found)
         found = _inside(found)
-    if not callable(seen[-1]):
+    if not seen or not callable(seen[-1]):
         raise ConfigurationError(f"give a function or the name of one, not {type(function)}")
     return default_name(function)
 

@@ -325,9 +325,10 @@ def test_the_name_of_what_is_measured(function: Any, name: str) -> None:
     assert name_of(function) == name
 
 
-def test_what_has_no_name_is_said() -> None:
-    with pytest.raises(ConfigurationError, match="int"):
-        name_of(7)  # type: ignore[arg-type]  # the mistake
+@pytest.mark.parametrize("mistake", [7, None])
+def test_what_has_no_name_is_said(mistake: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"not {type(mistake)}"):
+        name_of(mistake)
 
 
 def test_a_circle_of_wrappers_ends() -> None:
