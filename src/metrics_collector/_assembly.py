@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from metrics_collector import _keys
 from metrics_collector._errors import ConfigurationError
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from metrics_collector._notice import Notice
     from metrics_collector._settings import Settings
-
-
-BEAT_TTL: Final = 20.0  # seconds after which a process without a heartbeat counts as dead
 
 
 def is_embedded(settings: Settings) -> bool:

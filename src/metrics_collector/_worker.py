@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TRUE_UP_EVERY: Final = 60.0  # seconds
 BEAT_EVERY: Final = 5.0
-BEAT_TTL: Final = 20.0
+BEAT_TTL: Final = 20.0  # after which a process without a heartbeat counts as dead
 GRACE: Final = 0.5  # seconds that a flush may go on while the worker closes
 
 

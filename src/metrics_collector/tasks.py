@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from metrics_collector import _assembly, _taskiq
 from metrics_collector._collector import collector
+from metrics_collector._worker import BEAT_TTL
 
 if TYPE_CHECKING:
     from taskiq import AsyncBroker, TaskiqScheduler
@@ -73,7 +74,7 @@ def _scheduler() -> TaskiqScheduler:
 async def _beat() -> None:
     settings = collector.settings()
     async with _assembly.store_for_a_while(settings) as store:
-        await store.beat(_assembly.heartbeat_key("scheduler"), {"error": None}, _assembly.BEAT_TTL)
+        await store.beat(_assembly.heartbeat_key("scheduler"), {"error": None}, BEAT_TTL)
 
 
 def __getattr__(name: str) -> Any:
