@@ -484,14 +484,16 @@ class TestFlush:
     async def test_makes_room_in_a_backlog_that_is_full(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("metrics_collector._api._SEND_TIMEOUT", 0.05)
         async with MetricsCollector(world.settings.model_copy(update={"max_backlog": 5})):
             call(5)
             await send()
             call(12)
+            # What is sent now is in vain, so nobody is to wait for it.
+            monkeypatch.setattr("metrics_collector._api._SEND_TIMEOUT", 0.05)
             with pytest.raises(StoreUnavailableError, match="METRICS_MAX_BACKLOG"):
                 await send()
 
+            monkeypatch.setattr("metrics_collector._api._SEND_TIMEOUT", 0.5)
             assert await flush() == 17
             figures = statistics()
             assert (figures.saved, figures.buffered) == (17, 0)
@@ -499,16 +501,17 @@ class TestFlush:
     async def test_raises_where_there_is_nothing_to_make_room_for(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("metrics_collector._api._SEND_TIMEOUT", 0.05)
         async with MetricsCollector():
             call(1)
             await send()
             call(1)
             world.server.connected = False
+            monkeypatch.setattr("metrics_collector._api._SEND_TIMEOUT", 0.05)
             with pytest.raises(StoreUnavailableError):
                 await flush()
 
             world.server.connected = True
+            monkeypatch.setattr("metrics_collector._api._SEND_TIMEOUT", 5.0)
             assert await flush() == 2
 
 
