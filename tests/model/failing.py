@@ -1,0 +1,107 @@
+"""What happens to Redis, to SQL and on the way between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from tests.model import scripts
+from tests.model.world import FUNCTIONS, Key, Push, Sql, spent, with_item
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.model.setup import Setup
+    from tests.model.world import Message, Redis, World
+
+    Steps: TypeAlias = Iterator[tuple[str, World]]
+
+
+def delivered(setup: Setup, redis: Redis, message: Message) -> Redis:
+    """Redis, after a message whose sender no longer waits for the answer."""
+    if isinstance(message, Push):
+        return scripts.push(setup, redis, message)[0]
+    return scripts.acknowledge(setup, redis, message)[0]
+
+
+def late_message(setup: Setup, world: World) -> Steps:
+    """A message arrives that was on its way for long."""
+    for index, message in enumerate(world.late):
+        rest = world.late[:index] + world.late[index + 1 :]
+        redis = delivered(setup, world.redis, message)
+        yield f"late: {message}", world._replace(redis=redis, late=rest)
+
+
+def lease_ends(setup: Setup, world: World) -> Steps:
+    """A claim's time is over, or a flush ignores the lease."""
+    claim = world.redis.claim
+    if claim is not None and claim.leased:
+        redis = world.redis._replace(claim=claim._replace(leased=False))
+        yield f"the lease of c{claim.token} ends", world._replace(redis=redis)
+
+
+def key_expires(setup: Setup, world: World) -> Steps:
+    """Redis forgets a producer."""
+    if world.faults.expiry:
+        for who, key in enumerate(world.redis.keys):
+            if key != Key():
+                redis = world.redis._replace(keys=with_item(world.redis.keys, who, Key()))
+                yield f"the key of P{who} expires", spent(world._replace(redis=redis), "expiry")
+
+
+def emptied(setup: Setup, world: World) -> Steps:
+    """Redis loses everything."""
+    if world.faults.emptied and world.redis != setup.empty_redis:
+        yield "Redis is emptied", _lost_redis(world, setup.empty_redis, "emptied")
+
+
+def replica_syncs(setup: Setup, world: World) -> Steps:
+    """A replica takes over the state of Redis."""
+    if world.faults.replica and world.faults.failover and world.redis != world.replica:
+        yield "the replica syncs", spent(world._replace(replica=world.redis), "replica")
+
+
+def failover(setup: Setup, world: World) -> Steps:
+    """The replica takes the place of Redis, with the state that it had."""
+    if world.faults.failover and world.replica is not None and world.redis != world.replica:
+        yield "failover", _lost_redis(world, world.replica, "failover")
+
+
+def copied(setup: Setup, world: World) -> Steps:
+    """Somebody makes a copy of the database."""
+    if world.faults.copy and world.faults.restored and world.sql != world.copy:
+        yield "the database is copied", spent(world._replace(copy=world.sql), "copy")
+
+
+def restored(setup: Setup, world: World) -> Steps:
+    """The copy is put in place of the database."""
+    if world.faults.restored and world.copy is not None and world.sql != world.copy:
+        yield "the copy is restored", _lost_sql(world, world.copy, "restored")
+
+
+def deleted(setup: Setup, world: World) -> Steps:
+    """The database is deleted; the next one to open it makes a new one."""
+    if world.faults.deleted and world.sql.ledger:
+        sql = Sql(world.databases, 0, (0,) * FUNCTIONS)
+        anew = world._replace(databases=world.databases + 1)
+        yield "the database is deleted", _lost_sql(anew, sql, "deleted")
+
+
+def _lost_redis(world: World, redis: Redis, fault: str) -> World:
+    return spent(world._replace(redis=redis, redis_lost=True), fault)
+
+
+def _lost_sql(world: World, sql: Sql, fault: str) -> World:
+    return spent(world._replace(sql=sql, sql_lost=True), fault)
+
+
+TRANSITIONS = (
+    late_message,
+    lease_ends,
+    key_expires,
+    emptied,
+    replica_syncs,
+    failover,
+    copied,
+    restored,
+    deleted,
+)
