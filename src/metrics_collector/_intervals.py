@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -84,12 +83,18 @@ class Intervals:
         return zip(self._firsts, self._lasts, strict=True)
 
     def text(self, limit: int = 32) -> str:
-        """The lowest `limit` intervals as "1-57,60-60"; "" for an empty set.
+        """The intervals as "1-57,60-60"; "" for an empty set. Of more than `limit`, the lowest and the highest.
 
         To leave intervals out is always safe: a producer forgets only what the text covers, and
-        keeps the rest a little longer.
+        keeps the rest a little longer. Gaps that no one can fill any more are low, and whoever
+        makes numbers up makes them high; what a producer waits for is above the ones and below the
+        others.
         """
-        return ",".join(f"{first}-{last}" for first, last in islice(self, limit))
+        pairs = list(self)
+        if len(pairs) > limit:
+            high = limit // 2
+            pairs = pairs[: limit - high] + pairs[len(pairs) - high :]
+        return ",".join(f"{first}-{last}" for first, last in pairs)
 
     @classmethod
     def parse(cls, text: str) -> Intervals:

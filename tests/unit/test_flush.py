@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+from collections import deque
 from contextlib import asynccontextmanager, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from metrics_collector._errors import MetricsCollectorError, StoreUnavailableErr
 from metrics_collector._flush import DAY, Flush
 from metrics_collector._hot_store import connect
 from metrics_collector._notice import Notice
+from metrics_collector._outbox import Outbox
 from metrics_collector._sqlite import Database, _schema, _session
 from tests.support.cancelling import at_each_await
 from tests.support.pipeline import (
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from metrics_collector._hot_store import HotStore
+    from metrics_collector._recorder import Record
 
 
 def flush_of(source: Any, sink: Any, **options: Any) -> Flush:
@@ -157,6 +160,31 @@ async def test_a_producer_learns_that_sql_has_what_was_no_entry(
     found = await asyncio.to_thread(contents, path)
     assert found.rejected == [(newer.decode(), "error_occurred is neither 0 nor 1")]
     assert found.ids == dict.fromkeys([(PRODUCER, 1), (PRODUCER, 3)], 1)
+
+
+async def test_a_producer_learns_what_is_saved_after_any_number_of_losses(
+    flush: Flush, store: HotStore, client: Any
+) -> None:
+    buffer: deque[Record] = deque()
+    outbox = Outbox(buffer, monotonic=lambda: 0.0, wall=lambda: NOON)
+
+    async def send() -> None:
+        buffer.append(("app.f", 0.0, 0.5, None))
+        outbox.fill()
+        outbox.close_batch()
+        while following := outbox.next():
+            batch, need = following
+            outbox.replied(await store.push(outbox.producer, batch, need), batch)
+
+    for losses in range(1, 41):
+        await send()
+        outbox.enforce(0)
+        await client.flushall()  # for good, as nobody else has it
+        await send()
+        await flush.drain()
+        outbox.replied(await store.look(outbox.producer))
+        assert (outbox.counts().saved, outbox.counts().dropped) == (losses, losses)
+        assert not outbox.kept
 
 
 async def test_two_drains_of_the_same_claims(store: HotStore, client: Any, path: Path) -> None:
