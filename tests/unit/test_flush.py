@@ -147,6 +147,20 @@ async def test_a_claim_that_is_gone_is_forgotten(flush: Flush, client: Any) -> N
     assert not await client.exists(_keys.CLAIMS)
 
 
+async def test_a_claim_that_is_gone_no_longer_counts_as_backlog(
+    flush: Flush, store: HotStore, client: Any, path: Path
+) -> None:
+    await fill(store)
+    claim = await store.claim()
+    await client.delete(_keys.claim(claim.token))  # evicted, or by hand
+    await client.zadd(_keys.CLAIMS, {claim.token: 1})
+    await flush.drain()
+    assert await store.waiting() == 0
+    await fill(store, first=6)
+    assert await flush.drain() == 5
+    assert await store.waiting() == 0
+
+
 async def test_a_producer_learns_that_sql_has_what_was_no_entry(
     flush: Flush, store: HotStore, client: Any, path: Path
 ) -> None:

@@ -15,8 +15,9 @@ if old then
   return {old, life}
 end
 if redis.call('ZCARD', KEYS[2]) > 0 then return {'', life} end
+redis.call('DEL', KEYS[3])      -- it still counts the elements of a claim that was evicted or deleted
 local n = redis.call('LLEN', KEYS[1])
 if n == 0 or redis.call('RENAMENX', KEYS[1], KEYS[5]) == 0 then return {'', life} end
 redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
-redis.call('INCRBY', KEYS[3], n)
+redis.call('SET', KEYS[3], n)
 return {ARGV[1], life}
