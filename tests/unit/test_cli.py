@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 import metrics_collector
@@ -353,6 +354,33 @@ class TestFigures:
     def test_markup_in_a_name_is_shown_as_it_is(self) -> None:
         lines = rendered(_figures.functions([metrics("app.[red]f[/x]", 1, 1.0)], 80), 80)
         assert lines[-1].startswith("app.[red]f[/x] ")
+
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("clear\x1b[2J\x1b]0;title\x07", r"clear\x1b[2J\x1b]0;title\x07"),
+            ("two\nlines\r\tand\x9b31m", r"two\nlines\r\tand\x9b31m"),
+            ("back\u202ewards", r"back\u202ewards"),
+            ("half\ud83d", r"half\ud83d"),
+            ("ö 字 \U0001f600", "ö 字 \U0001f600"),
+        ],
+    )
+    def test_a_terminal_is_told_nothing_by_a_name(self, text: str, shown: str) -> None:
+        one = metrics(text, 1, 1.0, error_count=1, error_types={text: 1})
+        failures = _figures.failures([one], 200)
+        assert failures is not None
+        assert rendered(_figures.functions([one], 200), 200)[-1].startswith(f"{shown} ")
+        assert rendered(failures, 200)[-1] == f"{shown}  1 {shown}"
+
+    @pytest.mark.parametrize("width", [60, 80, 120])
+    def test_a_name_of_any_length_leaves_room_for_what_failed(self, width: int) -> None:
+        for letter in "a字":
+            one = metrics(letter * 10_000, 1, 1.0, error_count=1, error_types={"KeyError": 1})
+            failures = _figures.failures([one], width)
+            assert failures is not None
+            (line,) = rendered(failures, width)[1:]
+            assert line.endswith("…  1 KeyError")
+            assert cell_len(line) <= width
 
     @pytest.mark.parametrize("width", [60, 80, 120])
     def test_no_line_is_too_long(self, width: int) -> None:

@@ -52,17 +52,23 @@ def functions(metrics: Iterable[FunctionMetrics], width: int) -> Table:
 
 def failures(metrics: Iterable[FunctionMetrics], width: int) -> Text | None:
     """How often each function failed, by type of error, and was cancelled; `None` if none did. Arguments as above."""
-    kinds = {one.func_name: kind for one in _most_errors_first(metrics) if (kind := _kinds(one))}
-    if not kinds:
+    failed = [
+        (name(one.func_name), kinds)
+        for one in _most_errors_first(metrics)
+        if (kinds := _kinds(one))
+    ]
+    if not failed:
         return None
-    column = max(map(len, kinds)) + 2
+    for label, _ in failed:
+        label.truncate(width // 2, overflow="ellipsis")
+    column = max(label.cell_len for label, _ in failed) + 2
     lines = [Text("errors by type", style="bold")]
-    for func_name, items in kinds.items():
+    for label, kinds in failed:
         # Broken between two kinds only, not between a number and what it counts.
-        unbroken = ", ".join(item.replace(" ", "\0") for item in items)
+        unbroken = ", ".join(kind.replace(" ", "\0") for kind in kinds)
         text = textwrap.fill(unbroken, max(20, width - column)).replace("\0", " ")
-        indented = textwrap.indent(text, " " * column)[len(func_name) :]
-        lines.append(Text.assemble(name(func_name), indented))
+        indented = textwrap.indent(text, " " * column)[label.cell_len :]
+        lines.append(Text.assemble(label, indented))
     return Text("\n").join(lines)
 
 
@@ -73,10 +79,15 @@ def _most_errors_first(metrics: Iterable[FunctionMetrics]) -> list[FunctionMetri
 def _kinds(one: FunctionMetrics) -> list[str]:
     types = sorted(one.error_types.items(), key=lambda item: (-item[1], item[0]))
     cancelled = [("cancelled", one.cancelled_count)] if one.cancelled_count else []
-    return [f"{count(number)} {kind}" for kind, number in types + cancelled]
+    return [f"{count(number)} {_printable(kind)}" for kind, number in types + cancelled]
 
 
 def name(func_name: str) -> Text:
     """A function's full name, where it is from in the background."""
-    module, dot, last = func_name.rpartition(".")
+    module, dot, last = _printable(func_name).rpartition(".")
     return Text.assemble((module + dot, "dim"), last)
+
+
+def _printable(text: str) -> str:
+    """A text out of Redis or SQL with escapes for all that a terminal would obey, such as line ends and colours."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
