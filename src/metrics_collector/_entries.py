@@ -83,9 +83,10 @@ def encode(
     lines = []
     number = first
     for func_name, start, end, mark in records:
-        execution_time = end - start
-        created_at = round(end + offset, 6)
-        # Clocks that tests put in the place of the real ones jump; a worker would reject such an entry.
+        execution_time = float(end - start)
+        created_at = float(round(end + offset, 6))
+        # Clocks that tests put in the place of the real ones jump, and may give any kind of number; a worker would
+        # reject such an entry.
         if not 0.0 <= execution_time < MAX_SECONDS:
             execution_time = _nearest(execution_time, MAX_SECONDS)
         if not 0.0 <= created_at < END_OF_TIME:
