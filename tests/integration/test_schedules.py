@@ -18,6 +18,7 @@ import sqlite3
 from collections import Counter, deque
 from contextlib import asynccontextmanager, closing, suppress
 from importlib import resources
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,6 +212,7 @@ class World:
         self.foreign = 0
         self.lost = self.stale = self.rolled_back = False
         self.happened: Counter[str] = Counter()
+        self._clock = count(NOON)
         self._snapshot: list[tuple[bytes, bytes, int]] | None = None
         # Each with how often it happens, relative to the others.
         self._actions: dict[Callable[[], Awaitable[None]], float] = {
@@ -234,7 +236,12 @@ class World:
     def flush(self, source: Any, sink: Any) -> Flush:
         """A flush as the workers make it."""
         return Flush(
-            source, sink, ledger_days=30, retention=None, notice=Notice(), wall=lambda: NOON
+            source,
+            sink,
+            ledger_days=30,
+            retention=None,
+            notice=Notice(),
+            wall=lambda: next(self._clock),
         )
 
     async def run(self) -> None:
@@ -360,8 +367,8 @@ class World:
         if self.path.exists():
             entries += contents(self.path).entries
         names = {(e.producer, e.number): e.func_name for e in entries if e.producer is not None}
-        for name, count in Counter(names.values()).items():
-            assert state.live[name].counts["call_count"] >= count
+        for name, calls in Counter(names.values()).items():
+            assert state.live[name].counts["call_count"] >= calls
 
     async def rest(self) -> None:
         """Let the producers send and a worker save until nothing waits."""

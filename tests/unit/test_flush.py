@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections import deque
 from contextlib import asynccontextmanager, closing, contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -516,6 +517,50 @@ async def test_an_older_copy_is_recognised_by_each_function(
     found = await asyncio.to_thread(contents, path)
     assert "app.rare" not in found.totals
     assert all_same(await live_totals(client), found.totals)
+
+
+async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(
+    store: HotStore, client: Any, path: Path
+) -> None:
+    copy = path.with_name("copy.db")
+    clock = count(NOON)
+    flush = flush_of(store, Database(str(path)), wall=lambda: next(clock))
+
+    async def save(name: str, number: int, seconds: float) -> None:
+        await store.push(PRODUCER, batch_of(Call(name, seconds), first=number), number - 1)
+        await flush.drain()
+
+    await save("app.f", 1, 0.5)
+    await asyncio.to_thread(shutil.copy, path, copy)
+    await save("app.f", 2, 1.0)
+    await asyncio.to_thread(copy.rename, path)
+    await save("app.f", 3, 2.0)  # as many commits as before, but not the same ones
+    await flush.true_up()
+    found = await asyncio.to_thread(contents, path)
+    assert all_same(await live_totals(client), found.totals, extremes=False)
+    await store.push(PRODUCER, batch_of(Call("app.f", 4.0), first=4), 3)
+    claim = await store.claim()
+    await store.push(PRODUCER, batch_of(Call("app.f", 8.0), first=5), 4)  # it is not quiet
+    length, elements = await store.read(claim.token, 1)
+    async with Database(str(path)).writing() as database:
+        saved = await database.save(claim.token, length, elements, next(clock))
+    assert saved is not None
+    await store.acknowledge(
+        claim.token,
+        length,
+        1,
+        db=saved.db,
+        no=saved.no,
+        functions=saved.functions,
+        producers=saved.producers,
+    )
+    await check_pending(client)
+    await flush.drain()
+    await flush.true_up()
+    found = await asyncio.to_thread(contents, path)
+    assert all_same(await live_totals(client), found.totals, extremes=False)
+    assert (await store.look(PRODUCER)).saved == "1-1,3-5"
+    assert int(await client.hget(_keys.saved("app.f"), "no")) == found.no
 
 
 async def test_being_behind_another_worker_is_no_reason_for_a_new_id(

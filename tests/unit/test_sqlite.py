@@ -54,6 +54,7 @@ T = TypeVar("T")
 
 TOKEN = "0011223344556677"
 LATER = NOON + 86400 * 3
+FIRST = 1_700_049_600_000  # the number of a commit at noon
 
 
 def drive(work: Coroutine[Any, Any, T]) -> T:
@@ -122,7 +123,7 @@ def test_a_chunk_becomes_rows(run: Runner, path: Path) -> None:
     batch = batch_of(*calls)
     saved = run.save(path, [*lines_of(batch), foreign("app.größe"), b"rubbish"])
     assert saved is not None
-    assert (saved.no, saved.saved, saved.rejected) == (1, 4, 1)
+    assert (saved.no, saved.saved, saved.rejected) == (FIRST, 4, 1)
     assert saved.producers == {PRODUCER: "1-3"}
     found = contents(path)
     assert found.entries == entries_of([*lines_of(batch), foreign("app.größe")])
@@ -314,15 +315,15 @@ def test_what_a_producer_is_told_leaves_gaps_out(run: Runner, path: Path) -> Non
 def test_a_commit_number_is_that_of_the_function(run: Runner, path: Path) -> None:
     first = run.save(path, [numbered((PRODUCER, 3))])
     second = run.save(path, [numbered((PRODUCER, 4))])
-    again = run.save(path, [numbered((PRODUCER, 3))])
+    again = run.save(path, [numbered((PRODUCER, 3))], now=NOON - 60)  # the clock was set back
     assert first is not None
     assert second is not None
     assert again is not None
-    assert [s.no for s in (first, second, again)] == [1, 2, 3]
+    assert [s.no for s in (first, second, again)] == [FIRST, FIRST + 1, FIRST + 2]
     (told,) = again.functions.values()
-    assert (told.no, told.previous) == (1, None)
+    assert (told.no, told.previous) == (FIRST, None)
     (told,) = first.functions.values()
-    assert (told.no, told.previous) == (1, 0)
+    assert (told.no, told.previous) == (FIRST, 0)
 
 
 # Files that cannot be used
@@ -579,7 +580,7 @@ def test_a_new_id_is_drawn_once(run: Runner, path: Path) -> None:
             new = await database.draw_new_db(old)
             assert new != old
             assert await database.draw_new_db(old) == new
-            assert await database.state() == (new, 1)
+            assert await database.state() == (new, FIRST)
 
     run(work())
 
@@ -686,7 +687,9 @@ def test_writers_that_make_the_file_at_once(path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(saved.no for saved in results if saved is not None) == [1, 2, 3, 4]
+    assert sorted(saved.no for saved in results if saved is not None) == [
+        FIRST + n for n in range(writers)
+    ]
     assert {saved.db for saved in results if saved is not None} == {contents(path).db}
     assert len(contents(path).entries) == writers
 

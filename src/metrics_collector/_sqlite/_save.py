@@ -103,7 +103,8 @@ def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Step
 
     yield Query("BEGIN IMMEDIATE")
     ((db, last_no),) = yield Query("SELECT db, no FROM meta")
-    no = last_no + 1
+    # By the clock: after a copy was restored, no commit bears the number of one that is lost, which Redis may know.
+    no = max(last_no + 1, int(now * 1000))
     producers = {element.producer for element in chunk}
     ledger = {producer: Intervals() for producer in producers} | (yield from read_ledger(producers))
     work = _Work()
