@@ -1,0 +1,274 @@
+"""A measured call of each kind, beside the same call with two clock reads and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from time import perf_counter as clock
+from typing import TYPE_CHECKING, Any
+
+from metrics_collector import _recorder, measure, metrics_collector
+from tests.benchmarks import peers
+from tests.benchmarks.harness import Target, interleaved, line, over
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from tests.benchmarks.harness import Line, Run
+
+GROUP = "calls"
+STRETCH = 2000  # calls between two drains: what 20,000 a second make of a tenth of a second
+THREADS = 8
+BARE, WRAPPER, OURS = "bare", "two clock reads", "metrics_collector"
+FIRM, LOOSE = Target("ratio", 1.4), Target("ratio", 1.6)
+
+
+def lines(run: Run) -> Iterator[Line]:
+    """All of them; times are those over the bare call."""
+    rounds, stretches = run.pick(31, 3), run.pick(10, 1)
+    for kind, subjects, target in _kinds():
+        timed = {name: _timer(kind, subject, stretches) for name, subject in subjects.items()}
+        samples = over(_measured(rounds, timed), BARE)
+        for name, values in samples.items():
+            if name != WRAPPER:
+                aim = target if name == OURS else None
+                yield line(GROUP, f"{kind}: {name}", values, WRAPPER, samples[WRAPPER], target=aim)
+
+
+def _measured(rounds: int, timed: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+    with _recorder.redirected(deque()):
+        return interleaved(rounds, timed)
+
+
+def _kinds() -> Iterator[tuple[str, dict[str, Any], Target | None]]:
+    others = {name: decorate(work_later) for name, decorate in peers.of_coroutines().items()}
+    yield (
+        "coroutine function",
+        {
+            BARE: work_later,
+            WRAPPER: timed_later(work_later),
+            OURS: metrics_collector(work_later),
+            **others,
+        },
+        FIRM,
+    )
+    plain = {name: decorate(work) for name, decorate in peers.of_functions().items()}
+    both = {BARE: work, WRAPPER: timed(work), OURS: metrics_collector(work)}
+    yield "function", both | plain, FIRM
+    bare = Worker()
+    yield "method", {BARE: bare.bare, WRAPPER: bare.timed, OURS: bare.measured}, LOOSE
+    yield (
+        "generator",
+        {BARE: steps, WRAPPER: timed_steps(steps), OURS: metrics_collector(steps)},
+        LOOSE,
+    )
+    yield (
+        "async generator",
+        {
+            BARE: steps_later,
+            WRAPPER: timed_steps_later(steps_later),
+            OURS: metrics_collector(steps_later),
+        },
+        LOOSE,
+    )
+    block = measure("block")
+    yield "with", {BARE: in_nothing, WRAPPER: in_timed, OURS: in_block(block)}, None
+    yield (
+        "async with",
+        {BARE: in_nothing_later, WRAPPER: in_timed_later, OURS: in_block_later(block)},
+        None,
+    )
+    yield f"function, {THREADS} threads", both | plain, None
+
+
+def _timer(kind: str, subject: Any, stretches: int) -> Callable[[], float]:
+    """What gives the seconds that one call takes."""
+    if kind.endswith("threads"):
+        return lambda: _in_threads(subject, stretches)
+    if kind in {"coroutine function", "async with"}:
+        stretch: Any = _awaited
+    else:
+        stretch = {"generator": _iterated, "async generator": _iterated_later}.get(kind, _called)
+
+    def sample() -> float:
+        seconds = 0.0
+        for _ in range(stretches):
+            got = stretch(subject)
+            seconds += asyncio.run(got) if asyncio.iscoroutine(got) else got
+            _recorder.buffer.clear()
+        return seconds / (stretches * STRETCH)
+
+    return sample
+
+
+def _called(subject: Callable[[int], object]) -> float:
+    start = clock()
+    for _ in range(STRETCH):
+        subject(1)
+    return clock() - start
+
+
+async def _awaited(subject: Any) -> float:
+    start = clock()
+    for _ in range(STRETCH):
+        await subject(1)
+    return clock() - start
+
+
+def _iterated(subject: Any) -> float:
+    start = clock()
+    for _ in range(STRETCH):
+        for _step in subject(1):
+            pass
+    return clock() - start
+
+
+async def _iterated_later(subject: Any) -> float:
+    start = clock()
+    for _ in range(STRETCH):
+        async for _step in subject(1):
+            pass
+    return clock() - start
+
+
+def _in_threads(subject: Callable[[int], object], stretches: int) -> float:
+    ready = threading.Barrier(THREADS + 1)
+
+    def work_on() -> None:
+        ready.wait()
+        for _ in range(stretches):
+            _called(subject)
+
+    threads = [threading.Thread(target=work_on) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    start = clock()
+    for thread in threads:
+        thread.join()
+    seconds = clock() - start
+    _recorder.buffer.clear()
+    return seconds / (THREADS * stretches * STRETCH)
+
+
+def work(number: int) -> int:
+    return number
+
+
+async def work_later(number: int) -> int:
+    return number
+
+
+def steps(number: int) -> Iterator[int]:
+    yield number
+
+
+async def steps_later(number: int) -> AsyncIterator[int]:
+    yield number
+
+
+def timed(function: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        clock()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            clock()
+
+    return wrapper
+
+
+def timed_later(function: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        clock()
+        try:
+            return await function(*args, **kwargs)
+        finally:
+            clock()
+
+    return wrapper
+
+
+def timed_steps(function: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        clock()
+        try:
+            return (yield from function(*args, **kwargs))
+        finally:
+            clock()
+
+    return wrapper
+
+
+def timed_steps_later(function: Any) -> Any:
+    """Hands on what is yielded, and nothing that is sent or thrown in: the least that such a wrapper may do."""
+
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        clock()
+        try:
+            async for step in function(*args, **kwargs):
+                yield step
+        finally:
+            clock()
+
+    return wrapper
+
+
+class Worker:
+    def bare(self, number: int) -> int:
+        return number
+
+    timed = timed(bare)
+    measured = metrics_collector(bare)
+
+
+class Timed:
+    def __enter__(self) -> None:
+        clock()
+
+    def __exit__(self, *_: object) -> None:
+        clock()
+
+    async def __aenter__(self) -> None:
+        clock()
+
+    async def __aexit__(self, *_: object) -> None:
+        clock()
+
+
+TIMED = Timed()
+
+
+def in_nothing(number: int) -> int:
+    return number
+
+
+def in_timed(number: int) -> int:
+    with TIMED:
+        return number
+
+
+def in_block(block: measure) -> Callable[[int], int]:
+    def within(number: int) -> int:
+        with block:
+            return number
+
+    return within
+
+
+async def in_nothing_later(number: int) -> int:
+    return number
+
+
+async def in_timed_later(number: int) -> int:
+    async with TIMED:
+        return number
+
+
+def in_block_later(block: measure) -> Any:
+    async def within(number: int) -> int:
+        async with block:
+            return number
+
+    return within

@@ -1,0 +1,189 @@
+"""The programs that are measured as processes of their own; each prints one line of JSON.
+
+`python -m tests.benchmarks.programs NAME JSON`, where the JSON object holds the arguments of the function NAME.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections import deque
+from itertools import cycle
+from time import perf_counter as clock
+from typing import TYPE_CHECKING, Any
+
+from metrics_collector import MetricsCollector, Settings, _assembly, _recorder
+from metrics_collector._notice import Notice
+from tests.benchmarks import load
+from tests.support.processes import Process
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from metrics_collector._hot_store import HotStore
+
+TICK = 0.001  # seconds
+
+
+def run(name: str, *, output: Path, limit: float = 600.0, **arguments: Any) -> dict[str, Any]:
+    """What such a program prints, when it has ended."""
+    with start(name, output=output, **arguments) as program:
+        status = program.wait(limit)
+        if status:
+            raise RuntimeError(f"{name} ended with {status}:\n{program.output}")
+        told: dict[str, Any] = json.loads(program.output.splitlines()[-1])
+        return told
+
+
+def start(name: str, *, output: Path, **arguments: Any) -> Process:
+    """Such a program, running."""
+    output.unlink(missing_ok=True)
+    return Process(["-m", __name__, name, json.dumps(arguments)], output=output)
+
+
+def service(
+    *, redis: str, rate: int, seconds: float, sender: str, uvloop: bool = False
+) -> dict[str, Any]:
+    """A service whose calls end at `rate` a second, with a ticker that tells its loop's lag.
+
+    Args:
+        redis: URL.
+        rate: calls a second.
+        seconds: to run, beside one to warm up.
+        sender: `none` (nothing is recorded), `task` or `thread`.
+        uvloop: instead of asyncio's own loop.
+    """
+
+    async def serve() -> dict[str, Any]:
+        if sender == "none":
+            _recorder.discard()
+            return await _serve(rate, seconds)
+        settings = Settings(redis_url=redis)
+        if sender == "task":
+            async with MetricsCollector(settings):
+                return await _serve(rate, seconds)
+        from metrics_collector._collector import collector
+
+        collector.reset(settings)
+        return await _serve(rate, seconds)
+
+    if uvloop:
+        import uvloop as fast
+
+        with asyncio.Runner(loop_factory=fast.new_event_loop) as runner:
+            return runner.run(serve())
+    return asyncio.run(serve())
+
+
+async def _serve(rate: int, seconds: float) -> dict[str, Any]:
+    names = cycle([f"shop.orders.function_{number}" for number in range(20)])
+    durations = cycle(load.durations(10_007))
+    lags: list[float] = []
+    count = 0
+    ending = False
+
+    async def calls() -> None:
+        nonlocal count
+        begun = clock()
+        done = 0
+        while not ending:
+            await asyncio.sleep(TICK)
+            due = int((clock() - begun) * rate)
+            record = _recorder.record
+            for _ in range(due - done):
+                end = clock()
+                record((next(names), end - next(durations), end, None))
+                record = _recorder.record
+            count += due - done
+            done = due
+
+    async def ticks() -> None:
+        while not ending:
+            before = clock()
+            await asyncio.sleep(TICK)
+            lags.append(clock() - before - TICK)
+
+    working = [asyncio.create_task(calls()), asyncio.create_task(ticks())]
+    await asyncio.sleep(1.0)  # connections, scripts and drivers are there by then
+    lags.clear()
+    cpu, before = time.process_time(), count
+    await asyncio.sleep(seconds)
+    cpu, counted = time.process_time() - cpu, count - before
+    ordered = sorted(lags)
+    ending = True
+    await asyncio.gather(*working)
+    return {
+        "cpu": cpu,
+        "entries": counted,
+        "p50": ordered[len(ordered) // 2],
+        "p99": ordered[len(ordered) * 99 // 100],
+        "max": ordered[-1],
+    }
+
+
+def producer(*, redis: str, entries: int) -> dict[str, Any]:
+    """Sends so many entries as fast as it can."""
+
+    async def produce() -> None:
+        settings = Settings(redis_url=redis, max_buffered=10**9, max_items=10**9, max_backlog=10**9)
+        async with _assembly.store_for_a_while(settings) as store:
+            outbox = load.filled(entries)
+            while outbox.has_before(entries):
+                while outbox.has_before(entries) and not outbox.fill():
+                    pass
+                outbox.close_batch()
+                while following := outbox.next():
+                    outbox.replied(await store.push(outbox.producer, *following), following[0])
+
+    asyncio.run(produce())
+    return {"entries": entries}
+
+
+def worker(*, redis: str, database: str, entries: int) -> dict[str, Any]:
+    """Saves so many entries, then ends; tells also the peak of its memory, in bytes."""
+
+    async def save() -> float:
+        settings = Settings(redis_url=redis, database_name=database)
+        async with _assembly.store_for_a_while(settings) as store:
+            flush = _assembly.flush(settings, store, Notice())
+            saved = 0
+            await flush.drain(once=True) if entries == 0 else await _until_some(store)
+            begun = clock()
+            while saved < entries:
+                some = await flush.drain(once=True)
+                saved += some
+                if not some:
+                    await asyncio.sleep(0.005)
+            return clock() - begun
+
+    seconds = asyncio.run(save())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": seconds, "peak": peak, "cpu": time.process_time()}
+
+
+async def _until_some(store: HotStore) -> None:
+    while not await store.waiting():
+        await asyncio.sleep(0.002)
+
+
+def buffered(*, entries: int, bare: bool) -> dict[str, Any]:
+    """What so many records in the buffer take, in bytes of the process's memory; `bare`: of three floats each."""
+    before = _resident()
+    kept: deque[tuple[object, ...]] = deque()
+    name = "shop.orders.function"
+    for _ in range(entries):
+        start = clock()
+        kept.append((start, clock(), clock()) if bare else (name, start, clock(), None))
+    return {"bytes": (_resident() - before) / entries}
+
+
+def _resident() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - the kernel's
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -1,0 +1,92 @@
+"""`list_metrics` over many functions, beside fetching the same hashes and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter as clock
+from typing import TYPE_CHECKING, Any
+
+from metrics_collector import MetricsCollector, Settings, _assembly, _keys, list_metrics
+from metrics_collector._totals import Totals
+from tests.benchmarks import load
+from tests.benchmarks.harness import Target, line
+from tests.support.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.benchmarks.harness import Line, Run
+
+GROUP = "reading"
+BUCKETS = 30
+FIRM_SIZE = 1000
+FIRM = Target("value", 0.050)
+
+
+def lines(run: Run) -> Iterator[Line]:
+    """One line for each number of functions."""
+    with TemporaryDirectory() as folder, RedisServer() as redis:
+        for functions in (10, 100, FIRM_SIZE, 10_000)[: run.pick(4, 2)]:
+            ours, bare = asyncio.run(_measured(run, redis.url, Path(folder), functions))
+            yield line(
+                GROUP,
+                f"list_metrics, {functions:,} functions",
+                ours,
+                "HGETALL of each, in pipelines of 100",
+                bare,
+                target=FIRM if functions == FIRM_SIZE else None,
+            )
+
+
+async def _measured(
+    run: Run, url: str, folder: Path, functions: int
+) -> tuple[list[float], list[float]]:
+    settings = Settings(redis_url=url, database_name=str(folder / "db"))
+    async with MetricsCollector(settings), _assembly.store_for_a_while(settings) as store:
+        names = [f"shop.orders.function_{number}" for number in range(functions)]
+        await store.client.flushall()
+        for name in names:
+            totals = Totals()
+            for seconds in _spread():
+                totals.add(seconds, 1.7e9, None)
+            fields: dict[Any, Any] = totals.counts | {
+                "execution_time": totals.execution_time,
+                "min": totals.minimum,
+                "max": totals.maximum,
+                "last_called_at": totals.last_called_at,
+                "as_of": 1,
+            }
+            await store.client.hset(_keys.totals(name), mapping=fields)
+
+        async def bare() -> None:
+            for start in range(0, functions, 100):
+                pipeline = store.client.pipeline(transaction=False)
+                for name in names[start : start + 100]:
+                    pipeline.hgetall(_keys.totals(name))
+                await pipeline.execute()
+
+        ours_taken, bare_taken = [], []
+        for _ in range(run.pick(11, 3)):
+            start = clock()
+            found = await list_metrics()
+            ours_taken.append(clock() - start)
+            if len(found) != functions:
+                raise AssertionError(f"{len(found)} of {functions} functions were listed")
+            start = clock()
+            await bare()
+            bare_taken.append(clock() - start)
+        return ours_taken, bare_taken
+
+
+def _spread() -> list[float]:
+    """Times in 30 different buckets."""
+    times: dict[str, float] = {}
+    for seconds in load.durations(10_000):
+        totals = Totals()
+        totals.add(seconds, 0.0, None)
+        times.setdefault(next(iter(totals.counts)), seconds)
+        if len(times) == BUCKETS:
+            break
+    return list(times.values())
