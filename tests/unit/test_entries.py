@@ -69,9 +69,9 @@ def test_every_record_becomes_an_entry(records: list[Record], first: int, offset
     ]
     for entry, (_, start, end, _) in zip(entries, records, strict=True):
         if 0 <= end - start < _entries.MAX_SECONDS:
-            assert entry.execution_time == end - start
+            assert entry.execution_time == pytest.approx(end - start, rel=1e-15, abs=0.51e-9)
         if 0 <= end + offset < _entries.END_OF_TIME - 1:
-            assert entry.created_at == round(end + offset, 6)
+            assert entry.created_at == pytest.approx(end + offset, rel=1e-15, abs=0.51e-6)
 
 
 @given(records=records, offset=offsets)
