@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import secrets
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -177,6 +178,50 @@ def decode(raw: bytes) -> Entry:
         raise
     except ValueError as error:
         raise RejectedEntryError(f"not JSON: {str(error)[:200]}") from None
+    return _entry(fields)
+
+
+def decode_all(elements: Sequence[bytes]) -> list[Entry | RejectedEntryError]:
+    """What `decode` gives or raises for each of the elements, in less time."""
+    if together := _decoded_together(elements):
+        return [_entry_or_rejection(fields) for fields in together]
+    found: list[Entry | RejectedEntryError] = []
+    for raw in elements:
+        try:
+            found.append(decode(raw))
+        except RejectedEntryError as rejection:
+            found.append(rejection)
+    return found
+
+
+def _decoded_together(elements: Sequence[bytes]) -> list[Any] | None:
+    """The value of each element, read as one text; `None` if that does not work, for whatever reason.
+
+    Between any two stands a word that nobody can know, so what lies between two of these words is one value: whoever
+    writes half a value into one element and the rest into the next has the word in the midst of it.
+    """
+    if any(len(raw) > MAX_ENTRY_BYTES for raw in elements):
+        return None
+    word = secrets.token_hex(16)
+    text = b"[" + f',"{word}",'.encode().join(elements) + b"]"
+    try:
+        values = _DECODER.decode(text.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    words = values[1::2]
+    if len(values) != 2 * len(elements) - 1 or words.count(word) != len(words):
+        return None
+    return list(values[::2])
+
+
+def _entry_or_rejection(fields: Any) -> Entry | RejectedEntryError:
+    try:
+        return _entry(fields)
+    except RejectedEntryError as rejection:
+        return rejection
+
+
+def _entry(fields: Any) -> Entry:
     if not isinstance(fields, dict):
         raise RejectedEntryError("not a JSON object")
     producer, number = _identity(fields.get("id"))
@@ -210,17 +255,22 @@ def _checked(fields: dict[str, Any], producer: str | None, number: int) -> Entry
         )
     if error_type is not None and not error_occurred:
         raise RejectedEntryError("error_type without an error")
-    return Entry(
-        func_name,
-        execution_time,
-        created_at,
-        error_occurred,
-        outcome,
-        error_type,
-        _text(fields, "id"),
-        producer,
-        number,
+    entry_id = fields["id"] if producer is not None else _text(fields, "id")
+    entry: Entry = _new(
+        Entry,
+        (
+            func_name,
+            execution_time,
+            created_at,
+            error_occurred,
+            outcome,
+            error_type,
+            entry_id,
+            producer,
+            number,
+        ),
     )
+    return entry
 
 
 def _text(fields: dict[str, Any], key: str) -> str | None:
@@ -229,20 +279,30 @@ def _text(fields: dict[str, Any], key: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise RejectedEntryError(f"{key} is not a text")
+    if problem := _problem(value):
+        raise RejectedEntryError(f"{key} {problem}")
+    return value
+
+
+@lru_cache(maxsize=4096)
+def _problem(value: str) -> str:
+    """Why this can be no text of an entry; "" if it can."""
     if len(value) > MAX_TEXT:
-        raise RejectedEntryError(f"{key} is longer than {MAX_TEXT:,} characters")
+        return f"is longer than {MAX_TEXT:,} characters"
     if "\0" in value:  # where SQLite's texts end
-        raise RejectedEntryError(f"{key} holds a NUL")
+        return "holds a NUL"
     if not value.isascii():
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
-            raise RejectedEntryError(f"{key} has half a surrogate pair") from None
-    return value
+            return "has half a surrogate pair"
+    return ""
 
 
 def _number(fields: dict[str, Any], key: str, limit: float) -> float:
     value = fields.get(key)
+    if type(value) is float and 0 <= value < limit:
+        return value + 0.0  # -0.0 becomes 0.0
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RejectedEntryError(f"{key} is missing or not a number")
     try:
@@ -251,11 +311,12 @@ def _number(fields: dict[str, Any], key: str, limit: float) -> float:
         number = math.inf
     if not 0 <= number < limit:
         raise RejectedEntryError(f"{key} is not between 0 and {limit:g}")
-    return number + 0.0  # -0.0 becomes 0.0
+    return number
 
 
 def _no_constant(name: str) -> float:
     raise RejectedEntryError(f"{name} is not a number")
 
 
+_new: Final[Any] = tuple.__new__  # of a NamedTuple, in a third of the time
 _DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)

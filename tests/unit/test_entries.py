@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metrics_collector import _entries
-from metrics_collector._entries import RejectedEntryError, decode, encode
+from metrics_collector._entries import Entry, RejectedEntryError, decode, encode
 from metrics_collector._histogram import bucket
 from metrics_collector._totals import Totals
 
@@ -69,9 +69,9 @@ def test_every_record_becomes_an_entry(records: list[Record], first: int, offset
     ]
     for entry, (_, start, end, _) in zip(entries, records, strict=True):
         if 0 <= end - start < _entries.MAX_SECONDS:
-            assert entry.execution_time == pytest.approx(end - start, rel=1e-15, abs=0.51e-9)
+            assert entry.execution_time == pytest.approx(end - start, rel=1e-15, abs=1e-9)
         if 0 <= end + offset < _entries.END_OF_TIME - 1:
-            assert entry.created_at == pytest.approx(end + offset, rel=1e-15, abs=0.51e-6)
+            assert entry.created_at == pytest.approx(end + offset, rel=1e-15, abs=1e-6)
 
 
 @given(records=records, offset=offsets)
@@ -88,6 +88,45 @@ def test_totals_are_those_of_the_numbers_as_written(records: list[Record], offse
 
     assert as_json(read) == as_json(totals)
     assert as_json(_entries.totals_of(lines)) == as_json(totals)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        [b'{"a":1},{"b":2}', b'{"c":[{}', b"{}]}"],
+        [b"1,2", b"[3", b"4]"],
+        [b'"', b'"'],
+        [b"", b"1"],
+        [b"{}", b"\xff"],
+        [b"NaN", b"{}"],
+        [b"[" * 100_000, b"{}"],
+        [],
+    ],
+)
+def test_elements_read_together_are_what_each_is_alone(elements: list[bytes]) -> None:
+    good = [raw(id=f"{PRODUCER}-1"), raw(error_occurred=1, error_type="E"), raw(created_at=-1)]
+    together = _entries.decode_all(good + elements)
+
+    assert [_told(one) for one in together] == [_told(_alone(one)) for one in good + elements]
+
+
+def test_good_elements_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_entries, "decode", None)
+
+    (entry, again) = _entries.decode_all([raw(), raw()])
+
+    assert entry == again
+
+
+def _alone(element: bytes) -> Entry | RejectedEntryError:
+    try:
+        return decode(element)
+    except RejectedEntryError as rejection:
+        return rejection
+
+
+def _told(one: Entry | RejectedEntryError) -> tuple[object, ...]:
+    return one if isinstance(one, Entry) else (str(one), one.producer, one.number)
 
 
 def test_totals_grow_by_each_slice() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector._entries import Entry, RejectedEntryError, decode
+from metrics_collector._entries import Entry, RejectedEntryError, decode_all
 from metrics_collector._intervals import Intervals
 from metrics_collector._records import FunctionState, Saved, unnumbered
 from metrics_collector._sqlite import _schema
@@ -24,23 +24,6 @@ MINUTE: Final = 60
 RESOLUTIONS: Final = (("minute", MINUTE), ("hour", 3600), ("day", 86400))
 SLICE: Final = 200  # elements handled between two pauses for the loop
 FUNCTIONS: Final = 20  # the same of functions, with some hundred buckets each
-
-
-class _Element:
-    """An element of the chunk: what it holds, and by what the ledger knows it."""
-
-    __slots__ = ("content", "number", "numbered", "producer", "raw")
-
-    def __init__(self, raw: bytes, claim: str, distance: int) -> None:
-        self.raw = raw
-        self.content: Entry | RejectedEntryError
-        try:
-            self.content = decode(raw)
-        except RejectedEntryError as rejection:
-            self.content = rejection
-        self.numbered = self.content.producer is not None
-        self.producer = self.content.producer or claim
-        self.number = self.content.number or distance
 
 
 class _Work:
@@ -62,24 +45,25 @@ class _Work:
         self.again: dict[tuple[str, int], Totals] = {}
         self.functions: set[str] = set()
 
-    def add(self, element: _Element, *, new: bool) -> None:
+    def add(self, content: Entry | RejectedEntryError, raw: bytes, *, new: bool) -> None:
         """Put one element where it belongs."""
-        content = element.content
         if isinstance(content, RejectedEntryError):
             if new:
-                self.rejected.append((element.raw, str(content)))
+                self.rejected.append((raw, str(content)))
             return
         name, minute = content.func_name, 0
-        self.functions.add(name)
+        numbered = content.producer is not None
         if new:
             self.entries.append(content)
             minute = int(content.created_at) // MINUTE * MINUTE
-        elif not element.numbered:
+        elif not numbered:
+            self.functions.add(name)
             return
-        figures = self.again if not new else self.fresh if element.numbered else self.others
+        figures = self.again if not new else self.fresh if numbered else self.others
         totals = figures.get((name, minute))
         if totals is None:
             totals = figures[name, minute] = Totals()
+            self.functions.add(name)
         totals.add(content.execution_time, content.created_at, content.mark)
 
 
@@ -95,22 +79,22 @@ def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Step
         now: UTC epoch seconds.
     """
     claim = unnumbered(token)
-    chunk: list[_Element] = []
+    chunk: list[Entry | RejectedEntryError] = []
     for start in range(0, len(elements), SLICE):
-        for index, raw in enumerate(elements[start : start + SLICE], start):
-            chunk.append(_Element(raw, claim, length - index))
+        chunk += decode_all(elements[start : start + SLICE])
         yield Pause()
 
     yield Query("BEGIN IMMEDIATE")
     ((db, last_no),) = yield Query("SELECT db, no FROM meta")
     # By the clock: after a copy was restored, no commit bears the number of one that is lost, which Redis may know.
     no = max(last_no + 1, int(now * 1000))
-    producers = {element.producer for element in chunk}
+    producers = {content.producer or claim for content in chunk}
     ledger = {producer: Intervals() for producer in producers} | (yield from read_ledger(producers))
     work = _Work()
     for start in range(0, len(chunk), SLICE):
-        for element in chunk[start : start + SLICE]:
-            work.add(element, new=ledger[element.producer].add(element.number) > 0)
+        for index, content in enumerate(chunk[start : start + SLICE], start):
+            producer, number = content.producer or claim, content.number or length - index
+            work.add(content, elements[index], new=ledger[producer].add(number) > 0)
         yield Pause()
     yield from _add_entries(work, now)
     yield from _add_to_rollups(work)
@@ -130,20 +114,10 @@ def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Step
 
 def _add_entries(work: _Work, now: float) -> Steps[None]:
     yield Many(
-        "INSERT INTO metrics (func_name, execution_time, error_occurred, created_at, outcome, error_type, id) "
+        # In the order of an entry's fields.
+        "INSERT INTO metrics (func_name, execution_time, created_at, error_occurred, outcome, error_type, id) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                e.func_name,
-                e.execution_time,
-                e.error_occurred,
-                e.created_at,
-                e.outcome,
-                e.error_type,
-                e.entry_id,
-            )
-            for e in work.entries
-        ],
+        [entry[:7] for entry in work.entries],
     )
     yield Many(
         "INSERT INTO rejected_entries (raw, reason, rejected_at) VALUES (?, ?, ?)",
