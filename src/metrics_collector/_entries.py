@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-import secrets
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -202,7 +202,7 @@ def _decoded_together(elements: Sequence[bytes]) -> list[Any] | None:
     """
     if any(len(raw) > MAX_ENTRY_BYTES for raw in elements):
         return None
-    word = secrets.token_hex(16)
+    word = os.urandom(16).hex()
     text = b"[" + f',"{word}",'.encode().join(elements) + b"]"
     try:
         values = _DECODER.decode(text.decode("utf-8"))

@@ -6,7 +6,7 @@ producer are these.
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 import time
 from collections import deque
@@ -55,7 +55,7 @@ class Outbox:
         monotonic: Callable[[], float] = time.perf_counter,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.producer = secrets.token_hex(8)
+        self.producer = os.urandom(8).hex()
         self._buffer = buffer
         self._monotonic = monotonic
         self._wall = wall

@@ -6,6 +6,7 @@ Each counts calls and errors, and adds the time to a histogram, as it is usually
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from time import perf_counter as clock
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,7 @@ def _aioprometheus() -> Decorator:
     return decorate
 
 
+@cache
 def _autometrics() -> Decorator:
     library = importlib.import_module("autometrics")
     library.init(tracker="prometheus")
