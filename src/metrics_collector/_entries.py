@@ -126,17 +126,15 @@ def totals_of(lines: Sequence[str]) -> dict[str, Totals]:
     for line in lines:
         try:
             entry = decode(line.encode())
-        except (
-            RejectedEntryError
-        ):  # of a newer release, in its spool: the worker will say what it is
-            continue
+        except RejectedEntryError:
+            continue  # a newer release's, in its spool: the worker will say what it is
         of_function = totals.setdefault(entry.func_name, Totals())
         of_function.add(entry.execution_time, entry.created_at, entry.mark)
     return totals
 
 
 def _in_bounds(execution_time: float, created_at: float) -> tuple[float, float]:
-    """Times that a worker takes: clocks that tests put in the place of the real ones jump, and give any kind of number."""
+    """Times that a worker takes: clocks that tests put in the place of the real ones jump, and give odd numbers."""
     execution_time, created_at = float(execution_time), float(round(created_at, 6))
     if not 0.0 <= execution_time < MAX_SECONDS:
         execution_time = _nearest(execution_time, MAX_SECONDS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from metrics_collector._outbox import BATCH, Outbox
 
 if TYPE_CHECKING:
-    from metrics_collector._outbox import Batch
+    from metrics_collector._batch import Batch, Content
     from metrics_collector._recorder import Record
 
 FUNCTIONS = 100
@@ -51,3 +51,9 @@ def batches(count: int, functions: int = FUNCTIONS, size: int = BATCH) -> tuple[
             pass
         outbox.close_batch()
     return outbox.producer, list(outbox._batches)
+
+
+def content(batch: Batch) -> Content:
+    """What Redis gets of a batch that is in memory, as these are."""
+    assert batch.content is not None
+    return batch.content

@@ -51,7 +51,7 @@ def lines(run: Run) -> Iterator[Line]:
 async def _stored(run: Run, redis: RedisServer, place: Path) -> list[Line]:
     count = run.pick(100_000, 10_000)
     text = load.batches(count)[1]
-    element = sum(len(batch.payload) for batch in text) / count
+    element = sum(len(load.content(batch).payload) for batch in text) / count
     settings = Settings(
         redis_url=redis.url,
         database_name=str(place / "ours.db"),

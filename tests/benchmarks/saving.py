@@ -12,6 +12,7 @@ from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
 from metrics_collector import Settings, _assembly
+from metrics_collector._bound import Bound
 from metrics_collector._entries import decode
 from metrics_collector._notice import Notice
 from metrics_collector._outbox import BATCH
@@ -102,13 +103,14 @@ async def _send(redis: RedisServer, count: int) -> float:
     async with _assembly.store_for_a_while(settings) as store:
         await store.client.flushall()
         await store.look(outbox.producer)
+        notice = Notice()
         sender = Sender(
             outbox,
             store,
             interval=0.1,
-            max_buffered=PLENTY,
+            bound=Bound(outbox, PLENTY, notice=notice, failed=_ignore),
             ring=_no_ring,
-            notice=Notice(),
+            notice=notice,
             failed=_ignore,
         )
         start = clock()
@@ -124,7 +126,9 @@ def _ignore(_what: str) -> None: ...
 
 def _rpush(redis: RedisServer, count: int) -> float:
     """Entries a second of Redis's own benchmark, at the same batch size."""
-    element = "x" * len(load.batches(1)[1][0].payload)  # no comma, which the CSV would not bear
+    element = "x" * len(
+        load.content(load.batches(1)[1][0]).payload
+    )  # no comma, which the CSV would not bear
     command = [
         "redis-benchmark",
         "-p",
@@ -193,7 +197,7 @@ def _executemany(folder: Path, count: int) -> float:
             e.entry_id,
         )
         for batch in some
-        for e in map(decode, batch.payload.split(b"\n"))
+        for e in map(decode, load.content(batch).payload.split(b"\n"))
     ]
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         _schema.prepare(connection, "bare.db")
