@@ -23,7 +23,8 @@ class Notice:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said: dict[str, float] = {}
+        self._said: dict[str, float] = {}  # when each kind was logged last
+        self._open: set[str] = set()  # kinds of trouble whose end is still to be told
 
     def warn(self, kind: str, message: str, *arguments: object) -> None:
         """Log a warning, unless one of this kind was logged within the last minute."""
@@ -31,9 +32,14 @@ class Notice:
         said = self._said.get(kind)
         if said is None or now - said >= QUIET_TIME:
             self._said[kind] = now
+            self._open.add(kind)
             logger.warning(message, *arguments)
 
     def over(self, kind: str, message: str, *arguments: object) -> None:
-        """Log that the trouble of this kind is over, if there was any."""
-        if self._said.pop(kind, None) is not None:
+        """Log that the trouble of this kind is over, if it was logged.
+
+        That it comes back within the minute is not: what comes and goes would fill the log.
+        """
+        if kind in self._open:
+            self._open.remove(kind)
             logger.info(message, *arguments)
