@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from contextlib import suppress
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -355,6 +356,7 @@ class HotStore:
             answer = await command
         except Exception as error:  # noqa: BLE001 - translated below
             failure = error
+            await self._leave_replica(error)
         # redis-py sends by `asyncio.wait_for`, which swallows cancels before Python 3.12, and whoever waits for the
         # task to end would wait for ever.
         if task is not None and task.cancelling() > cancels:
@@ -362,6 +364,15 @@ class HotStore:
         if failure is not None:
             raise self._translated(failure) from failure
         return answer
+
+    async def _leave_replica(self, error: Exception) -> None:
+        """Close the connections if the server refuses to write: new ones may find the master after a failover."""
+        from redis.exceptions import ReadOnlyError, RedisError
+
+        # Redis 6 says it of a script within another error.
+        if isinstance(error, ReadOnlyError) or "-READONLY" in str(error):
+            with suppress(RedisError, OSError):
+                await self.client.connection_pool.disconnect(inuse_connections=False)
 
     def _translated(self, error: Exception) -> StoreUnavailableError:
         from redis import exceptions

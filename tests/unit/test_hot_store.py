@@ -632,6 +632,20 @@ async def test_a_full_redis_takes_no_batch_but_can_be_drained(redis_url: str) ->
         assert (await store.push(PRODUCER, batch_of(Call(), first=4), 3)).kind == "ok"
 
 
+@pytest.mark.integration
+async def test_connections_to_what_became_a_replica_are_made_anew(redis_url: str) -> None:
+    async with opened(redis_url) as store:
+        client = store.client
+        await store.push(PRODUCER, batch_of(Call()), 0)
+        await client.replicaof("127.0.0.1", "1")
+        before = await client.client_id()
+        with pytest.raises(StoreUnavailableError, match="read only replica"):
+            await store.push(PRODUCER, batch_of(Call(), first=2), 1)
+        assert await client.client_id() != before
+        await client.replicaof("NO", "ONE")
+        assert (await store.push(PRODUCER, batch_of(Call(), first=2), 1)).kind == "ok"
+
+
 async def test_scripts_that_redis_forgot_are_loaded_again(store: HotStore, client: Any) -> None:
     await store.push(PRODUCER, batch_of(Call()), 0)
     await client.script_flush()

@@ -47,6 +47,9 @@ class Results(RedisAsyncResultBackend[Any]):
                 await super().set_result(task_id, result)
         except (RedisError, OSError) as error:
             self._notice.warn(REDIS, "the result of a flush was not kept: %s", reason(error))
+            # After a failover this connection leads to a replica; a new one may find the master.
+            with suppress(RedisError, OSError):
+                await self.redis_pool.disconnect(inuse_connections=False)
 
     @override
     async def shutdown(self) -> None:
