@@ -496,6 +496,52 @@ async def test_an_older_copy_put_in_place_gets_a_new_id(
     await check_pending(client)
 
 
+async def test_producers_learn_what_an_older_copy_has_saved(
+    store: HotStore, client: Any, path: Path
+) -> None:
+    copy = path.with_name("copy.db")
+    flush = flush_of(store, Database(str(path)), wall=count(NOON).__next__)
+    await fill(store)
+    await flush.drain()
+    await asyncio.to_thread(shutil.copy, path, copy)
+    for first in (6, 11, 16):
+        await fill(store, first=first)
+        await flush.drain()
+    await asyncio.to_thread(copy.rename, path)
+    # The last that it hears of this producer.
+    await store.push(PRODUCER, batch_of(Call("app.new"), first=21), 20)
+    await store.push(OTHER_PRODUCER, batch_of(Call(), producer=OTHER_PRODUCER), 0)
+    await client.rpush("metrics_list", foreign())
+    await flush.drain()
+    assert (await store.look(PRODUCER)).saved == "1-5,21-21"
+    assert (await store.look(OTHER_PRODUCER)).saved == "1-1"
+    assert sorted(await client.keys("*producer*")) == sorted(
+        _keys.producer(name).encode() for name in (PRODUCER, OTHER_PRODUCER)
+    )
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+async def test_an_older_copy_is_recognised_however_many_commits_it_lacks(
+    store: HotStore, client: Any, path: Path, lost: int
+) -> None:
+    copy = path.with_name("copy.db")
+    flush = flush_of(store, Database(str(path)), wall=count(NOON).__next__)
+    await fill(store)
+    await flush.drain()
+    await asyncio.to_thread(shutil.copy, path, copy)
+    for number in range(6, 6 + lost):
+        await store.push(PRODUCER, batch_of(Call(), first=number), number - 1)
+        await flush.drain()
+    await asyncio.to_thread(copy.rename, path)
+    number = 6 + lost
+    await store.push(PRODUCER, batch_of(Call(seconds=2.0), first=number), number - 1)
+    await flush.drain()
+    await flush.true_up()
+    found = await asyncio.to_thread(contents, path)
+    assert all_same(await live_totals(client), found.totals, extremes=False)
+    assert (await store.look(PRODUCER)).saved == f"1-5,{number}-{number}"
+
+
 async def test_an_older_copy_is_recognised_by_each_function(
     store: HotStore, client: Any, path: Path
 ) -> None:
