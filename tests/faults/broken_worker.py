@@ -1,0 +1,105 @@
+"""What `taskiq worker` runs where a worker is to break at one step of a flush: the real one, with that step wrapped.
+
+The file BREAKS holds what is to happen, a line each: a step, the how-manieth pass of it since the process began, and
+`kill` or `stop`. A process that reaches the first line takes it off and sends itself SIGKILL or SIGSTOP. A process that
+stops leaves its id in the file STOPPED. While the file FULL exists, the database takes no page more.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metrics_collector._hot_store import HotStore
+from metrics_collector._sqlite import _save, _schema
+from metrics_collector._sqlite._session import Query
+from metrics_collector.tasks import broker
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from metrics_collector._records import Acknowledged, Claim, Saved
+    from metrics_collector._sqlite._session import Steps
+
+__all__ = ["STEPS", "broker"]
+
+STEPS = ("claimed", "read", "saving", "committed", "acknowledged")
+BREAKS = "breaks"
+STOPPED = "stopped"
+FULL = "full"
+
+_folder = Path.cwd()  # of the test: the processes begin there
+_passes: Counter[str] = Counter()
+_claim, _read, _acknowledge = HotStore.claim, HotStore.read, HotStore.acknowledge
+_save_chunk, _prepare = _save.save, _schema.prepare
+
+
+def _pass(step: str) -> None:
+    _passes[step] += 1
+    file = _folder / BREAKS
+    first, *others = (file.read_text().splitlines() if file.exists() else []) or [""]
+    if not first:
+        return
+    breaking, number, how = first.split()
+    if breaking != step or _passes[step] != int(number):
+        return
+    file.write_text("\n".join(others))
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    (_folder / STOPPED).write_text(str(os.getpid()))
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+async def _claiming(self: HotStore, **options: Any) -> Claim:
+    claim = await _claim(self, **options)
+    if claim.token:
+        _pass("claimed")
+    return claim
+
+
+async def _reading(self: HotStore, token: str, count: int) -> tuple[int, list[bytes]]:
+    read = await _read(self, token, count)
+    _pass("read")
+    return read
+
+
+def _saving(token: str, length: int, elements: Sequence[bytes], now: float) -> Steps[Saved]:
+    steps = _save_chunk(token, length, elements, now)
+    answer: list[Any] | None = None
+    while True:
+        try:
+            step = next(steps) if answer is None else steps.send(answer)
+        except StopIteration as end:
+            saved: Saved = end.value
+            return saved
+        if step == Query("COMMIT"):
+            _pass("saving")
+        answer = yield step
+
+
+async def _acknowledging(
+    self: HotStore, token: str, length: int, count: int, **what: Any
+) -> Acknowledged:
+    if count:
+        _pass("committed")
+    acknowledged = await _acknowledge(self, token, length, count, **what)
+    if count:
+        _pass("acknowledged")
+    return acknowledged
+
+
+def _preparing(connection: sqlite3.Connection, path: str) -> None:
+    _prepare(connection, path)
+    if (_folder / FULL).exists():
+        connection.execute("PRAGMA max_page_count = 1")  # that is: as many as there are
+
+
+HotStore.claim = _claiming  # type: ignore[method-assign]
+HotStore.read = _reading  # type: ignore[method-assign]
+HotStore.acknowledge = _acknowledging  # type: ignore[method-assign]
+_save.save = _saving
+_schema.prepare = _preparing

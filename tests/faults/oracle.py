@@ -1,0 +1,110 @@
+"""What must hold at the end, whatever has happened: SQL has each call once, but for those reported dropped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from metrics_collector import _keys
+from metrics_collector._hot_store import connect
+from tests.faults.calls import expected
+from tests.support.pipeline import all_same, contents, held
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.support.pipeline import Contents, Held
+
+
+class Calls(NamedTuple):
+    """What a producer has made, all of which must be in SQL but for what it reported dropped.
+
+    Attributes:
+        made: how many; `None`: it was killed, so that only its first calls are there, however many.
+        dropped: how many of them.
+    """
+
+    made: int | None
+    dropped: int = 0
+
+
+class Verdict(NamedTuple):
+    """What was found.
+
+    Attributes:
+        rows: entries in SQL, by producer.
+        counted: calls in the live totals.
+        lost: calls that are neither in SQL nor reported.
+        twice: calls that are in SQL more often than they were made.
+        dropped: calls that were reported dropped.
+    """
+
+    rows: dict[str, int]
+    counted: int
+    lost: int
+    twice: int
+    dropped: int
+
+
+def check(database: Path, url: str, made: Mapping[str, Calls], *, rejected: int = 0) -> Verdict:
+    """Compare SQL and Redis with what the producers have made; AssertionError if anything is not as it must be.
+
+    Args:
+        database: the file.
+        url: of Redis, at rest.
+        made: by every producer that there was, by name.
+        rejected: elements that were no entries.
+    """
+    found, state = sound(database, url)
+    verdict = judge(found, state, made)
+    assert verdict.lost == verdict.twice == 0, verdict
+    assert len(found.rejected) == rejected, found.rejected[:3]
+    return verdict
+
+
+def sound(database: Path, url: str) -> tuple[Contents, Held]:
+    """What SQL and Redis hold, at rest, after a look whether they agree.
+
+    No element waits, no number is in SQL twice, the file's pages are sound, and its totals, its rollups and the live
+    totals are what its entries add up to.
+    """
+    found = contents(database)
+    state = asyncio.run(_held(url))
+    # An entry's number is cut once, so a copy in SQL shows here even if it is one of many calls alike.
+    assert all(times == 1 for times in found.ids.values())
+    assert found.foreign == 0
+    assert (state.elements, state.claimed, state.counter) == ([], 0, 0)
+    assert all_same(state.live, found.totals, extremes=False)
+    assert sum(t.counts.get("call_count", 0) for t in state.live.values()) == len(found.entries)
+    return found, state
+
+
+def judge(found: Contents, state: Held, made: Mapping[str, Calls]) -> Verdict:
+    """Count what is there, what is missing and what is too much."""
+    saved: dict[str, Counter[tuple[str, str | None]]] = {name: Counter() for name in made}
+    for entry in found.entries:
+        name = entry.func_name.rpartition(".")[0]
+        saved[name][entry.func_name, entry.error_type] += 1
+    lost = twice = 0
+    for name, calls in made.items():
+        wanted = expected(name, saved[name].total() if calls.made is None else calls.made)
+        twice += (saved[name] - wanted).total()
+        lost += (wanted - saved[name]).total() - calls.dropped
+    return Verdict(
+        rows={name: pairs.total() for name, pairs in saved.items()},
+        counted=sum(totals.counts.get("call_count", 0) for totals in state.live.values()),
+        lost=lost,
+        twice=twice,
+        dropped=sum(calls.dropped for calls in made.values()),
+    )
+
+
+async def _held(url: str) -> Held:
+    client = connect(url)
+    try:
+        assert not await client.zcard(_keys.CLAIMS)
+        return await held(client)
+    finally:
+        await client.aclose()

@@ -1,0 +1,52 @@
+"""Clocks that are set, and elements that are no entries."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from metrics_collector import _keys
+from metrics_collector._taskiq._stream import DOORBELL
+
+if TYPE_CHECKING:
+    from tests.faults.world import World
+
+POISON = (
+    b"",
+    b"{}",
+    b"[" * 50_000,
+    b"\xff\xfe\0",
+    b"a" * 100_000,
+    b"__import__('os').abort()",
+    json.dumps({"func_name": "f", "execution_time": 1e999}).encode(),
+    json.dumps({"func_name": 5, "execution_time": "x", "error_occurred": [], "id": {}}).encode(),
+)
+
+
+@pytest.mark.long
+def test_clocks_are_set_under_load(world: World) -> None:
+    worker, scheduler = world.worker(jumping=True), world.scheduler(jumping=True)
+    for name in ("one", "two"):
+        world.producer(name, 6000, 1000, jumping=True)
+    for name in ("one", "two"):
+        assert world.finish(name).dropped == 0
+    assert world.check(worker, scheduler).rows == {"one": 6000, "two": 6000}
+
+
+@pytest.mark.long
+def test_poison_among_good_entries(world: World) -> None:
+    worker, scheduler = world.worker(), world.scheduler()
+    producer = world.producer("app", 6000, 1000)
+    rounds = 5
+    for _ in range(rounds):
+        rows = world.rows()
+        world.redis.rpush(_keys.METRICS_LIST, *POISON)
+        for data in (b"\xff", b'{"task_id": 1}', b""):
+            world.redis.xadd(DOORBELL, {"data": data})
+        producer.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]
+    world.finish("app")
+    verdict = world.check(worker, scheduler, rejected=rounds * len(POISON))
+    assert verdict.rows == {"app": 6000}
+    assert "Traceback" not in worker.output

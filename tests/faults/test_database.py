@@ -1,0 +1,156 @@
+"""A database that cannot be written, or is not the one that it was."""
+
+from __future__ import annotations
+
+import resource
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults import broken_worker, oracle
+from tests.faults.world import BROKEN_WORKER, ENDING, SAVED_BY, World, children
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.processes import Process
+
+LOCKED = 30.0  # seconds
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=20, isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let another process hold the database's lock."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        yield
+        holder.communicate()
+
+
+@pytest.mark.timeout(120)
+def test_another_process_locks_the_database_for_half_a_minute(world: World) -> None:
+    worker, scheduler = world.worker(), world.scheduler()
+    world.producer("app", 0, 1000)
+    worker.until(lambda: world.rows() > 0)
+    with locked(world.database):
+        worker.until(lambda: "another program holds its lock" in worker.output)
+        rows = world.rows()
+        time.sleep(LOCKED)
+        assert world.rows() == rows
+        assert worker.output.count("cannot save entries") == 1
+    world.stop("app")
+    made = world.finish("app")
+    assert made.dropped == 0
+    assert world.check(worker, scheduler).rows == {"app": made.calls}
+
+
+@pytest.mark.long
+def test_no_file_may_grow_any_more(world: World) -> None:
+    worker = world.worker()
+    world.producer("app", 0, 2000)
+    worker.until(lambda: world.rows() > 0)
+    (pid,) = children(worker)
+    usual = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (world.database.stat().st_size, usual[1]))
+    worker.until(lambda: "the disk does not answer or is full" in worker.output)
+    worker.until(lambda: world.waiting() > 4000)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, usual)
+    world.stop("app")
+    assert world.finish("app").dropped == 0
+    world.check(worker)
+
+
+@pytest.mark.long
+def test_the_database_takes_no_page_more(world: World) -> None:
+    worker = world.worker(BROKEN_WORKER)
+    world.producer("app", 0, 2000)
+    worker.until(lambda: world.rows() > 0)
+    full = Path(broken_worker.FULL)
+    full.touch()
+    worker.until(lambda: "the disk is full; make room" in worker.output)
+    worker.until(lambda: world.waiting() > 4000)
+    full.unlink()
+    world.stop("app")
+    assert world.finish("app").dropped == 0
+    world.check(worker)
+
+
+@pytest.mark.long
+def test_a_reader_holds_one_state_for_long(
+    world: World,
+) -> None:
+    worker = world.worker()
+    world.producer("app", 20_000, 2000)
+    worker.until(lambda: world.rows() > 0)
+    wal = Path(f"{world.database}-wal")
+    with closing(sqlite3.connect(world.database, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        (seen,) = reader.execute("SELECT count(*) FROM metrics").fetchone()
+        world.finish("app")
+        assert reader.execute("SELECT count(*) FROM metrics").fetchone() == (seen,)
+        assert world.rows() == 20_000
+        print(f"WAL beside a reader: {wal.stat().st_size / 1e6:.1f} MB")
+    world.check(worker)
+    assert not wal.exists()
+
+
+@pytest.mark.long
+def test_the_file_is_deleted_under_the_worker(world: World) -> None:
+    worker = world.worker()
+    world.producer("app", 0, 2000)
+    deleted = 0.0
+    for _ in range(5):
+        worker.until(lambda: world.rows() > 2000)
+        world.database.unlink()
+        deleted = time.time()
+    assert_saved_since(deleted, world, worker)
+
+
+@pytest.mark.long
+def test_an_older_copy_is_restored(world: World) -> None:
+    worker = world.worker()
+    world.producer("app", 0, 2000)
+    worker.until(lambda: world.rows() > 2000)
+    with (
+        closing(sqlite3.connect(world.database)) as original,
+        closing(sqlite3.connect("copy.db")) as copy,
+    ):
+        original.backup(copy)
+    rows = world.rows()
+    worker.until(lambda: world.rows() > rows + 2000)
+    # As one should: with no worker at it.
+    worker.terminate(ENDING)
+    Path("copy.db").rename(world.database)
+    restored = time.time()
+    worker = world.worker()
+    assert_saved_since(restored, world, worker)
+
+
+def assert_saved_since(change: float, world: World, worker: Process) -> None:
+    """All that was recorded since that moment (UTC epoch seconds) is in the file, and nothing twice."""
+    calls, _ = world.progress("app")
+    worker.until(lambda: world.progress("app")[0] > calls + 2000)
+    world.stop("app")
+    made = world.finish("app")
+    worker.until(world.at_rest, SAVED_BY)
+    found, _ = oracle.sound(world.database, world.server.url)
+    since = min(entry.number for entry in found.entries if entry.created_at > change)
+    numbers = {entry.number for entry in found.entries}
+    assert numbers >= set(range(since, made.calls + 1))
+    assert len(numbers) < made.calls  # the rest was in the file that is gone
+    assert worker.terminate(ENDING) == 0

@@ -1,0 +1,107 @@
+"""Processes that stop, stand still, or are many."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from metrics_collector import _taskiq
+from metrics_collector._notice import Notice
+from tests.faults import broken_worker
+from tests.faults.broken_worker import STEPS
+from tests.faults.world import BROKEN_WORKER, ENDING, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REQUESTS = 50
+GUNICORN = ["gunicorn", "--workers", "2", "--bind", "127.0.0.1:{port}"]
+SERVERS = {
+    "uvicorn": ["uvicorn", "--port", "{port}"],
+    "gunicorn": [*GUNICORN, "--worker-class", "asgi"],
+    "gunicorn, preloaded": [*GUNICORN, "--worker-class", "asgi", "--preload"],
+    "gunicorn with uvicorn": [*GUNICORN, "--worker-class", "uvicorn_worker.UvicornWorker"],
+    "gunicorn with uvicorn, preloaded": [
+        *GUNICORN,
+        "--worker-class",
+        "uvicorn_worker.UvicornWorker",
+        "--preload",
+    ],
+}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_web_server_loses_nothing_on_sigterm(world: World, server: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [word.format(port=port) for word in SERVERS[server]]
+    # Nothing is sent before the end.
+    serving = world.program(*command, "tests.faults.service:app", METRICS_SEND_INTERVAL="60")
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        serving.until(_answers(client))
+        asked = 1
+        who: set[str] = set()
+        while asked < REQUESTS or len(who) < 1 + ("--workers" in command):
+            # A connection each, so that every worker gets some.
+            who.add(httpx.get(str(client.base_url)).text)
+            asked += 1
+    # uvicorn hands the signal on to the system once its own shutdown is over.
+    assert serving.terminate(ENDING) in {0, -signal.SIGTERM}, serving.output
+    loads = 1 if "preloaded" in server else len(who)
+    assert world.counted() == {"service.ask": asked, "service.load": loads}, serving.output
+    assert "Traceback" not in serving.output
+
+
+def _answers(client: httpx.Client) -> Callable[[], bool]:
+    def answers() -> bool:
+        try:
+            return client.get("/").is_success
+        except httpx.TransportError:
+            return False
+
+    return answers
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("step", STEPS)
+def test_a_worker_stands_still_for_longer_than_its_lease(world: World, step: str) -> None:
+    world.breaks(f"{step} 1 stop")
+    world.producer("app", 6000, 2000)
+    still = world.worker(BROKEN_WORKER)
+    stopped = Path(broken_worker.STOPPED)
+    still.until(stopped.exists)
+    other = world.worker()
+    if step == "saving":  # it holds the database's lock, and nobody can save
+        other.until(lambda: "another program holds its lock" in other.output)
+    else:
+        other.until(lambda: world.rows() > 0 and world.waiting() == 0)
+    os.kill(int(stopped.read_text()), signal.SIGCONT)
+    world.finish("app")
+    assert world.check(still, other).rows == {"app": 6000}
+
+
+@pytest.mark.long
+def test_two_schedulers_four_workers_and_five_hundred_stale_rings(world: World) -> None:
+    async def rings() -> None:
+        broker = _taskiq.make_broker(world.server.url, "memory://", notice=Notice())
+        for _ in range(500):
+            await _taskiq.ring(broker)
+
+    asyncio.run(rings())
+    for name in ("one", "two"):
+        world.producer(name, 6000, 1500)
+    schedulers = [world.scheduler() for _ in range(2)]
+    workers = [world.worker(), world.worker(), world.worker(workers=2)]
+    for name in ("one", "two"):
+        world.finish(name)
+    verdict = world.check(*workers, *schedulers)
+    assert verdict.rows == {"one": 6000, "two": 6000}
+    for process in (*workers, *schedulers):
+        assert "Traceback" not in process.output

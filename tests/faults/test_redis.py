@@ -1,0 +1,145 @@
+"""A Redis that dies, loses its data, or refuses."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from redis import Redis
+
+from tests.faults.proxy import Proxy
+from tests.faults.world import RECOVERY, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.redis_server import RedisServer
+
+AWAY = 60.0  # seconds
+BUSY = 20_000  # calls a second
+
+
+def test_redis_is_killed_under_load_and_starts_empty_twice(world: World) -> None:
+    worker, scheduler = world.worker(), world.scheduler()
+    for name in ("one", "two"):
+        world.producer(name, 9000, 1500)
+    for _ in range(2):
+        rows = world.rows()
+        worker.until(lambda rows=rows: world.rows() > rows and world.waiting() > 0)  # type: ignore[misc]
+        world.server.kill()
+        world.server.start()
+    for name in ("one", "two"):
+        made = world.finish(name)
+        assert made.dropped == 0
+    assert world.check(worker, scheduler).rows == {"one": 9000, "two": 9000}
+
+
+@pytest.mark.timeout(240)
+def test_redis_is_away_for_a_minute_at_twenty_thousand_calls_a_second(
+    world: World,
+) -> None:
+    most = 100_000
+    worker = world.worker()
+    producer = world.producer("app", 0, BUSY, METRICS_MAX_BUFFERED=str(most))
+    producer.until(lambda: world.rows() > 4 * BUSY, 60)
+    world.server.kill()
+    gone = time.time()
+    time.sleep(AWAY)
+    world.server.start()
+    back = time.time()
+    rows = world.rows()
+    producer.until(lambda: world.rows() > rows)
+    world.stop("app")
+    made = world.finish("app", 120)
+
+    before = [spent / calls for second, calls, spent in made.pace if second + 1 < gone]
+    during = [spent / calls for second, calls, spent in made.pace if gone < second < back - 1]
+    ratio = statistics.median(during) / statistics.median(before)
+    start, peak = made.memory
+    print(f"cost of a call with Redis away / there: {ratio:.2f}")
+    print(f"calls: {made.calls}, dropped: {made.dropped}, held at most: {made.most_held}")
+    print(f"memory: {start / 1e6:.1f} MB at the start, {peak / 1e6:.1f} MB at most")
+    assert made.most_held <= most + BUSY  # what came between two looks of the sender
+    assert made.calls > 0.9 * BUSY * AWAY
+    assert ratio < 3  # no slower, but for a noisy machine
+    world.check(worker, limit=120)
+
+
+def _empty(world: World) -> None:
+    world.redis.flushall()
+
+
+def _forget_scripts(world: World) -> None:
+    world.redis.script_flush()
+
+
+def _cut(world: World) -> None:
+    world.redis.client_kill_filter(_type="normal", skipme=True)
+
+
+def _fill(world: World) -> None:
+    world.redis.config_set("maxmemory", 1)
+    time.sleep(1)
+    world.redis.config_set("maxmemory", 0)
+
+
+def _demote(world: World) -> None:
+    world.redis.replicaof("127.0.0.1", "1")
+    time.sleep(1)
+    world.redis.replicaof("NO", "ONE")
+
+
+def _change_password(world: World) -> None:
+    world.redis.config_set("requirepass", "another")
+    _cut(world)
+    time.sleep(1)
+    world.redis.config_set("requirepass", "")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "trouble", [_empty, _forget_scripts, _cut, _fill, _demote, _change_password]
+)
+def test_redis_makes_trouble_under_load(world: World, trouble: Callable[[World], None]) -> None:
+    worker, scheduler = world.worker(), world.scheduler()
+    for name in ("one", "two"):
+        world.producer(name, 0, 1000)
+    for _ in range(5):
+        trouble(world)
+        rows = world.rows()
+        worker.until(lambda rows=rows: world.rows() > rows, RECOVERY)  # type: ignore[misc]
+    for name in ("one", "two"):
+        world.stop(name)
+        assert world.finish(name).dropped == 0
+    world.check(worker, scheduler)
+    assert worker.output.count("cannot save entries") <= 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+def test_a_replica_takes_over_and_the_old_master_goes_on_as_its_replica(
+    world: World, start_redis: Callable[..., RedisServer]
+) -> None:
+    replica = start_redis()
+    with Redis.from_url(replica.url) as second, Proxy(world.server.port) as proxy:
+        second.replicaof("127.0.0.1", str(world.server.port))
+        worker, scheduler = world.worker(url=proxy.url), world.scheduler(url=proxy.url)
+        for name in ("one", "two"):
+            world.producer(name, 0, 1000, url=proxy.url)
+        worker.until(
+            lambda: world.rows() > 0 and second.info("replication")["master_link_status"] == "up"
+        )
+        # Nobody cuts the connections: they lead to a replica now, which refuses to write.
+        second.replicaof("NO", "ONE")
+        proxy.target = replica.port
+        world.redis.replicaof("127.0.0.1", str(replica.port))
+        rows = world.rows()
+        worker.until(lambda: world.rows() > rows, RECOVERY)
+        for name in ("one", "two"):
+            world.stop(name)
+            assert world.finish(name).dropped == 0
+        world.moved_to(replica)
+        world.check(worker, scheduler)

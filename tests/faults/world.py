@@ -1,0 +1,234 @@
+"""A Redis, the processes on it and the database that they save to: what each fault test begins with."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+from contextlib import ExitStack, closing, suppress
+from typing import TYPE_CHECKING, Self
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from metrics_collector import _keys
+from tests.faults import broken_worker, oracle
+from tests.faults.calls import Plan
+from tests.faults.producer import Made, Progress
+from tests.support.processes import Process
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from tests.faults.oracle import Verdict
+    from tests.support.redis_server import RedisServer
+
+ENDING = 5.0  # seconds; what is promised after SIGTERM
+RECOVERY = 10.0  # seconds; what is promised after Redis has come back
+SAVED_BY = 45.0  # seconds that a producer may wait for its last entry to be saved before that counts as never
+
+WORKER = "metrics_collector.tasks:broker"
+BROKEN_WORKER = "tests.faults.broken_worker:broker"
+SCHEDULER = "metrics_collector.tasks:scheduler"
+SETTINGS = {
+    "MAX_WAITING_TIME": "1",
+    "METRICS_CLAIM_LEASE": "1",
+}
+
+
+class World:
+    """Starts processes that end with it.
+
+    Args:
+        server: Redis.
+        folder: of the test, and the current one.
+
+    Attributes:
+        database: the file that the workers save to.
+        redis: a client past all proxies.
+    """
+
+    def __init__(self, server: RedisServer, folder: Path) -> None:
+        self.server = server
+        self.database = folder / "metrics.db"
+        self.redis = Redis.from_url(server.url)
+        self._folder = folder
+        self._running = ExitStack()
+        self._started = 0
+        self._producers: dict[str, Process] = {}
+        self._calls: dict[str, oracle.Calls] = {}
+
+    def worker(
+        self,
+        app: str = WORKER,
+        *,
+        url: str | None = None,
+        workers: int = 1,
+        jumping: bool = False,
+        **settings: str,
+    ) -> Process:
+        """Start `taskiq worker`; `jumping`: with a clock that is set all the time."""
+        command = ["worker", app, "-w", str(workers)]
+        return self._program("taskiq", *command, url=url, jumping=jumping, settings=settings)
+
+    def scheduler(
+        self, *, url: str | None = None, jumping: bool = False, **settings: str
+    ) -> Process:
+        """Start `taskiq scheduler`."""
+        command = ["scheduler", SCHEDULER]
+        return self._program("taskiq", *command, url=url, jumping=jumping, settings=settings)
+
+    def producer(
+        self,
+        name: str,
+        calls: int,
+        rate: int,
+        *,
+        url: str | None = None,
+        jumping: bool = False,
+        **settings: str,
+    ) -> Process:
+        """Start a producer, whose calls the check at the end will look for."""
+        plan = Plan(name, calls, rate, str(self._folder / f"{name}.progress"))
+        command = ["tests.faults.producer", plan.dumps()]
+        process = self._program(*command, url=url, jumping=jumping, settings=settings)
+        self._producers[name] = process
+        return process
+
+    def program(self, module: str, *arguments: str, **settings: str) -> Process:
+        """Start a Python module as a program."""
+        return self._program(module, *arguments, url=None, jumping=False, settings=settings)
+
+    def _program(
+        self, *module: str, url: str | None, jumping: bool, settings: Mapping[str, str]
+    ) -> Process:
+        self._started += 1
+        process = Process(
+            ["-m", *(["tests.faults.jumping_clock"] if jumping else []), *module],
+            output=self._folder / f"output-{self._started}",
+            environment={
+                "REDIS_URL": url or self.server.url,
+                "DATABASE_NAME": str(self.database),
+                **SETTINGS,
+                **settings,
+            },
+        )
+        return self._running.enter_context(process)
+
+    def moved_to(self, server: RedisServer) -> None:
+        """Another server is the Redis now."""
+        self.redis.close()
+        self.server, self.redis = server, Redis.from_url(server.url)
+
+    def stop(self, name: str) -> None:
+        """Let a producer make no more calls."""
+        self._producers[name].send(signal.SIGTERM)
+
+    def finish(self, name: str, limit: float = SAVED_BY) -> Made:
+        """Wait until SQL has all that a producer made; what it says of that."""
+        process = self._producers.pop(name)
+        assert process.wait(limit) == 0, process.output
+        line = next(line for line in process.output.splitlines() if line.startswith("{"))
+        made = Made(**json.loads(line))
+        assert made.recorded == made.calls == made.saved + made.dropped, made
+        self._calls[name] = oracle.Calls(made.calls, made.dropped)
+        return made
+
+    def killed(self, name: str) -> tuple[int, int]:
+        """Kill a producer; what `progress` says of it."""
+        self._producers.pop(name).close()
+        self._calls[name] = oracle.Calls(None)
+        return self.progress(name)
+
+    def progress(self, name: str) -> tuple[int, int]:
+        """How many calls a producer has made, and how many entries Redis has acknowledged, as far as it knows."""
+        return Progress.read(self._folder / f"{name}.progress")
+
+    def check(self, *ending: Process, rejected: int = 0, limit: float = SAVED_BY) -> Verdict:
+        """Wait until all is at rest, see that nothing was lost or doubled, and end these processes by SIGTERM."""
+        assert not self._producers
+        ending[0].until(self.at_rest, limit)
+        verdict = oracle.check(self.database, self.server.url, self._calls, rejected=rejected)
+        for process in ending:
+            assert process.terminate(ENDING) == 0, process.output
+        return verdict
+
+    def at_rest(self) -> bool:
+        """Whether nothing waits in Redis, and its totals count what SQL has."""
+        try:
+            if self.waiting():
+                return False
+            return sum(self.counted().values()) == self.rows()
+        except RedisError:
+            return False
+
+    def counted(self) -> dict[str, int]:
+        """How many calls of each function the live totals tell of."""
+        names = list(self.redis.scan_iter(_keys.TOTALS_PREFIX + "*", count=1000))
+        return {
+            name.decode().removeprefix(_keys.TOTALS_PREFIX): int(
+                self.redis.hget(name, "call_count") or 0
+            )
+            for name in names
+        }
+
+    def waiting(self) -> int:
+        """How many elements wait in Redis, in the list or in claims."""
+        keys = [_keys.METRICS_LIST, *self.redis.scan_iter(_keys.claim("*"))]
+        return sum(int(self.redis.llen(key)) for key in keys)
+
+    def rows(self) -> int:
+        """How many entries SQL has."""
+        if not self.database.exists():
+            return 0
+        with closing(sqlite3.connect(self.database)) as connection:
+            made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'metrics'")
+            if made.fetchone() is None:
+                return 0
+            (rows,) = connection.execute("SELECT count(*) FROM metrics").fetchone()
+            return int(rows)
+
+    def breaks(self, *lines: str) -> None:
+        """What the broken worker is to do to itself."""
+        (self._folder / broken_worker.BREAKS).write_text("\n".join(lines))
+
+    def breaks_left(self) -> int:
+        """How much of that it has not done yet."""
+        return len((self._folder / broken_worker.BREAKS).read_text().splitlines())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._running.close()
+        self.redis.close()
+
+
+def children(worker: Process) -> list[int]:
+    """The process ids of the children that a manager has started and that still live; with or without it."""
+    started = map(int, re.findall(r"worker-\d+ (?:restarted )?with pid (\d+)", worker.output))
+    return [pid for pid in started if _group(pid) == worker.pid]
+
+
+def kill_one(pids: Sequence[int], chance: random.Random) -> None:
+    """SIGKILL for one of them, if there is any."""
+    if pids:
+        with suppress(ProcessLookupError):
+            os.kill(chance.choice(pids), signal.SIGKILL)
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
