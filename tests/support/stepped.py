@@ -1,0 +1,156 @@
+"""The processes of `schedules`: a producer, and a worker that makes one call at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._outbox import Outbox
+from tests.support.pipeline import (
+    NOON,
+)
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator, Callable
+
+    from metrics_collector._recorder import Record
+    from tests.support.schedules import World
+
+FUNCTIONS = ("app.a", "app.b", "app.c")
+
+
+class Producer:
+    """A process that records, with its real outbox."""
+
+    def __init__(self) -> None:
+        self.buffer: deque[Record] = deque()
+        self.outbox = Outbox(self.buffer, monotonic=lambda: 0.0, wall=lambda: NOON)
+        self.alive = True
+        self.ids: set[tuple[str, int]] = set()
+        self.excused = 0  # numbers up to this may be lost, with a database
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has yet to learn that something is saved."""
+        if self.excused:
+            kept = self.outbox._batches
+            return self.outbox.unsent or any(batch.last > self.excused for batch in kept)
+        return self.outbox.kept
+
+    def record(self, chance: random.Random) -> None:
+        """Make up to four calls, and a batch of them."""
+        for _ in range(chance.randint(1, 4)):
+            seconds = round(chance.lognormvariate(-6, 1.5), 9)
+            mark = chance.choice([None, None, None, "", "KeyError", "ValueError"])
+            self.buffer.append((chance.choice(FUNCTIONS), 0.0, seconds, mark))
+        first = len(self.ids) + 1
+        self.ids |= {(self.outbox.producer, n) for n in range(first, first + len(self.buffer))}
+        self.outbox.fill()
+        self.outbox.close_batch()
+
+
+class Fate:
+    """What becomes of one call of a worker."""
+
+    GOOD, LOST_REPLY, NEVER_SENT, LATE, TWICE = range(5)
+
+
+class Stepped:
+    """A worker whose flush makes one call to Redis or SQL at a time, when it is told to.
+
+    A call that is lost ends the flush with an error, as it would; the next step begins another one.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._task: asyncio.Task[None] | None = None
+        self._go: asyncio.Future[int] | None = None
+        self._waits = asyncio.Event()
+        self.next_call = ""
+
+    async def step(self, fate: int) -> None:
+        """Let the flush make its next call, or begin."""
+        self._waits.clear()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._work())
+        else:
+            assert self._go is not None
+            self._go.set_result(fate)
+        stepped = asyncio.create_task(self._waits.wait())
+        await asyncio.wait([stepped, self._task], return_when=asyncio.FIRST_COMPLETED)
+        stepped.cancel()
+        if self._task.done():
+            self._task.result()
+
+    async def die(self) -> None:
+        """End at once: nothing that an orderly end would do reaches Redis."""
+        if self._task is not None:
+            while not self._task.done():
+                self._task.cancel()
+                if self._go is not None and not self._go.done():
+                    self._go.set_result(Fate.NEVER_SENT)
+                await asyncio.wait([self._task], timeout=0.05)
+        self._task = None
+
+    async def _work(self) -> None:
+        chance = self._world.chance
+        flush = self._world.flush(_Calls(self, self._world.store), self)
+        with suppress(StoreUnavailableError):
+            if chance.random() < 0.8:
+                await flush.drain(ignore_leases=chance.random() < 0.5)
+            else:
+                await flush.true_up()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Any]:
+        """The database, call by call."""
+        async with self._world.database.writing() as writer:
+            yield _Calls(self, writer)
+
+    async def call(
+        self, name: str, function: Callable[..., Any], *args: Any, **options: Any
+    ) -> Any:
+        """Make one call, once told to, with the fate that was told."""
+        self._go = asyncio.get_running_loop().create_future()
+        self.next_call = name
+        self._waits.set()
+        fate = await self._go
+        if name == "read":  # chunks of all sizes
+            args = (args[0], self._world.chance.choice([1, 2, 3, 50]))
+
+        def message() -> Any:
+            return function(*args, **options)
+
+        if fate in {Fate.LATE, Fate.TWICE} and name in {"acknowledge", "true_up"}:
+            self._world.late.append(message)
+        if fate in {Fate.NEVER_SENT, Fate.LATE}:
+            raise StoreUnavailableError("never sent")
+        if name == "claim":
+            result = await self._world.checked_claim(message, **options)
+        else:
+            result = await message()
+        if name == "acknowledge":
+            await self._world.check_heeded(options["db"], options["functions"])
+        elif name == "true_up":
+            await self._world.check_heeded(args[0], args[2])
+        if fate == Fate.LOST_REPLY:
+            raise StoreUnavailableError("the reply was lost")
+        return result
+
+
+class _Calls:
+    def __init__(self, worker: Stepped, target: Any) -> None:
+        self._worker = worker
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._target, name)
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            return await self._worker.call(name, function, *arguments, **options)
+
+        return call
