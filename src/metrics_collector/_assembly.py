@@ -7,7 +7,7 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector import _keys
+from metrics_collector import _dangers, _keys
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._flush import Flush
 from metrics_collector._hot_store import HotStore, connect
@@ -102,12 +102,18 @@ def worker(settings: Settings, notice: Notice, store: HotStore | None = None) ->
         if own:
             await store.aclose()
 
+    async def dangers() -> list[str]:
+        if is_embedded(settings):
+            return []
+        return await _dangers.dangers(store.client, mask_url(settings.redis_url))
+
     return Worker(
         flush(settings, store, notice),
         store,
         key=heartbeat_key("worker"),
         every=settings.max_waiting_time,
         notice=notice,
+        dangers=dangers,
         close=close,
     )
 

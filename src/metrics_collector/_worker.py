@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from metrics_collector._errors import MetricsCollectorError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from metrics_collector._notice import Notice
 
@@ -48,6 +48,7 @@ class Worker:
         key: of this process's heartbeat.
         every: `MAX_WAITING_TIME`, seconds.
         notice: where trouble is logged.
+        dangers: asks what threatens the entries in Redis; a line for each.
         close: gives back what the parts hold.
 
     Attributes:
@@ -62,6 +63,7 @@ class Worker:
         key: str,
         every: float,
         notice: Notice,
+        dangers: Callable[[], Awaitable[Sequence[str]]],
         close: Callable[[], Awaitable[None]],
     ) -> None:
         self._flush = flush
@@ -69,6 +71,7 @@ class Worker:
         self._key = key
         self._every = every
         self._notice = notice
+        self._dangers = dangers
         self._close = close
         self.turn = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -143,6 +146,9 @@ class Worker:
         now = asyncio.get_running_loop().time()
         lost = self._flush.life != self._known_life
         if lost or self._trued_up_at is None or now - self._trued_up_at >= TRUE_UP_EVERY:
+            if lost or self._trued_up_at is None:
+                for danger in await self._dangers():
+                    self._notice.warn(danger, "%s", danger)
             await self._flush.true_up()
             self._known_life = self._flush.life
             self._trued_up_at = now

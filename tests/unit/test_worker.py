@@ -79,14 +79,28 @@ class Closing:
         self.closed = True
 
 
+async def no_dangers() -> list[str]:
+    return []
+
+
 def worker_of(
     flush: Any,
     beats: Any,
     *,
+    key: str = KEY,
     every: float = 5.0,
+    dangers: Callable[[], Awaitable[list[str]]] = no_dangers,
     close: Callable[[], Awaitable[None]] | None = None,
 ) -> Worker:
-    return Worker(flush, beats, key=KEY, every=every, notice=Notice(), close=close or Closing())
+    return Worker(
+        flush,
+        beats,
+        key=key,
+        every=every,
+        notice=Notice(),
+        dangers=dangers,
+        close=close or Closing(),
+    )
 
 
 @pytest.mark.parametrize(("every", "times"), [(5.0, [0, 10, 20, 30]), (3600.0, [0, 60, 120, 180])])
@@ -100,6 +114,30 @@ def test_it_flushes_without_being_asked(every: float, times: list[float]) -> Non
         assert flush.drains == times
 
     jumping_loop.run(work())
+
+
+def test_dangers_are_said_at_the_start_and_of_each_new_redis(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked: list[float] = []
+
+    async def work() -> None:
+        flush = Drains()
+
+        async def dangers() -> list[str]:
+            asked.append(round(now() - flush.began))
+            return ["it may evict", "it keeps nothing"]
+
+        worker = worker_of(flush, Beats(), dangers=dangers)
+        await worker.start()
+        await asyncio.sleep(125)
+        flush.life = "second"
+        await asyncio.sleep(20)
+        await worker.aclose()
+
+    jumping_loop.run(work())
+    assert asked == [0, 130]
+    assert caplog.messages == ["it may evict", "it keeps nothing"]  # the rest within a minute
 
 
 def test_totals_are_trued_up_at_the_start_and_every_minute() -> None:
@@ -297,7 +335,7 @@ async def test_with_a_real_flush(fake_client: Any, path: Path) -> None:
         beaten.set()
 
     beats = During(store, "beat", note)
-    worker = Worker(flush, beats, key=key, every=60, notice=Notice(), close=store.aclose)
+    worker = worker_of(flush, beats, key=key, every=60, close=store.aclose)
     await asyncio.to_thread(path.mkdir)
     await store.push(PRODUCER, batch_of(Call(), Call()), 0)
     assert await worker.flush() == 0

@@ -1,0 +1,63 @@
+"""What a worker says of a Redis that may lose entries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import fakeredis
+import pytest
+
+from metrics_collector._dangers import dangers
+from metrics_collector._hot_store import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"appendonly": "yes"}, []),
+        ({"save": "60 1"}, []),
+        ({"appendonly": "yes", "maxmemory": "100mb"}, []),
+        ({"appendonly": "yes", "maxmemory_policy": "allkeys-lru"}, []),  # without a limit
+        (
+            {"appendonly": "yes", "maxmemory": "100mb", "maxmemory_policy": "volatile-lru"},
+            [],  # entries do not expire
+        ),
+        ({}, ["keeps nothing on disk"]),
+        (
+            {"maxmemory": "100mb", "maxmemory_policy": "allkeys-lru"},
+            ["is allkeys-lru; set it to noeviction", "keeps nothing on disk"],
+        ),
+    ],
+)
+async def test_each_danger_is_named_with_its_remedy(
+    options: dict[str, str], expected: list[str], start_redis: Callable[..., RedisServer]
+) -> None:
+    client = connect(start_redis(**options).url)
+    found = await dangers(client, "redis://here")
+    await client.aclose()
+    assert len(found) == len(expected)
+    for line, part in zip(found, expected, strict=True):
+        assert line.startswith("Redis at redis://here ")
+        assert part in line
+
+
+async def test_a_server_that_does_not_say_is_no_danger(redis_server: RedisServer) -> None:
+    client = connect(redis_server.url)
+    await client.acl_setuser("default", commands=["-info", "-config"], keys=["*"], enabled=True)
+    assert await dangers(client, "here") == []
+    await client.aclose()
+
+
+async def test_nor_is_one_that_is_away() -> None:
+    server = fakeredis.FakeServer()
+    server.connected = False
+    client: Any = fakeredis.FakeAsyncRedis(server=server)
+    assert await dangers(client, "here") == []
+    await client.aclose()
