@@ -97,7 +97,8 @@ async def get_metrics(
 ) -> FunctionMetrics:
     """The figures of one function over all processes: live and of all time, or those between two moments.
 
-    What this process has recorded before the call is included. A decorated function that was not called gives zeros.
+    What this process has recorded before the call is included, unless Redis takes no more. A decorated function that
+    was not called gives zeros.
 
     Args:
         function: the decorated function, its full name, or an end of that at a dot which fits one function only.
@@ -113,7 +114,7 @@ async def get_metrics(
     begin, end = _timespan.span(since, until, datetime.now(UTC))
 
     async def read(home: Home) -> FunctionMetrics:
-        await home.send(_SEND_TIMEOUT)
+        await home.send_for_read(_SEND_TIMEOUT)
         query = await home.query(_registry.names())
         name = (
             await query.resolve(function)
@@ -134,7 +135,7 @@ async def list_metrics(
     begin, end = _timespan.span(since, until, datetime.now(UTC))
 
     async def read(home: Home) -> list[FunctionMetrics]:
-        await home.send(_SEND_TIMEOUT)
+        await home.send_for_read(_SEND_TIMEOUT)
         query = await home.query(_registry.names())
         return await query.functions(begin, end)
 
@@ -164,7 +165,7 @@ async def history(
     start = begin
 
     async def read(home: Home) -> list[HistoryPoint]:
-        await home.send(_SEND_TIMEOUT)
+        await home.send_for_read(_SEND_TIMEOUT)
         query = await home.query(_registry.names())
         name = function
         if isinstance(name, str):

@@ -31,6 +31,10 @@ class StoreUnavailableError(MetricsCollectorError):
     """Redis or the database cannot be used now; the message says what to do."""
 
 
+class StoreFullError(StoreUnavailableError):
+    """Redis answers and can be read, but takes no more; callers see it as the error above."""
+
+
 class IncompatibleStoreError(MetricsCollectorError):
     """Redis or the database is of a kind or version that this release cannot work with."""
 

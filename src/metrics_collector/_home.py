@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector import _assembly, _process
 from metrics_collector._bound import Bound
-from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
+from metrics_collector._errors import (
+    MetricsCollectorError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 from metrics_collector._outbox import BATCH
 from metrics_collector._query import Query
 from metrics_collector._sender import Sender
@@ -127,6 +131,11 @@ class Home:
         """As `Sender.send`."""
         await self.sender.send(timeout)
 
+    async def send_for_read(self, timeout: float) -> None:
+        """As `send`; but a Redis that takes no more can be read all the same, without what waits here."""
+        with contextlib.suppress(StoreFullError):
+            await self.sender.send(timeout, wait_for_room=False)
+
     async def flush(self, timeout: float) -> int:
         """Send, trying for `timeout` seconds, then save all that Redis holds; the number of entries newly saved.
 
@@ -136,9 +145,9 @@ class Home:
         saved = 0
         while True:
             try:
-                await self.send(timeout)
-            except StoreUnavailableError:
-                # Redis may be full, and what it holds is all that can make room.
+                await self.sender.send(timeout, wait_for_room=False)
+            except StoreFullError:
+                # What Redis holds is all that can make room.
                 some = await self.save()
                 if not some:
                     raise

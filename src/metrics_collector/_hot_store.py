@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector import _keys
 from metrics_collector._entries import MAX_ENTRY_BYTES
-from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
+from metrics_collector._errors import (
+    IncompatibleStoreError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 from metrics_collector._records import (
     Acknowledged,
     Claim,
@@ -382,7 +386,10 @@ class HotStore:
         if not (closed or isinstance(error, exceptions.RedisError | OSError | TimeoutError)):
             raise error
         detail = str(error) or type(error).__name__
-        return StoreUnavailableError(f"Redis at {self._label} cannot be used: {detail}")
+        # Redis 6 says it of a script within another error.
+        full = isinstance(error, exceptions.OutOfMemoryError) or "-OOM" in detail
+        kind = StoreFullError if full else StoreUnavailableError
+        return kind(f"Redis at {self._label} cannot be used: {detail}")
 
 
 def _push_reply(reply: list[Any]) -> PushReply:

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from metrics_collector import _process
 from metrics_collector._bound import Bound
-from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
+from metrics_collector._errors import (
+    MetricsCollectorError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 from metrics_collector._outbox import BATCH
 
 if TYPE_CHECKING:
@@ -113,12 +117,15 @@ class Sender:
             if self._outbox.kept and self._now() - self._heard_at >= LOOK_EVERY:
                 await self._look()
 
-    async def send(self, timeout: float, *, patient: bool = True) -> None:
+    async def send(
+        self, timeout: float, *, patient: bool = True, wait_for_room: bool = True
+    ) -> None:
         """Bring all that was recorded before the call to Redis, trying for `timeout` seconds.
 
         Args:
             timeout: seconds.
             patient: try again when Redis cannot be reached; else once.
+            wait_for_room: try again when it takes no more; else raise `StoreFullError`.
 
         Raises:
             StoreUnavailableError: that did not work in time; the entries are kept and sent later.
@@ -136,7 +143,7 @@ class Sender:
             except StoreUnavailableError as error:
                 cause = error
                 self._report(error)
-                if not patient:
+                if not patient or (isinstance(error, StoreFullError) and not wait_for_room):
                     raise
             remaining = deadline - self._now()
             if remaining <= 0:
@@ -204,7 +211,7 @@ class Sender:
                     reply.bad,
                 )
             if reply.kind == "full":
-                raise StoreUnavailableError(
+                raise StoreFullError(
                     "Redis holds METRICS_MAX_BACKLOG entries that are not saved yet; is `taskiq worker` running?"
                 )
 

@@ -493,7 +493,7 @@ class TestFlush:
             with pytest.raises(StoreUnavailableError, match="METRICS_MAX_BACKLOG"):
                 await send()
 
-            monkeypatch.setattr("metrics_collector._api._SEND_TIMEOUT", 0.5)
+            monkeypatch.setattr("metrics_collector._api._SEND_TIMEOUT", 20.0)
             assert await flush() == 17
             figures = statistics()
             assert (figures.saved, figures.buffered) == (17, 0)
@@ -513,6 +513,19 @@ class TestFlush:
             world.server.connected = True
             monkeypatch.setattr("metrics_collector._api._SEND_TIMEOUT", 5.0)
             assert await flush() == 2
+
+
+async def test_a_redis_that_takes_no_more_can_be_read(world: World) -> None:
+    async with MetricsCollector(world.settings.model_copy(update={"max_backlog": 5})):
+        call(5)
+        await send()
+        call(12)
+        assert (await get_metrics("f")).call_count == 5
+        assert [one.call_count for one in await list_metrics()] == [5]
+        assert statistics().buffered == 12
+        assert "METRICS_MAX_BACKLOG" in (statistics().last_error or "")
+        await flush()
+        assert (await get_metrics("f")).call_count == 17
 
 
 class TestForgottenRun:

@@ -13,7 +13,11 @@ from redis.exceptions import NoPermissionError
 
 from metrics_collector import _hot_store, _keys
 from metrics_collector._entries import MAX_ENTRY_BYTES
-from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
+from metrics_collector._errors import (
+    IncompatibleStoreError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 from metrics_collector._hot_store import connect
 from metrics_collector._records import FunctionState, Numbered
 from metrics_collector._settings import mask_url
@@ -607,7 +611,7 @@ async def test_a_full_redis_takes_no_batch_but_can_be_drained(redis_url: str) ->
         await client.delete(_keys.totals("app.new"), _keys.RING)
         await client.config_set("maxmemory", 1)
         before = await everything(client)
-        with pytest.raises(StoreUnavailableError, match="maxmemory"):
+        with pytest.raises(StoreFullError, match="maxmemory"):
             await store.push(PRODUCER, batch_of(Call(), first=4), 3)
         assert await everything(client) == before
         assert await store.push(PRODUCER, batch, 0) == ("skip", 3, "", True, 0)
