@@ -97,7 +97,7 @@ class HotStore:
     ) -> None:
         self.client = client
         self._label = label
-        self._max_items = max_items
+        self._max_items = min(max_items, max_backlog)  # a full backlog rings in any case
         self._max_backlog = max_backlog
         self._lease_ms = int(lease * 1000)
         self._known_version = known_version

@@ -15,6 +15,7 @@ from metrics_collector._errors import (
 )
 from metrics_collector._models import FunctionMetrics, HistoryPoint, figures
 from metrics_collector._records import unnumbered
+from metrics_collector._registry import storable
 from metrics_collector._totals import CALLS, Totals
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ class Query:
 
     async def resolve(self, asked: str) -> str:
         """As the function `resolve`, over the names of all processes."""
-        if asked in self._measured or asked in await self._redis.live([asked]):
+        if asked in self._measured or (
+            storable(asked) and asked in await self._redis.live([asked])
+        ):
             return asked
         names = self._measured | await self._redis.function_names() | await self._saved_names()
         return resolve(asked, names)

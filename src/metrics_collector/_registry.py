@@ -62,7 +62,7 @@ def checked_name(name: object) -> str:
         return name
     if isinstance(name, str):
         text = str.__str__(name)  # an enum's member may write itself differently
-        if 0 < len(text) <= MAX_NAME and _storable(text):
+        if 0 < len(text) <= MAX_NAME and storable(text):
             return text
         given = f"{text[:40]!r}, of {len(text):,}"
     else:
@@ -153,7 +153,8 @@ def _attribute(holder: object, attribute: str) -> object:
         return None
 
 
-def _storable(name: str) -> bool:
+def storable(name: str) -> bool:
+    """Whether a text can be a name: UTF-8 can encode it, and it holds no NUL."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -86,7 +86,7 @@ MUTANTS = {
     "push without need": Mutant("push", "if seen < need then", "if false then"),
     "push that has seen what it refuses": Mutant(
         "push",
-        "  return {'full', seen, saved, 0, 0}",
+        "  return {'full', seen, saved, ring(waiting), 0}",
         "  redis.call('HSET', producer, 'seen', last) return {'full', last, saved, 0, 0}",
     ),
     "push without a bound": Mutant("push", "unsaved + n > tonumber(ARGV[5])", "false"),

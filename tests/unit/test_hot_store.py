@@ -157,6 +157,14 @@ async def test_a_full_backlog_refuses_without_a_trace(client: Any) -> None:
     assert await everything(client) == before
 
 
+async def test_a_full_backlog_rings_though_max_items_is_above_it(client: Any) -> None:
+    store = store_on(client, max_backlog=3, max_items=100)
+    assert (await store.push(PRODUCER, batch_of(*[Call()] * 3), 0)).ring
+    await client.delete(_keys.RING)  # nobody came
+    reply = await store.push(PRODUCER, batch_of(Call(), first=4), 3)
+    assert (reply.kind, reply.ring) == ("full", True)
+
+
 async def test_a_batch_above_the_bound_gets_through_alone(client: Any) -> None:
     store = store_on(client, max_backlog=3)
     batch = batch_of(*[Call()] * 5)

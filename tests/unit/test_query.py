@@ -423,6 +423,8 @@ async def test_names_are_found_by_their_ends(store: HotStore, flush: Flush, path
     assert str(several.value) == (
         "'sit' fits 'app.measured.sit', 'app.other.sit'; give more of the name"
     )
+    with pytest.raises(UnknownFunctionError):
+        await query.resolve("half \ud800 a character")
     with pytest.raises(UnknownFunctionError) as close:
         await query.resolve("app.saved.runn")
     assert "close: 'app.saved.run'" in str(close.value)

@@ -29,7 +29,7 @@ if not force then
 end
 local unsaved = waiting + tonumber(redis.call('GET', KEYS[3]) or 0)
 if unsaved > 0 and unsaved + n > tonumber(ARGV[5]) then      -- alone, even a batch above the bound has to get through
-  return {'full', seen, saved, 0, 0}
+  return {'full', seen, saved, ring(waiting), 0}
 end
 
 local deltas, entries, text, from = cjson.decode(ARGV[10]), {}, ARGV[9], 1
