@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from metrics_collector import _dangers, _keys
+from metrics_collector._connection import connect
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._flush import Flush
-from metrics_collector._hot_store import HotStore, connect
+from metrics_collector._hot_store import HotStore
 from metrics_collector._settings import mask_url
 from metrics_collector._spool import Replay, Spool
 from metrics_collector._sqlite import Database

@@ -40,35 +40,9 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER: Final = (6, 2)
 PRODUCER_TTL_MS: Final = 24 * 3600 * 1000
-COMMAND_TIMEOUT: Final = 5.0  # seconds
-CONNECT_TIMEOUT: Final = 2.0
 _FUNCTIONS_A_CALL: Final = 100  # that a reader or a true-up asks for in one go
 _PAGE: Final = 1000  # elements that a reader gets in one go
 _BYTES_READ: Final = 8_000_000  # of a claim in one go, and up to 100 elements more
-
-
-def connect(url: str) -> Redis:
-    """A client for the running loop, which connects when first used.
-
-    redis-py retries ten times by default; a lost reply would then count twice, so retrying is left to those who number
-    what they send.
-    """
-    from redis.asyncio import ConnectionPool, Redis
-    from redis.asyncio.connection import parse_url
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-
-    options: dict[str, Any] = {
-        "socket_timeout": COMMAND_TIMEOUT,
-        "socket_connect_timeout": CONNECT_TIMEOUT,
-        **({} if url.startswith("unix:") else {"socket_keepalive": True}),
-        **parse_url(url),
-        # What follows wins over the same in the URL, since the code below relies on it.
-        "decode_responses": False,
-        "protocol": 2,  # 3 begins with HELLO, which servers do not know that are too old, and are to be told so
-        "retry": Retry(NoBackoff(), 0),
-    }
-    return Redis.from_pool(ConnectionPool(**options))
 
 
 class HotStore:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from metrics_collector import _keys
-from metrics_collector._hot_store import connect
+from metrics_collector._connection import connect
 from tests.faults.calls import expected
 from tests.support.pipeline import all_same, contents, held
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import resource
 import sqlite3
-import subprocess
-import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,31 +13,12 @@ import pytest
 
 from tests.faults import broken_worker, oracle
 from tests.faults.world import BROKEN_WORKER, ENDING, SAVED_BY, World, children
+from tests.support.locking import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.processes import Process
 
 LOCKED = 30.0  # seconds
-HOLD = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], timeout=20, isolation_level=None)
-connection.execute("BEGIN EXCLUSIVE")
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Let another process hold the database's lock."""
-    command = [sys.executable, "-c", HOLD, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        yield
-        holder.communicate()
 
 
 @pytest.mark.timeout(120)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from metrics_collector._hot_store import connect
+from metrics_collector._connection import connect
 from tests.support.folders import fast_folder
 from tests.support.schedules import World
 

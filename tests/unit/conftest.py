@@ -9,7 +9,7 @@ import fakeredis
 import pytest
 import pytest_asyncio
 
-from metrics_collector._hot_store import connect
+from metrics_collector._connection import connect
 from tests.support import redis_server as servers
 from tests.support.folders import fast_folder
 from tests.support.pipeline import store_on

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import fakeredis
 import pytest
 
+from metrics_collector._connection import connect
 from metrics_collector._dangers import dangers
-from metrics_collector._hot_store import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

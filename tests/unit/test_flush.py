@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from metrics_collector import _flush, _keys
+from metrics_collector._connection import connect
 from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
 from metrics_collector._flush import DAY, Flush
-from metrics_collector._hot_store import connect
 from metrics_collector._notice import Notice
 from metrics_collector._outbox import Outbox
 from metrics_collector._sqlite import Database, _schema, _session

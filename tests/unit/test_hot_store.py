@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.exceptions import NoPermissionError
 
-from metrics_collector import _hot_store, _keys
+from metrics_collector import _connection, _hot_store, _keys
+from metrics_collector._connection import connect
 from metrics_collector._entries import MAX_ENTRY_BYTES
 from metrics_collector._errors import (
     IncompatibleStoreError,
     StoreFullError,
     StoreUnavailableError,
 )
-from metrics_collector._hot_store import connect
 from metrics_collector._records import FunctionState, Numbered
 from metrics_collector._settings import mask_url
 from metrics_collector._totals import Totals
@@ -777,7 +777,7 @@ async def test_no_server(unused_tcp_port: int) -> None:
 
 
 async def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_hot_store, "COMMAND_TIMEOUT", 0.05)
+    monkeypatch.setattr(_connection, "COMMAND_TIMEOUT", 0.05)
 
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -31,6 +31,7 @@ from metrics_collector._sqlite import Database, _schema, _session
 from metrics_collector._totals import Totals
 from tests.support.cancelling import at_each_await
 from tests.support.folders import fast_folder
+from tests.support.locking import locked
 from tests.support.pipeline import (
     NOON,
     OTHER_PRODUCER,
@@ -465,26 +466,6 @@ def test_a_disk_without_room(run: Runner, path: Path, monkeypatch: pytest.Monkey
         f"the database {path} cannot be used (database or disk is full): "
         "the disk is full; make room, the entries wait in Redis"
     )
-
-
-HOLD = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN EXCLUSIVE")
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Let another process hold the database's lock."""
-    command = [sys.executable, "-c", HOLD, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        yield
-        holder.communicate()
 
 
 def test_a_lock_that_another_program_holds(
