@@ -1,8 +1,6 @@
 """What `taskiq worker` runs where a worker is to break at one step of a flush: the real one, with that step wrapped.
 
-The file BREAKS holds what is to happen, a line each: a step, the how-manieth pass of it since the process began, and
-`kill` or `stop`. A process that reaches the first line takes it off and sends itself SIGKILL or SIGSTOP. A process that
-stops leaves its id in the file STOPPED. While the file FULL exists, the database takes no page more.
+What is to happen stands in files (`breaking`). No test imports this: it changes the package for the whole process.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ from metrics_collector._hot_store import HotStore
 from metrics_collector._sqlite import _save, _schema
 from metrics_collector._sqlite._session import Query
 from metrics_collector.tasks import broker
+from tests.faults.breaking import BREAKS, FULL, STOPPED
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,12 +24,7 @@ if TYPE_CHECKING:
     from metrics_collector._records import Acknowledged, Claim, Saved
     from metrics_collector._sqlite._session import Steps
 
-__all__ = ["STEPS", "broker"]
-
-STEPS = ("claimed", "read", "saving", "committed", "acknowledged")
-BREAKS = "breaks"
-STOPPED = "stopped"
-FULL = "full"
+__all__ = ["broker"]
 
 _folder = Path.cwd()  # of the test: the processes begin there
 _passes: Counter[str] = Counter()

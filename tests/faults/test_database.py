@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults import broken_worker, oracle
+from tests.faults import breaking, oracle
 from tests.faults.world import BROKEN_WORKER, ENDING, SAVED_BY, World, children
 from tests.support.locking import locked
 
@@ -59,7 +59,7 @@ def test_the_database_takes_no_page_more(world: World) -> None:
     worker = world.worker(BROKEN_WORKER)
     world.producer("app", 0, 2000)
     worker.until(lambda: world.rows() > 0)
-    full = Path(broken_worker.FULL)
+    full = Path(breaking.FULL)
     full.touch()
     worker.until(lambda: "the disk is full; make room" in worker.output)
     worker.until(lambda: world.waiting() > 4000)

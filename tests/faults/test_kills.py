@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.faults.broken_worker import STEPS
+from tests.faults.breaking import STEPS
 from tests.faults.world import BROKEN_WORKER, World, children, kill_one
 
 

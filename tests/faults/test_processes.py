@@ -14,8 +14,8 @@ import pytest
 
 from metrics_collector import _taskiq
 from metrics_collector._notice import Notice
-from tests.faults import broken_worker
-from tests.faults.broken_worker import STEPS
+from tests.faults import breaking
+from tests.faults.breaking import STEPS
 from tests.faults.world import BROKEN_WORKER, ENDING, World
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def test_a_worker_stands_still_for_longer_than_its_lease(world: World, step: str
     world.breaks(f"{step} 1 stop")
     world.producer("app", 6000, 2000)
     still = world.worker(BROKEN_WORKER)
-    stopped = Path(broken_worker.STOPPED)
+    stopped = Path(breaking.STOPPED)
     still.until(stopped.exists)
     other = world.worker()
     if step == "saving":  # it holds the database's lock, and nobody can save

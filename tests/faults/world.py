@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from metrics_collector import _keys
-from tests.faults import broken_worker, oracle
+from tests.faults import breaking, oracle
 from tests.faults.calls import Plan
 from tests.faults.producer import Made, Progress
 from tests.support.processes import Process
@@ -195,11 +195,11 @@ class World:
 
     def breaks(self, *lines: str) -> None:
         """What the broken worker is to do to itself."""
-        (self._folder / broken_worker.BREAKS).write_text("\n".join(lines))
+        (self._folder / breaking.BREAKS).write_text("\n".join(lines))
 
     def breaks_left(self) -> int:
         """How much of that it has not done yet."""
-        return len((self._folder / broken_worker.BREAKS).read_text().splitlines())
+        return len((self._folder / breaking.BREAKS).read_text().splitlines())
 
     def __enter__(self) -> Self:
         return self

@@ -78,6 +78,18 @@ BLOCK = measure("block")
 HOLDER = Holder()
 
 
+@pytest.fixture(autouse=True)
+def nothing_of_others() -> Iterator[None]:
+    """No garbage of other tests is collected meanwhile, and no loop of theirs looks on."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+    sys.set_asyncgen_hooks(*hooks)
+
+
 # Beside what the same use of the bare function does: calls of Python functions, and calls of C functions.
 @pytest.mark.parametrize(
     ("measured", "bare", "python_calls", "c_calls"),
@@ -128,18 +140,13 @@ def test_a_measured_call_makes_so_many_calls_more(
     ],
 )
 def test_a_record_keeps_three_blocks_of_memory(measured: Callable[[], object]) -> None:
-    gc.collect()
-    gc.disable()  # it would free what others have left
-    try:
-        with _recorder.redirected(deque()):
-            for _ in range(5 * CALLS):
-                measured()  # uses up the interpreter's free lists
-            before = sys.getallocatedblocks()
-            for _ in range(CALLS):
-                measured()
-            after = sys.getallocatedblocks()
-    finally:
-        gc.enable()
+    with _recorder.redirected(deque()):
+        for _ in range(5 * CALLS):
+            measured()  # uses up the interpreter's free lists
+        before = sys.getallocatedblocks()
+        for _ in range(CALLS):
+            measured()
+        after = sys.getallocatedblocks()
 
     # Beside these, the deque has a block for each 64 of its elements.
     blocks = KEPT * CALLS + CALLS // 64
