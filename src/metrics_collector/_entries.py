@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -32,7 +31,7 @@ ERROR_TYPE_CHARACTERS: Final = 200  # of a type's name, as a producer writes it
 _EXACT_SECONDS: Final = 9e6
 _EXACT_TIME: Final = 9e9
 
-_NUMBERED: Final = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,14})")
+NUMBERED: Final = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,14})")
 
 
 class Entry(NamedTuple):
@@ -167,7 +166,7 @@ def decode(raw: bytes) -> Entry:
     if len(raw) > MAX_ENTRY_BYTES:
         raise RejectedEntryError(f"longer than {MAX_ENTRY_BYTES:,} bytes")
     try:
-        fields = _DECODER.decode(raw.decode("utf-8"))
+        fields = DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise RejectedEntryError("not UTF-8") from None
     except RecursionError:
@@ -176,50 +175,15 @@ def decode(raw: bytes) -> Entry:
         raise
     except ValueError as error:
         raise RejectedEntryError(f"not JSON: {str(error)[:200]}") from None
-    return _entry(fields)
+    return checked(fields)
 
 
-def decode_all(elements: Sequence[bytes]) -> list[Entry | RejectedEntryError]:
-    """What `decode` gives or raises for each of the elements, in less time."""
-    if together := _decoded_together(elements):
-        return [_entry_or_rejection(fields) for fields in together]
-    found: list[Entry | RejectedEntryError] = []
-    for raw in elements:
-        try:
-            found.append(decode(raw))
-        except RejectedEntryError as rejection:
-            found.append(rejection)
-    return found
+def checked(fields: Any) -> Entry:
+    """The entry in the value of an element.
 
-
-def _decoded_together(elements: Sequence[bytes]) -> list[Any] | None:
-    """The value of each element, read as one text; `None` if that does not work, for whatever reason.
-
-    Between any two stands a word that nobody can know, so what lies between two of these words is one value: whoever
-    writes half a value into one element and the rest into the next has the word in the midst of it.
+    Raises:
+        RejectedEntryError: as `decode`.
     """
-    if any(len(raw) > MAX_ENTRY_BYTES for raw in elements):
-        return None
-    word = os.urandom(16).hex()
-    text = b"[" + f',"{word}",'.encode().join(elements) + b"]"
-    try:
-        values = _DECODER.decode(text.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return None
-    words = values[1::2]
-    if len(values) != 2 * len(elements) - 1 or words.count(word) != len(words):
-        return None
-    return list(values[::2])
-
-
-def _entry_or_rejection(fields: Any) -> Entry | RejectedEntryError:
-    try:
-        return _entry(fields)
-    except RejectedEntryError as rejection:
-        return rejection
-
-
-def _entry(fields: Any) -> Entry:
     if not isinstance(fields, dict):
         raise RejectedEntryError("not a JSON object")
     producer, number = _identity(fields.get("id"))
@@ -231,7 +195,7 @@ def _entry(fields: Any) -> Entry:
 
 
 def _identity(entry_id: object) -> tuple[str | None, int]:
-    numbered = _NUMBERED.fullmatch(entry_id) if isinstance(entry_id, str) else None
+    numbered = NUMBERED.fullmatch(entry_id) if isinstance(entry_id, str) else None
     return (numbered[1], int(numbered[2])) if numbered else (None, 0)
 
 
@@ -277,13 +241,13 @@ def _text(fields: dict[str, Any], key: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise RejectedEntryError(f"{key} is not a text")
-    if problem := _problem(value):
-        raise RejectedEntryError(f"{key} {problem}")
+    if wrong := problem(value):
+        raise RejectedEntryError(f"{key} {wrong}")
     return value
 
 
 @lru_cache(maxsize=4096)
-def _problem(value: str) -> str:
+def problem(value: str) -> str:
     """Why this can be no text of an entry; "" if it can."""
     if len(value) > MAX_TEXT:
         return f"is longer than {MAX_TEXT:,} characters"
@@ -317,4 +281,4 @@ def _no_constant(name: str) -> float:
 
 
 _new: Final[Any] = tuple.__new__  # of a NamedTuple, in a third of the time
-_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
+DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metrics_collector import _entries
+from metrics_collector import _bulk, _entries
 from metrics_collector._entries import Entry, RejectedEntryError, decode, encode
 from metrics_collector._histogram import bucket
 from metrics_collector._totals import Totals
@@ -105,15 +105,47 @@ def test_totals_are_those_of_the_numbers_as_written(records: list[Record], offse
 )
 def test_elements_read_together_are_what_each_is_alone(elements: list[bytes]) -> None:
     good = [raw(id=f"{PRODUCER}-1"), raw(error_occurred=1, error_type="E"), raw(created_at=-1)]
-    together = _entries.decode_all(good + elements)
+    together = _bulk.decode_all(good + elements)
 
     assert [_told(one) for one in together] == [_told(_alone(one)) for one in good + elements]
 
 
-def test_good_elements_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_entries, "decode", None)
+ODD_VALUES: list[Any] = [
+    *(None, True, False, -1, 0, 1, 2, [], {}),
+    *(1e10, 1e300, -0.0, 0.0, 0.5, -1.5, 253_402_300_800.0, 10**400),
+    *("", "f", "f\0", "x" * 10_001, "\ud800", "é"),
+    *(f"{PRODUCER}-{number}" for number in ("0", "01", "", "-1", "1" * 15, "1" * 16)),
+    *(f"{PRODUCER}-{number}" for number in ("\u0661", "1 ", "+1", "1_0", "\u00b2", "1\n")),
+    *("0123456789ABCDEF-1", "0123456789abcde-12", f"x{PRODUCER}-1"),
+]
+USUAL = {"func_name": "f", "execution_time": 0.5, "error_occurred": 0, "created_at": 1e9}
 
-    (entry, again) = _entries.decode_all([raw(), raw()])
+
+@pytest.mark.parametrize("field", [*USUAL, "id", "outcome", "new"])
+def test_odd_elements_among_usual_ones_are_what_each_is_alone(field: str) -> None:
+    elements = []
+    for number, value in enumerate(ODD_VALUES, 1):
+        usual = {**USUAL, "id": f"{PRODUCER}-{number}"}
+        elements += [json.dumps(usual).encode(), json.dumps({**usual, field: value}).encode()]
+    together = _bulk.decode_all(elements)
+    assert [_told(one) for one in together] == [_told(_alone(one)) for one in elements]
+    assert list(map(repr, together)) == [repr(_alone(one)) for one in elements]  # -0.0, too
+
+
+def test_fields_in_another_order_or_of_another_name_are_read_by_name() -> None:
+    usual = {**USUAL, "id": f"{PRODUCER}-1"}
+    swapped = {key: usual[key] for key in sorted(usual)}
+    renamed = {"at" if key == "created_at" else key: value for key, value in usual.items()}
+    elements = [json.dumps(fields).encode() for fields in (usual, swapped, renamed)]
+    first, second, third = _bulk.decode_all(elements)
+    assert first == second == decode(elements[1])
+    assert isinstance(third, RejectedEntryError)
+
+
+def test_good_elements_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_bulk, "decode", None)
+
+    (entry, again) = _bulk.decode_all([raw(), raw()])
 
     assert entry == again
 

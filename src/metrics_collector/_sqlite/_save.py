@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector._entries import Entry, RejectedEntryError, decode_all
+from metrics_collector._bulk import decode_all
+from metrics_collector._entries import Entry, RejectedEntryError
 from metrics_collector._intervals import Intervals
 from metrics_collector._records import FunctionState, Saved, unnumbered
 from metrics_collector._sqlite import _schema
