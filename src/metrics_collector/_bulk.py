@@ -20,7 +20,7 @@ from metrics_collector._entries import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_USUAL: Final = ("func_name", "execution_time", "error_occurred", "created_at", "id")
+_USUAL: Final = ("func_name", "execution_time", "created_at", "error_occurred", "id")
 _new: Final[Any] = tuple.__new__  # of a NamedTuple, in a third of the time
 
 
@@ -61,7 +61,7 @@ def _usual(fields: dict[str, Any], known: dict[str, str]) -> Entry | None:
     """
     if tuple(fields) != _USUAL:
         return None
-    name, seconds, flag, at, entry_id = fields.values()
+    name, seconds, at, flag, entry_id = fields.values()
     if (
         flag != 0
         or type(flag) is not int

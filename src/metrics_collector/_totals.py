@@ -8,12 +8,13 @@ whole numbers under the very field names of `app:metrics:{func_name}` (`call_cou
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector import _histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 CALLS: Final = "call_count"
 ERRORS: Final = "error_count"
@@ -60,6 +61,28 @@ class Totals:
             self.maximum = execution_time
         if self.last_called_at is None or created_at > self.last_called_at:
             self.last_called_at = created_at
+
+    def add_all(
+        self, execution_times: Sequence[float], last_called_at: float, marks: Iterable[str]
+    ) -> None:
+        """As `add` for many calls, at least one, in a third of the time.
+
+        Args:
+            execution_times: seconds.
+            last_called_at: the latest end, UTC epoch seconds.
+            marks: of those that were not ok.
+        """
+        counts = self.counts
+        for bucket, by in Counter(map(_histogram.bucket, execution_times)).items():
+            counts[bucket] = counts.get(bucket, 0) + by
+        counts[CALLS] = counts.get(CALLS, 0) + len(execution_times)
+        for mark, by in Counter(marks).items():
+            for field in (ERRORS, ERROR_PREFIX + mark) if mark else (CANCELLED,):
+                counts[field] = counts.get(field, 0) + by
+        self.execution_time += sum(execution_times)
+        self.minimum = _extreme(min, self.minimum, min(execution_times))
+        self.maximum = _extreme(max, self.maximum, max(execution_times))
+        self.last_called_at = _extreme(max, self.last_called_at, last_called_at)
 
     def merge(self, other: Totals) -> None:
         """Add the other's figures to these."""

@@ -118,7 +118,7 @@ ODD_VALUES: list[Any] = [
     *(f"{PRODUCER}-{number}" for number in ("\u0661", "1 ", "+1", "1_0", "\u00b2", "1\n")),
     *("0123456789ABCDEF-1", "0123456789abcde-12", f"x{PRODUCER}-1"),
 ]
-USUAL = {"func_name": "f", "execution_time": 0.5, "error_occurred": 0, "created_at": 1e9}
+USUAL = {"func_name": "f", "execution_time": 0.5, "created_at": 1e9, "error_occurred": 0}
 
 
 @pytest.mark.parametrize("field", [*USUAL, "id", "outcome", "new"])
@@ -140,6 +140,20 @@ def test_fields_in_another_order_or_of_another_name_are_read_by_name() -> None:
     first, second, third = _bulk.decode_all(elements)
     assert first == second == decode(elements[1])
     assert isinstance(third, RejectedEntryError)
+
+
+def test_what_a_producer_writes_of_good_calls_is_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    long_way: list[Any] = []
+
+    def checked(fields: Any) -> Entry:
+        long_way.append(fields)
+        return _entries.checked(fields)
+
+    monkeypatch.setattr(_bulk, "checked", checked)
+    records = [("f", 1.0, 1.0 + n / 1000, None) for n in range(1, 9)]
+    lines = encode(records, PRODUCER, 1, 1e9, {})
+    _bulk.decode_all([line.encode() for line in lines])
+    assert len(long_way) == 1  # the first of a producer
 
 
 def test_good_elements_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:

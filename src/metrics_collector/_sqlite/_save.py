@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._bulk import decode_all
-from metrics_collector._entries import Entry, RejectedEntryError
 from metrics_collector._intervals import Intervals
 from metrics_collector._records import FunctionState, Saved, unnumbered
 from metrics_collector._sqlite import _schema
@@ -14,58 +14,19 @@ from metrics_collector._sqlite._reads import ledger as read_ledger
 from metrics_collector._sqlite._reads import totals_of
 from metrics_collector._sqlite._rows import as_row, as_totals, placeholders
 from metrics_collector._sqlite._session import Many, Pause, Query
+from metrics_collector._sqlite._sorting import MINUTE, Work, sort
 from metrics_collector._totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from metrics_collector._entries import Entry, RejectedEntryError
     from metrics_collector._sqlite._session import Steps
 
-MINUTE: Final = 60
 RESOLUTIONS: Final = (("minute", MINUTE), ("hour", 3600), ("day", 86400))
 SLICE: Final = 200  # elements handled between two pauses for the loop
+_ROW: Final = itemgetter(slice(7))  # of an entry
 FUNCTIONS: Final = 20  # the same of functions, with some hundred buckets each
-
-
-class _Work:
-    """A chunk by what is to be done with its elements.
-
-    Attributes:
-        entries, rejected: to be saved: the ledger does not know them.
-        fresh: of entries to be saved that have a number: the figures by function and minute.
-        others: the same of those that have none.
-        again: of entries that have a number and are saved already, by function.
-        functions: all that occur.
-    """
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.rejected: list[tuple[bytes, str]] = []
-        self.fresh: dict[tuple[str, int], Totals] = {}
-        self.others: dict[tuple[str, int], Totals] = {}
-        self.again: dict[tuple[str, int], Totals] = {}
-        self.functions: set[str] = set()
-
-    def add(self, content: Entry | RejectedEntryError, raw: bytes, *, new: bool) -> None:
-        """Put one element where it belongs."""
-        if isinstance(content, RejectedEntryError):
-            if new:
-                self.rejected.append((raw, str(content)))
-            return
-        name, minute = content.func_name, 0
-        numbered = content.producer is not None
-        if new:
-            self.entries.append(content)
-            minute = int(content.created_at) // MINUTE * MINUTE
-        elif not numbered:
-            self.functions.add(name)
-            return
-        figures = self.again if not new else self.fresh if numbered else self.others
-        totals = figures.get((name, minute))
-        if totals is None:
-            totals = figures[name, minute] = Totals()
-            self.functions.add(name)
-        totals.add(content.execution_time, content.created_at, content.mark)
 
 
 def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Steps[Saved]:
@@ -91,12 +52,7 @@ def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Step
     no = max(last_no + 1, int(now * 1000))
     producers = {content.producer or claim for content in chunk}
     ledger = {producer: Intervals() for producer in producers} | (yield from read_ledger(producers))
-    work = _Work()
-    for start in range(0, len(chunk), SLICE):
-        for index, content in enumerate(chunk[start : start + SLICE], start):
-            producer, number = content.producer or claim, content.number or length - index
-            work.add(content, elements[index], new=ledger[producer].add(number) > 0)
-        yield Pause()
+    work = yield from sort(chunk, elements, claim, length, ledger)
     yield from _add_entries(work, now)
     yield from _add_to_rollups(work)
     functions = yield from _add_to_totals(work, no)
@@ -113,12 +69,12 @@ def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Step
     )
 
 
-def _add_entries(work: _Work, now: float) -> Steps[None]:
+def _add_entries(work: Work, now: float) -> Steps[None]:
     yield Many(
         # In the order of an entry's fields.
         "INSERT INTO metrics (func_name, execution_time, created_at, error_occurred, outcome, error_type, id) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [entry[:7] for entry in work.entries],
+        map(_ROW, work.entries),  # in the thread of the connection, if it has one
     )
     yield Many(
         "INSERT INTO rejected_entries (raw, reason, rejected_at) VALUES (?, ?, ?)",
@@ -126,7 +82,7 @@ def _add_entries(work: _Work, now: float) -> Steps[None]:
     )
 
 
-def _add_to_rollups(work: _Work) -> Steps[None]:
+def _add_to_rollups(work: Work) -> Steps[None]:
     parts: dict[tuple[str, int, str], list[Totals]] = {}  # by resolution, start and function
     for figures in (work.fresh, work.others):
         for (func_name, minute), totals in figures.items():
@@ -153,7 +109,7 @@ def _add_to_rollups(work: _Work) -> Steps[None]:
     )
 
 
-def _add_to_totals(work: _Work, no: int) -> Steps[dict[str, FunctionState]]:
+def _add_to_totals(work: Work, no: int) -> Steps[dict[str, FunctionState]]:
     fresh, others, again = map(_by_function, (work.fresh, work.others, work.again))
     before = yield from totals_of(work.functions)
     functions: dict[str, FunctionState] = {}
