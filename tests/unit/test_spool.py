@@ -629,6 +629,27 @@ async def test_a_newer_file_is_left_alone(
     assert _file.open_locked(file) is not None
 
 
+async def test_one_that_cannot_be_replayed_does_not_stop_the_others(
+    folder: Path, store: HotStore, client: Any, path: Path
+) -> None:
+    first, second = batches(2)
+    bad, good = [await asyncio.to_thread(left, folder, batch) for batch in (first, second)]
+    note = "{metrics_list}:replayed:" + bad.stem
+    await client.set(note, "rubbish")
+    await asyncio.to_thread((folder / "0.spool").mkdir)  # not even root can open it for writing
+    errors: list[str] = []
+    async with running(replay_of(folder, store, errors).run()):
+        for file in (good, bad):
+            while await client.llen("metrics_list") < 3:
+                await asyncio.sleep(0.01)
+            await drain(store, path).drain()
+            await until(lambda file=file: not file.exists())
+            await client.delete(note)
+    assert any("0.spool" in error for error in errors)
+    assert any("rubbish" in error for error in errors)
+    await check_at_rest(client, path, PRODUCER, 6)
+
+
 async def test_an_unfinished_file_is_removed(folder: Path, store: HotStore) -> None:
     unfinished = folder / f"{PRODUCER}-1.new"
     put(unfinished, b"")

@@ -74,16 +74,10 @@ class Replay:
         scan_at = 0.0
         try:
             while True:
-                try:
-                    if (now := asyncio.get_running_loop().time()) >= scan_at:
-                        scan_at = now + SCAN_EVERY
-                        await _process.aside(self._open_free_files)
-                    for file in self._files.copy():
-                        if await file.advance(self._destination):
-                            self._files.remove(file)
-                            await _process.aside(file.done)
-                except (StoreUnavailableError, OSError) as error:
-                    self._report(f"cannot replay what is in {self._folder}: {error}")
+                if (now := asyncio.get_running_loop().time()) >= scan_at:
+                    scan_at = now + SCAN_EVERY
+                    await _process.aside(self._open_free_files)
+                await self._advance()
                 await asyncio.sleep(LOOK_EVERY)
         finally:
             with self._door:
@@ -91,29 +85,53 @@ class Replay:
                 for file in self._files:
                     file.close()
 
+    async def _advance(self) -> None:
+        for file in self._files.copy():
+            try:
+                if await file.advance(self._destination):
+                    self._files.remove(file)
+                    await _process.aside(file.done)
+            except StoreUnavailableError as error:  # for the others, too
+                self._report(f"cannot replay what is in {self._folder}: {error}")
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others are to be sent
+                self._report(f"cannot replay the spool file {file.path}: {error!r}")
+
     def _open_free_files(self) -> None:
-        for path in sorted(self._folder.glob(f"*{_file.UNFINISHED}")):
-            # Its process died before it had put a batch into it.
+        try:
+            self._remove_unfinished_files()
+            paths = sorted(self._folder.glob(f"*{_file.SUFFIX}"))
+        except OSError as error:
+            self._report(f"cannot look into {self._folder}: {error}")
+            return
+        for path in paths:
+            if self._closed or len(self._files) >= AT_ONCE:
+                return
+            try:
+                descriptor = _file.open_locked(path)
+                if descriptor is not None:
+                    self._take(path, descriptor)
+            except OSError as error:  # another user's, for instance
+                self._report(f"cannot replay the spool file {path}: {error}")
+
+    def _remove_unfinished_files(self) -> None:
+        """Those whose process died before it had put a batch into them."""
+        for path in self._folder.glob(f"*{_file.UNFINISHED}"):
             descriptor = _file.open_locked(path)
             if descriptor is not None:
                 path.unlink(missing_ok=True)
                 _file.close(descriptor)
-        for path in sorted(self._folder.glob(f"*{_file.SUFFIX}")):
-            if self._closed or len(self._files) >= AT_ONCE:
-                return
-            descriptor = _file.open_locked(path)
-            if descriptor is not None:
-                self._take(path, descriptor)
 
     def _take(self, path: Path, descriptor: int) -> None:
         try:
             file = _Left(path, descriptor, self._report)
-        except BaseException as error:
+        except _file.NewerError:
             _file.close(descriptor)
-            if not isinstance(error, _file.NewerError):
-                raise
             self._report(f"{path} was written by a newer release; upgrade, or let that replay it")
             return
+        except BaseException:
+            _file.close(descriptor)
+            raise
         with self._door:
             if self._closed:
                 file.close()
@@ -129,7 +147,7 @@ class _Left:
     """A file that a process has left, and how far it has come."""
 
     def __init__(self, path: Path, descriptor: int, report: Callable[[str], None]) -> None:
-        self._path = path
+        self.path = path
         self._descriptor = descriptor
         self._producer = ""
         self._frames: list[_file.Frame] = []  # not yet known to be saved
@@ -148,7 +166,7 @@ class _Left:
 
     @property
     def _set_aside(self) -> Path:
-        return self._path.with_suffix(_file.DAMAGED)
+        return self.path.with_suffix(_file.DAMAGED)
 
     async def advance(self, destination: Destination) -> bool:
         """Send what Redis does not have; whether SQL has all of it.
@@ -161,7 +179,7 @@ class _Left:
         saved = Intervals.parse(reply.saved)
         self._frames = [f for f in self._frames if not saved.covers(f.first, f.last)]
         # Redis itself says what it was given, so whatever state it falls back to, it is given the rest.
-        given = Intervals.parse(await destination.replayed(self._path.stem))
+        given = Intervals.parse(await destination.replayed(self.path.stem))
         for frame in self._frames:
             if frame.last <= reply.seen or given.covers(frame.first, frame.last):
                 continue
@@ -172,16 +190,16 @@ class _Left:
                 break
             # Afterwards: a copy too many does no harm, one too few would.
             given.add(frame.first, frame.last)
-            await destination.note_replayed(self._path.stem, given.text(len(given)))
+            await destination.note_replayed(self.path.stem, given.text(len(given)))
         return not self._frames
 
     def done(self) -> None:
         """Delete the file, or put it aside if it was damaged; blocks."""
         with suppress(OSError):
             if self._damaged:
-                self._path.rename(self._set_aside)
+                self.path.rename(self._set_aside)
             else:
-                self._path.unlink()
+                self.path.unlink()
         self.close()
 
     def close(self) -> None:
