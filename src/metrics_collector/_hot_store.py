@@ -20,6 +20,7 @@ from metrics_collector._errors import (
     StoreFullError,
     StoreUnavailableError,
 )
+from metrics_collector._intervals import Intervals
 from metrics_collector._records import (
     Acknowledged,
     Claim,
@@ -149,15 +150,15 @@ class HotStore:
         keys = [_keys.METRICS_LIST, _keys.producer(producer), _keys.CLAIMED, _keys.RING]
         return _push_reply(await self._call("push", keys, [0, 0, 0, 0, 0, 0, PRODUCER_TTL_MS, 0]))
 
-    async def replayed(self, file: str) -> str:
-        """Which numbers of a spool file `note_replayed` has noted, as text; "" if Redis does not know."""
-        noted = await self._answer(self.client.get(_keys.replayed(file)))
-        return noted.decode() if noted else ""
-
-    async def note_replayed(self, file: str, numbers: str) -> None:
-        """Note which numbers of a spool file Redis was given."""
-        key = _keys.replayed(file)
-        await self._answer(self.client.set(key, numbers, px=PRODUCER_TTL_MS))
+    async def given(self, producer: str) -> Intervals:
+        """Which numbers of a producer Redis was given by replays."""
+        fields = await self._answer(self.client.hgetall(_keys.producer(producer)))
+        numbers = Intervals()
+        for field, last in fields.items():
+            name, _, first = field.partition(b":")
+            if name == b"given":
+                numbers.add(int(first), int(last))
+        return numbers
 
     async def claim(self, *, ignore_leases: bool = False) -> Claim:
         """Take over an expired claim, or else all that is in `metrics_list`."""

@@ -35,11 +35,6 @@ def producer(producer_id: str) -> str:
     return _OWN + "producer:" + producer_id
 
 
-def replayed(file: str) -> str:
-    """Which numbers of a spool file Redis was given by a process that is not their producer."""
-    return _OWN + "replayed:" + file
-
-
 def claim(token: str) -> str:
     """The list of entries that one claim took out of `metrics_list`."""
     return _OWN + "claim:" + token

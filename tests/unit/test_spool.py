@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from metrics_collector import _keys
 from metrics_collector._bound import Bound
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
 from metrics_collector._flush import Flush
@@ -24,6 +25,7 @@ from metrics_collector._sender import Sender
 from metrics_collector._spool import Replay, Spool, _file, _replay
 from metrics_collector._sqlite import Database
 from tests.support.pipeline import (
+    OTHER_PRODUCER,
     PRODUCER,
     Call,
     all_same,
@@ -35,11 +37,14 @@ from tests.support.pipeline import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from metrics_collector._batch import Batch, Place
     from metrics_collector._hot_store import HotStore
     from metrics_collector._recorder import Record
+
+
+LIMIT = 30.0  # seconds that something may take before it counts as never
 
 
 @pytest.fixture
@@ -77,10 +82,10 @@ def write(spool: Spool, *some: Batch) -> list[tuple[Batch, Place]]:
     return placed
 
 
-def left(folder: Path, *some: Batch) -> Path:
+def left(folder: Path, *some: Batch, producer: str = PRODUCER) -> Path:
     """The file that a process with these batches leaves when it dies."""
-    write(Spool(str(folder), PRODUCER), *some)
-    path = folder / f"{PRODUCER}-{some[0].first}.spool"
+    write(Spool(str(folder), producer), *some)
+    path = folder / f"{producer}-{some[0].first}.spool"
     _die()
     return path
 
@@ -343,9 +348,22 @@ async def running(work: Any) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(condition: Any) -> None:
-    while not condition():
-        await asyncio.sleep(0.002)
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LIMIT):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def gone(file: Path) -> None:
+    """Wait until a file is deleted."""
+    await until(lambda: not file.exists())
+
+
+async def listed(client: Any, count: int) -> None:
+    """Wait until so many elements are in `metrics_list`."""
+    async with asyncio.timeout(LIMIT):
+        while await client.llen("metrics_list") < count:
+            await asyncio.sleep(0.002)
 
 
 def drain(store: HotStore, path: Path) -> Flush:
@@ -481,10 +499,9 @@ async def test_what_a_process_left_is_sent_by_another(
 ) -> None:
     file = await asyncio.to_thread(left, folder, *batches(5))
     async with running(replay_of(folder, store).run()):
-        while not file.exists() or await client.llen("metrics_list") < 15:
-            await asyncio.sleep(0.01)
+        await listed(client, 15)
         await drain(store, path).drain()
-        await until(lambda: not file.exists())
+        await gone(file)
 
     assert not files_in(folder)
     await check_at_rest(client, path, PRODUCER, 15)
@@ -499,11 +516,10 @@ async def test_what_redis_or_sql_already_have_is_not_sent_again(
     await drain(store, path).drain()
     await store.push(PRODUCER, some[1], 3)
     async with running(replay_of(folder, store).run()):
-        while await client.llen("metrics_list") < 12:
-            await asyncio.sleep(0.01)
+        await listed(client, 12)
         assert await client.llen("metrics_list") == 12
         await drain(store, path).drain()
-        await until(lambda: not file.exists())
+        await gone(file)
     await check_at_rest(client, path, PRODUCER, 15)
 
 
@@ -512,8 +528,7 @@ async def test_two_processes_do_not_replay_one_file(
 ) -> None:
     files = [await asyncio.to_thread(left, folder, batch) for batch in batches(6)]
     async with running(replay_of(folder, store).run()), running(replay_of(folder, store).run()):
-        while await client.llen("metrics_list") < 18:
-            await asyncio.sleep(0.01)
+        await listed(client, 18)
         await asyncio.sleep(0.1)  # for a second copy to come, if there were one
         assert await client.llen("metrics_list") == 18
         await drain(store, path).drain()
@@ -561,16 +576,14 @@ async def test_killed_while_it_replays_another_goes_on_and_nothing_is_twice(
 ) -> None:
     file = await asyncio.to_thread(left, folder, *batches(5))
     async with running(replay_of(folder, store).run()):
-        while await client.llen("metrics_list") < 3:
-            await asyncio.sleep(0)
+        await listed(client, 3)
     await drain(store, path).drain()
     # And Redis has forgotten all of it meanwhile.
     await client.flushall()
     async with running(replay_of(folder, store).run()):
-        while await client.llen("metrics_list") < 15:
-            await asyncio.sleep(0.01)
+        await listed(client, 15)
         await drain(store, path).drain()
-        await until(lambda: not file.exists())
+        await gone(file)
     await drain(store, path).true_up()
     await check_at_rest(client, path, PRODUCER, 15)
 
@@ -581,14 +594,35 @@ async def test_redis_emptied_before_sql_had_it_is_sent_it_again(
     file = await asyncio.to_thread(left, folder, *batches(5))
     async with running(replay_of(folder, store).run()):
         for _ in range(3):
-            while await client.llen("metrics_list") < 15:
-                await asyncio.sleep(0.01)
+            await listed(client, 15)
             await client.flushall()
-        while await client.llen("metrics_list") < 15:
-            await asyncio.sleep(0.01)
+        await listed(client, 15)
         assert file.exists()
         await drain(store, path).drain()
-        await until(lambda: not file.exists())
+        await gone(file)
+    await check_at_rest(client, path, PRODUCER, 15)
+
+
+async def test_redis_emptied_right_after_it_took_the_last_batch_is_sent_all_again(
+    folder: Path, store: HotStore, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, pushes = type(store).push, 0
+
+    async def push(*arguments: Any, **options: Any) -> Any:
+        nonlocal pushes
+        pushes += 1
+        reply = await real(*arguments, **options)
+        if pushes in {5, 10}:
+            await client.flushall()
+        return reply
+
+    monkeypatch.setattr(type(store), "push", push)
+    file = await asyncio.to_thread(left, folder, *batches(5))
+    async with running(replay_of(folder, store).run()):
+        await until(lambda: pushes == 15)
+        await listed(client, 15)
+        await drain(store, path).drain()
+        await gone(file)
     await check_at_rest(client, path, PRODUCER, 15)
 
 
@@ -599,10 +633,9 @@ async def test_a_torn_file_is_sent_up_to_there_and_set_aside(
     os.truncate(file, file.stat().st_size - 7)
     errors: list[str] = []
     async with running(replay_of(folder, store, errors).run()):
-        while await client.llen("metrics_list") < 6:
-            await asyncio.sleep(0.01)
+        await listed(client, 6)
         await drain(store, path).drain()
-        await until(lambda: not file.exists())
+        await gone(file)
     assert [one.name for one in files_in(folder)] == [file.with_suffix(".damaged").name]
     assert "is damaged" in caplog.text
     assert "the 6 entries before that are sent" in errors[0]
@@ -632,29 +665,30 @@ async def test_a_newer_file_is_left_alone(
 async def test_one_that_cannot_be_replayed_does_not_stop_the_others(
     folder: Path, store: HotStore, client: Any, path: Path
 ) -> None:
-    first, second = batches(2)
-    bad, good = [await asyncio.to_thread(left, folder, batch) for batch in (first, second)]
-    note = "{metrics_list}:replayed:" + bad.stem
-    await client.set(note, "rubbish")
+    odd = batch_of(Call(), first=1, producer=OTHER_PRODUCER)
+    bad = await asyncio.to_thread(left, folder, odd, producer=OTHER_PRODUCER)
+    good = await asyncio.to_thread(left, folder, batches(1)[0])
+    note = _keys.producer(OTHER_PRODUCER)
+    await client.hset(note, "given:rubbish", 1)
     await asyncio.to_thread((folder / "0.spool").mkdir)  # not even root can open it for writing
     errors: list[str] = []
     async with running(replay_of(folder, store, errors).run()):
-        for file in (good, bad):
-            while await client.llen("metrics_list") < 3:
-                await asyncio.sleep(0.01)
+        for file, count in ((good, 3), (bad, 1)):
+            await listed(client, count)
             await drain(store, path).drain()
-            await until(lambda file=file: not file.exists())
-            await client.delete(note)
+            await gone(file)
+            await client.hdel(note, "given:rubbish")
     assert any("0.spool" in error for error in errors)
     assert any("rubbish" in error for error in errors)
-    await check_at_rest(client, path, PRODUCER, 6)
+    await check_pending(client)
+    assert (await asyncio.to_thread(contents, path)).ids.total() == 4
 
 
 async def test_an_unfinished_file_is_removed(folder: Path, store: HotStore) -> None:
     unfinished = folder / f"{PRODUCER}-1.new"
     put(unfinished, b"")
     async with running(replay_of(folder, store).run()):
-        await until(lambda: not unfinished.exists())
+        await gone(unfinished)
 
 
 async def test_no_folder_is_nothing_to_replay(
@@ -682,10 +716,9 @@ async def test_redis_away_is_reported_and_waited_for(
     monkeypatch.setattr(type(store), "push", push)
     errors: list[str] = []
     async with running(replay_of(folder, store, errors).run()):
-        while await client.llen("metrics_list") < 6:
-            await asyncio.sleep(0.01)
+        await listed(client, 6)
         await drain(store, path).drain()
-        await until(lambda: not file.exists())
+        await gone(file)
     assert any("away" in error for error in errors)
     await check_at_rest(client, path, PRODUCER, 6)
 

@@ -2,6 +2,7 @@
 -- KEYS: list, producer, claimed, ring, then T of each function
 -- ARGV: first, last, need, force (1: a replay, outside the producer's order), max_backlog, max_items, ttl_ms, n,
 --       entries (joined by newlines), deltas (JSON array, one object {c, sum, min, max, last} a function, aligned with T)
+-- A replay is noted in the producer's hash, as the field given:{first} = last.
 -- Returns {kind, seen, saved, ring, bad}; kind: ok, skip (already here), gap (an earlier batch is missing), full, look.
 -- Everything is decoded before the first write, because Lua does not roll back. The first write is one that a full
 -- Redis refuses, so a refused batch has left no trace.
@@ -39,11 +40,13 @@ while from <= #text do
   from = till + 1
 end
 
-if not force then
+if force then
+  redis.call('HSET', producer, 'given:' .. first, last)
+else
   redis.call('HSET', producer, 'seen', last)
-  redis.call('PEXPIRE', producer, ttl)
   seen = last
 end
+redis.call('PEXPIRE', producer, ttl)
 for i = 1, #entries, 1000 do
   redis.call('RPUSH', list, unpack(entries, i, math.min(i + 999, #entries)))
 end

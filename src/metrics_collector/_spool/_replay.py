@@ -37,8 +37,7 @@ class Destination(Protocol):
         self, producer: str, batch: Batch, need: int, /, *, force: bool = False
     ) -> PushReply: ...
     async def look(self, producer: str, /) -> PushReply: ...
-    async def replayed(self, file: str, /) -> str: ...
-    async def note_replayed(self, file: str, numbers: str, /) -> None: ...
+    async def given(self, producer: str, /) -> Intervals: ...
 
 
 class Replay:
@@ -178,8 +177,9 @@ class _Left:
         reply = await destination.look(self._producer)
         saved = Intervals.parse(reply.saved)
         self._frames = [f for f in self._frames if not saved.covers(f.first, f.last)]
-        # Redis itself says what it was given, so whatever state it falls back to, it is given the rest.
-        given = Intervals.parse(await destination.replayed(self.path.stem))
+        # Redis itself says what it was given, in the script that takes it: so whatever state it falls back to, it is
+        # given the rest.
+        given = await destination.given(self._producer)
         for frame in self._frames:
             if frame.last <= reply.seen or given.covers(frame.first, frame.last):
                 continue
@@ -188,9 +188,6 @@ class _Left:
             answer = await destination.push(self._producer, batch, 0, force=True)
             if answer.kind == "full":
                 break
-            # Afterwards: a copy too many does no harm, one too few would.
-            given.add(frame.first, frame.last)
-            await destination.note_replayed(self.path.stem, given.text(len(given)))
         return not self._frames
 
     def done(self) -> None:
