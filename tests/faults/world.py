@@ -10,7 +10,6 @@ import sqlite3
 from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Self
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from metrics_collector import _keys
@@ -18,6 +17,7 @@ from tests.faults import breaking, oracle
 from tests.faults.calls import Plan
 from tests.faults.producer import Made, Progress
 from tests.support.processes import Process
+from tests.support.redis_server import patient_client
 
 if TYPE_CHECKING:
     import random
@@ -56,7 +56,7 @@ class World:
     def __init__(self, server: RedisServer, folder: Path) -> None:
         self.server = server
         self.database = folder / "metrics.db"
-        self.redis = Redis.from_url(server.url)
+        self.redis = patient_client(server.url)
         self._folder = folder
         self._running = ExitStack()
         self._started = 0
@@ -123,7 +123,7 @@ class World:
     def moved_to(self, server: RedisServer) -> None:
         """Another server is the Redis now."""
         self.redis.close()
-        self.server, self.redis = server, Redis.from_url(server.url)
+        self.server, self.redis = server, patient_client(server.url)
 
     def stop(self, name: str) -> None:
         """Let a producer make no more calls."""

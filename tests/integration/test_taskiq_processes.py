@@ -9,13 +9,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis import Redis
 
 from metrics_collector import _taskiq
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._notice import Notice
 from metrics_collector._taskiq._stream import DOORBELL, GROUP, LENGTH
 from tests.support import processes
+from tests.support.redis_server import patient_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ class Doorbell:
 
     def __init__(self, server: RedisServer, folder: Path, running: ExitStack) -> None:
         self.server = server
-        self.redis = Redis.from_url(server.url, decode_responses=True)
+        self.redis = patient_client(server.url, decode_responses=True)
         self.hold = folder / "hold"
         self._events = folder / "events"
         self._folder = folder

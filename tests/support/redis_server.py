@@ -8,8 +8,12 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
+
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -21,6 +25,12 @@ STOP_TIMEOUT = 10.0  # seconds; an orderly stop takes some 100 ms
 def binary() -> str | None:
     """Path of the machine's `redis-server`, None if it has none."""
     return shutil.which("redis-server")
+
+
+def patient_client(url: str, **options: Any) -> Redis:
+    """A client that waits for some seconds for a server that was killed, or cut its connections."""
+    retry = Retry(ConstantBackoff(0.1), 50)
+    return Redis.from_url(url, retry=retry, **options)
 
 
 class RedisServer:
