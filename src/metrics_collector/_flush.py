@@ -14,13 +14,14 @@ from metrics_collector._records import Numbered
 from metrics_collector._totals import Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from metrics_collector._notice import Notice
     from metrics_collector._records import Acknowledged, Claim, FunctionState, Saved
 
 CHUNK: Final = 20_000  # entries in one transaction
+FUNCTIONS: Final = 500  # of which a true-up tells at a time
 DAY: Final = 86400.0
 
 
@@ -53,7 +54,7 @@ class OpenDatabase(Protocol):
         self, token: str, length: int, elements: Sequence[bytes], now: float
     ) -> Saved | None: ...
     async def state(self) -> tuple[str, int]: ...
-    async def all_totals(self) -> dict[str, Numbered]: ...
+    async def function_names(self) -> list[str]: ...
     async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]: ...
     async def draw_new_db(self, old: str) -> str: ...
     async def forget_old_ledger(self, before: float) -> None: ...
@@ -205,11 +206,19 @@ class Flush:
     async def _tell_all(self, database: OpenDatabase) -> bool:
         """Tell Redis what SQL has of every function; whether that is to be done again, under a new id."""
         db, no = await database.state()
-        totals = await database.all_totals()
         source = self._source
-        unknown = (
-            await source.function_names() | await source.saved_function_names()
-        ) - totals.keys()
-        totals |= {func_name: Numbered(Totals(), no) for func_name in unknown}
-        ahead = await source.true_up(db, no, totals)
+        names = {*await database.function_names()}
+        names |= await source.function_names() | await source.saved_function_names()
+        ahead: dict[str, int] = {}
+        # Some at a time: there may be any number of functions, each with hundreds of buckets.
+        for some in _in_groups(sorted(names), FUNCTIONS):
+            known = await database.totals_of(some)
+            totals = {name: known.get(name) or Numbered(Totals(), no) for name in some}
+            ahead |= await source.true_up(db, no, totals)
         return await self._renew_if_restored(db, ahead, database)
+
+
+def _in_groups(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """The names in groups of at most `size`."""
+    for start in range(0, len(names), size):
+        yield names[start : start + size]

@@ -64,6 +64,7 @@ def flush(store: HotStore, path: Path) -> Flush:
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_flush, "CHUNK", 2)
+    monkeypatch.setattr(_flush, "FUNCTIONS", 1)
 
 
 async def fill(store: HotStore, *, first: int = 1, producer: str = PRODUCER) -> None:

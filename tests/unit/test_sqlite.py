@@ -279,7 +279,7 @@ async def save_history(
             at = 0
             for size, taken in [*plan, (len(claim), True)]:
                 chunk = claim[at : at + size]
-                before = await database.all_totals()
+                before = await database.totals_of(await database.function_names())
                 saved = await database.save(token, len(claim) - at, chunk, NOON)
                 assert saved is not None
                 check_told(saved, chunk, {name: n.totals for name, n in before.items()})

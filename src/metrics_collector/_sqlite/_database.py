@@ -119,9 +119,9 @@ class Writer:
         """The database's id and the number of its last commit."""
         return await self._session.run(_maintain.state())
 
-    async def all_totals(self) -> dict[str, Numbered]:
-        """The totals of every function."""
-        return await self._session.run(_reads.all_totals())
+    async def function_names(self) -> list[str]:
+        """The names of all functions that the database has entries of."""
+        return await self._session.run(_reads.function_names())
 
     async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]:
         """The totals of those of the functions that the database knows."""
