@@ -17,11 +17,15 @@ def connect(url: str) -> Redis:
     redis-py retries ten times by default; a lost reply would then count twice, so retrying is left to those who number
     what they send.
     """
+    import encodings.idna  # noqa: F401 - for a look-up: in a thread's midst, a fork would leave it half loaded
+
     from redis.asyncio import ConnectionPool, Redis
     from redis.asyncio.connection import parse_url
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
+    from redis.utils import get_lib_version
 
+    get_lib_version()  # type: ignore[no-untyped-call]  # loads what redis-py would load as it connects: the same holds for it
     options: dict[str, Any] = {
         "socket_timeout": COMMAND_TIMEOUT,
         "socket_connect_timeout": CONNECT_TIMEOUT,

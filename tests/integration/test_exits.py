@@ -128,6 +128,17 @@ for turn in range(7):
     assert os.waitpid(child, 0)[1] == 0
     time.sleep(0.02)
 """,
+    "what threads load while a fork may come": """
+from metrics_collector import _process
+def complain(event, details):
+    ours = threading.current_thread().name.startswith("metrics_collector")
+    if event == "import" and ours and not _process._loading._is_owned():
+        print("loaded while a fork may come:", details[0])
+sys.addaudithook(complain)
+for _ in range(5):
+    calls(10)
+    time.sleep(0.2)
+""",
     "a fork of a fork": """
 calls(10)
 if not os.fork():
