@@ -93,9 +93,12 @@ class HistoryPoint(FunctionMetrics):
 
     Attributes:
         start: aware UTC datetime at which that minute, hour or day begins.
+        resolution: "minute", "hour" or "day". A coarser one than was asked for where that is
+            no longer kept.
     """
 
     start: datetime
+    resolution: str
 
 
 def figures(func_name: str, totals: Totals) -> dict[str, Any]:
@@ -105,7 +108,14 @@ def figures(func_name: str, totals: Totals) -> dict[str, Any]:
     ):  # extremes cannot be taken back, but say nothing without calls
         totals = _totals.Totals()
     counts = totals.counts
-    prefix = _totals.ERROR_PREFIX
+    errors: dict[str, int] = {}
+    histogram: dict[str, int] = {}
+    for field_name, n in counts.items():
+        if field_name.startswith(_totals.BUCKET_PREFIX):
+            if n > 0:
+                histogram[field_name] = n
+        elif field_name.startswith(_totals.ERROR_PREFIX) and n > 0:
+            errors[field_name.removeprefix(_totals.ERROR_PREFIX)] = n
     return {
         "func_name": func_name,
         "call_count": counts.get(_totals.CALLS, 0),
@@ -114,17 +124,13 @@ def figures(func_name: str, totals: Totals) -> dict[str, Any]:
         "total_execution_time": totals.execution_time,
         "min_execution_time": totals.minimum,
         "max_execution_time": totals.maximum,
-        "error_types": MappingProxyType(
-            {f.removeprefix(prefix): n for f, n in counts.items() if f.startswith(prefix) and n > 0}
-        ),
+        "error_types": MappingProxyType(errors),
         "last_called_at": (
             None
             if totals.last_called_at is None
             else datetime.fromtimestamp(totals.last_called_at, UTC)
         ),
-        "histogram": MappingProxyType(
-            {f: n for f, n in counts.items() if f.startswith(_totals.BUCKET_PREFIX) and n > 0}
-        ),
+        "histogram": MappingProxyType(histogram),
     }
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from metrics_collector._entries import Entry, RejectedEntryError, decode
 from metrics_collector._errors import (
@@ -16,19 +19,21 @@ from metrics_collector._errors import (
 from metrics_collector._models import FunctionMetrics, HistoryPoint, figures
 from metrics_collector._records import unnumbered
 from metrics_collector._registry import storable
+from metrics_collector._tiles import SECONDS, ceil, cover, floor, joined
 from metrics_collector._totals import CALLS, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from collections.abc import Set as AbstractSet
     from contextlib import AbstractAsyncContextManager
 
     from metrics_collector._intervals import Intervals
     from metrics_collector._records import Live, Numbered, Rollup, Waiting
+    from metrics_collector._tiles import Tile
 
-SECONDS: Final = {"minute": 60, "hour": 3600, "day": 86400}
+T = TypeVar("T")
+
 _SHOWN: Final = 5  # names in a message
-_TIERS: Final = ("day", "hour", "minute")
 
 _Pending = dict[tuple[str, int], Entry]  # by what the ledger knows it under
 
@@ -40,6 +45,7 @@ class LiveTotals(Protocol):
     async def function_names(self) -> set[str]: ...
     async def saved_function_names(self) -> set[str]: ...
     def pending(self) -> AsyncIterator[Waiting]: ...
+    async def waiting(self) -> int: ...
 
 
 class OpenDatabase(Protocol):
@@ -47,10 +53,11 @@ class OpenDatabase(Protocol):
 
     async def function_names(self) -> list[str]: ...
     async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]: ...
-    async def rollups(
-        self, resolution: str, start: int, end: int | None, func_name: str | None
-    ) -> list[Rollup]: ...
+    async def purged(self) -> dict[str, int]: ...
+    async def rollups(self, tiles: Iterable[Tile], func_name: str | None) -> list[Rollup]: ...
+    async def sums(self, tiles: Iterable[Tile], func_name: str | None) -> dict[str, Totals]: ...
     async def ledger(self, producers: Iterable[str]) -> dict[str, Intervals]: ...
+    async def work(self, work: Callable[[], T]) -> T: ...
 
 
 class ReadDatabase(Protocol):
@@ -137,26 +144,13 @@ class Query:
             raise ConfigurationError(
                 f"resolution is {resolution!r}; it may be 'minute', 'hour' or 'day'"
             )
-        seconds = SECONDS[resolution]
-        start = int(since.timestamp()) // seconds * seconds
-        end = None if until is None else -(-until.timestamp() // seconds) * seconds
-        points: dict[tuple[int, str], Totals] = {}
-        pending = await self._pending(func_name)
-        async with self._database.reading() as database:
-            await self._must_exist(database)
-            if database is not None:
-                stop = None if end is None else int(end)
-                for rollup in await database.rollups(resolution, start, stop, func_name):
-                    points[rollup.start, rollup.func_name] = rollup.totals
-                pending = await _unsaved(pending, database)
-        for entry in pending.values():
-            if start <= entry.created_at and (end is None or entry.created_at < end):
-                key = (int(entry.created_at) // seconds * seconds, entry.func_name)
-                _count(points.setdefault(key, Totals()), entry)
-        return [
-            HistoryPoint(start=datetime.fromtimestamp(at, UTC), **figures(name, totals))
-            for (at, name), totals in sorted(points.items())
-        ]
+        start, end = since.timestamp(), None if until is None else until.timestamp()
+        async with self.snapshot(func_name) as (database, pending, _):
+            purged = {} if database is None else await database.purged()
+            tiles = joined(resolution, start, end, purged)
+            rollups = [] if database is None else await database.rollups(tiles, func_name)
+            points = partial(_points, rollups, tiles, pending)
+            return points() if database is None else await database.work(points)
 
     async def _live(self, names: Iterable[str]) -> dict[str, Totals]:
         wanted = list(names)
@@ -183,22 +177,39 @@ class Query:
         self, since: datetime | None, until: datetime | None, func_name: str | None
     ) -> dict[str, Totals]:
         """The totals between two moments, in whole minutes: the minute of `since` and that of `until` count in full."""
-        start = 0 if since is None else int(since.timestamp()) // 60 * 60
-        end = None if until is None else int(-(-until.timestamp() // 60) * 60)
-        found: dict[str, Totals] = {}
+        start = 0 if since is None else floor(since.timestamp(), "minute")
+        end = None if until is None else ceil(until.timestamp(), "minute")
+        async with self.snapshot(func_name) as (database, pending, _):
+            purged = {} if database is None else await database.purged()
+            tiles = cover(start, end, purged)
+            found = {} if database is None else await database.sums(tiles, func_name)
+            for entry in pending:
+                if any(tile.covers(entry.created_at) for tile in tiles):
+                    count(found.setdefault(entry.func_name, Totals()), entry)
+        return found
+
+    @asynccontextmanager
+    async def snapshot(
+        self, func_name: str | None, *, most: int | None = None
+    ) -> AsyncIterator[Snapshot]:
+        """The database, or `None` where there is none yet, and the entries that it does not have.
+
+        Args:
+            func_name: the entries are those of one function, or (`None`) of all.
+            most: leave the entries out if Redis holds more than this.
+
+        Raises:
+            StoreUnavailableError: there is no database here, but there is one elsewhere.
+        """
         # Pending entries first: one that is saved meanwhile is then in the ledger, and counts once.
-        pending = await self._pending(func_name)
+        left_out = 0 if most is None else await self._redis.waiting()
+        left_out = left_out if most is not None and left_out > most else 0
+        pending = {} if left_out else await self._pending(func_name)
         async with self._database.reading() as database:
             await self._must_exist(database)
             if database is not None:
-                for tier, first, last in _tiles(start, end):
-                    for rollup in await database.rollups(tier, first, last, func_name):
-                        found.setdefault(rollup.func_name, Totals()).merge(rollup.totals)
                 pending = await _unsaved(pending, database)
-        for entry in pending.values():
-            if start <= entry.created_at and (end is None or entry.created_at < end):
-                _count(found.setdefault(entry.func_name, Totals()), entry)
-        return found
+            yield Snapshot(database, list(pending.values()), left_out)
 
     async def _pending(self, func_name: str | None) -> _Pending:
         """The entries in Redis, each once; what is no entry is the flush's business."""
@@ -224,8 +235,44 @@ class Query:
             )
 
 
-def _count(totals: Totals, entry: Entry) -> None:
+class Snapshot(NamedTuple):
+    """One state of SQL and what it lacks.
+
+    Attributes:
+        database: open for reading, or `None` where there is nothing yet.
+        pending: the entries that Redis holds and SQL does not have.
+        left_out: how many Redis holds if they are too many to be read now.
+    """
+
+    database: OpenDatabase | None
+    pending: list[Entry]
+    left_out: int
+
+
+def count(totals: Totals, entry: Entry) -> None:
+    """Add a pending entry to totals."""
     totals.add(entry.execution_time, entry.created_at, entry.mark)
+
+
+def _points(
+    rollups: Iterable[Rollup], tiles: Iterable[Tile], pending: Iterable[Entry]
+) -> list[HistoryPoint]:
+    """The points that rollups and pending entries make, each of its tile's resolution."""
+    points = {(rollup.start, rollup.func_name): rollup.totals for rollup in rollups}
+    for entry in pending:
+        for tile in tiles:
+            if tile.covers(entry.created_at):
+                key = floor(entry.created_at, tile.resolution), entry.func_name
+                count(points.setdefault(key, Totals()), entry)
+    resolutions = [(tile.start, tile.resolution) for tile in tiles]
+    return [
+        HistoryPoint(
+            start=datetime.fromtimestamp(at, UTC),
+            resolution=next(r for start, r in reversed(resolutions) if start <= at),
+            **figures(name, totals),
+        )
+        for (at, name), totals in sorted(points.items(), key=itemgetter(0))
+    ]
 
 
 async def _unsaved(pending: _Pending, database: OpenDatabase) -> _Pending:
@@ -235,30 +282,6 @@ async def _unsaved(pending: _Pending, database: OpenDatabase) -> _Pending:
         for (producer, number), entry in pending.items()
         if producer not in ledger or number not in ledger[producer]
     }
-
-
-def _tiles(start: int, end: int | None) -> list[tuple[str, int, int | None]]:
-    """Cover a time of whole minutes with as few rollups as can be: minutes, hours, days, hours, minutes."""
-    tiles: list[tuple[str, int, int | None]] = []
-
-    def cover(tier: int, first: int, last: int | None) -> None:
-        name = _TIERS[tier]
-        seconds = SECONDS[name]
-        inner_first = -(-first // seconds) * seconds
-        inner_last = None if last is None else last // seconds * seconds
-        if inner_last is not None and inner_first >= inner_last:
-            if tier + 1 < len(_TIERS):
-                cover(tier + 1, first, last)
-            return
-        if first < inner_first:
-            cover(tier + 1, first, inner_first)
-        tiles.append((name, inner_first, inner_last))
-        if last is not None and inner_last is not None and inner_last < last:
-            cover(tier + 1, inner_last, last)
-
-    if end is None or start < end:
-        cover(0, start, end)
-    return tiles
 
 
 def _listed(names: list[str]) -> str:

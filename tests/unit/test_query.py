@@ -21,9 +21,10 @@ from metrics_collector._errors import (
 from metrics_collector._flush import Flush
 from metrics_collector._models import FunctionMetrics, HistoryPoint, figures
 from metrics_collector._notice import Notice
-from metrics_collector._query import SECONDS, Query, _tiles
+from metrics_collector._query import Query
 from metrics_collector._records import Live, Waiting
 from metrics_collector._sqlite import Database
+from metrics_collector._tiles import SECONDS
 from tests.support.folders import fast_folder
 from tests.support.pipeline import (
     NOON,
@@ -285,6 +286,9 @@ class Pending:
     async def function_names(self) -> set[str]:
         return set()
 
+    async def waiting(self) -> int:
+        return len(self._elements)
+
     async def saved_function_names(self) -> set[str]:
         return set()
 
@@ -378,25 +382,9 @@ def check_history(
     assert [(p.start, p.func_name) for p in points] == sorted(expected)
     for point in points:
         (totals,) = totals_of(expected[point.start, point.func_name]).values()
-        assert point == HistoryPoint(start=point.start, **figures(point.func_name, totals))
-
-
-@given(st.integers(0, 10**7), st.integers(0, 10**7))
-def test_tiles_cover_a_window_once(one: int, other: int) -> None:
-    start, end = sorted((one * 60, other * 60))
-    tiles = _tiles(start, end)
-    covered = start
-    for tier, first, last in sorted(tiles, key=lambda tile: tile[1]):
-        assert last is not None
-        assert first == covered
-        assert first % SECONDS[tier] == last % SECONDS[tier] == 0
-        covered = last
-    assert covered == end
-    assert len(tiles) <= 5
-    rollups = sum((last or 0) - first for _, first, last in tiles if _ == "minute") // 60
-    assert rollups < 2 * 60
-    open_ended = _tiles(start, None)
-    assert [last for *_, last in open_ended].count(None) == 1
+        assert point == HistoryPoint(
+            start=point.start, resolution=resolution, **figures(point.func_name, totals)
+        )
 
 
 # Names

@@ -433,7 +433,28 @@ def test_a_database_that_is_newer(run: Runner, path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {_schema.VERSION + 1}")
     for work in (lambda: run.save(path, [foreign()]), lambda: run.read(path)):
         message = refusal(work, IncompatibleStoreError)
-        assert "was written by a newer release (schema 2, this release knows 1); upgrade" in message
+        versions = f"schema {_schema.VERSION + 1}, this release knows {_schema.VERSION}"
+        assert f"was written by a newer release ({versions}); upgrade" in message
+
+
+def test_a_database_of_the_first_version_is_read_and_upgraded(run: Runner, path: Path) -> None:
+    run.save(path, [foreign()])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE purged")
+        connection.execute("PRAGMA user_version = 1")
+
+    async def purged() -> dict[str, int]:
+        async with Database(str(path), plain=run.plain).reading() as database:
+            assert database is not None
+            return await database.purged()
+
+    assert run.read(path)
+    assert run(purged()) == {}
+    run.save(path, [foreign()], token="another")
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (_schema.VERSION,)
+        assert connection.execute("SELECT count(*) FROM purged").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM metrics").fetchone() == (2,)
 
 
 def test_a_full_disk(run: Runner, path: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from metrics_collector._sqlite import _maintain, _reads, _save, _session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from metrics_collector._intervals import Intervals
     from metrics_collector._records import Numbered, Rollup, Saved
+    from metrics_collector._tiles import Tile
+    from metrics_collector._totals import Totals
+
+T = TypeVar("T")
 
 
 class Database:
@@ -75,21 +79,25 @@ class Reader:
         """The totals of those of the functions that the database knows."""
         return await self._session.run(_reads.totals_of(func_names))
 
-    async def rollups(
-        self, resolution: str, start: int, end: int | None, func_name: str | None
-    ) -> list[Rollup]:
-        """The rollups that begin at `start` or later and before `end` (UTC epoch seconds), in order of time.
+    async def purged(self) -> dict[str, int]:
+        """Before when (UTC epoch seconds) each resolution, and "entry", is no longer kept."""
+        return await self._session.run(_reads.purged())
 
-        Args:
-            resolution: `minute`, `hour` or `day`.
-            start, end: `None` as end: no end.
-            func_name: of one function, or `None` for all.
-        """
-        return await self._session.run(_reads.rollups(resolution, start, end, func_name))
+    async def rollups(self, tiles: Iterable[Tile], func_name: str | None) -> list[Rollup]:
+        """The rollups in some times, of one function or (`None`) of all."""
+        return await self._session.run(_reads.rollups(tiles, func_name))
+
+    async def sums(self, tiles: Iterable[Tile], func_name: str | None) -> dict[str, Totals]:
+        """The totals over some times, by function; of one function or (`None`) of all."""
+        return await self._session.run(_reads.sums(tiles, func_name))
 
     async def ledger(self, producers: Iterable[str]) -> dict[str, Intervals]:
         """Which numbers of the producers the database has."""
         return await self._session.run(_reads.ledger(producers))
+
+    async def work(self, work: Callable[[], T]) -> T:
+        """Do in a thread, where there may be one, what would hold up the loop: with rows, after a read."""
+        return await self._session.run(_reads.work(work))
 
 
 class Writer:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from metrics_collector._intervals import Intervals
 from metrics_collector._records import Numbered, Rollup
 from metrics_collector._sqlite import _schema
-from metrics_collector._sqlite._rows import as_totals
-from metrics_collector._sqlite._session import Query
+from metrics_collector._sqlite._rows import as_totals, summed
+from metrics_collector._sqlite._session import Query, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from metrics_collector._sqlite._session import Steps
+    from metrics_collector._tiles import Tile
+    from metrics_collector._totals import Totals
+
+T = TypeVar("T")
+
+_SUMS: Final = (
+    "sum(call_count), sum(error_count), sum(cancelled_count), sum(execution_time), "
+    "min(min_execution_time), max(max_execution_time), max(last_called_at), group_concat(details)"
+)
 
 
 def begin() -> Steps[None]:
@@ -44,29 +54,62 @@ def all_totals() -> Steps[dict[str, Numbered]]:
     return {name: Numbered(as_totals(figures), no) for name, *figures, no in rows}
 
 
-def rollups(
-    resolution: str, start: int, end: int | None, func_name: str | None
-) -> Steps[list[Rollup]]:
-    """The rollups that begin at `start` or later and before `end`, in order of time.
+def purged() -> Steps[dict[str, int]]:
+    """Before when (UTC epoch seconds) the rollups of each resolution, and entries as "entry", are no longer kept."""
+    if not (yield Query("SELECT 1 FROM sqlite_master WHERE name = 'purged'")):
+        return {}  # the database is of an earlier version
+    return dict((yield Query("SELECT resolution, before FROM purged")))
 
-    Args:
-        resolution: `minute`, `hour` or `day`.
-        start, end: UTC epoch seconds; `None`: no end.
-        func_name: of one function, or `None` for all.
-    """
+
+def rollups(tiles: Iterable[Tile], func_name: str | None) -> Steps[list[Rollup]]:
+    """The rollups in some times, of one function or (`None`) of all."""
+    found: list[Rollup] = []
+    for tile in tiles:
+        where, parameters = _within(tile, func_name)
+        rows = yield Query(
+            f"SELECT func_name, start, {_schema.FIGURE_COLUMNS} FROM rollups WHERE {where}",
+            parameters,
+        )
+        (more,) = yield Work(partial(_rollups, rows))
+        found += more
+    return found
+
+
+def _rollups(rows: Iterable[Any]) -> list[Rollup]:
+    return [Rollup(name, start, as_totals(figures)) for name, start, *figures in rows]
+
+
+def sums(tiles: Iterable[Tile], func_name: str | None) -> Steps[dict[str, Totals]]:
+    """The totals over some times, by function; of one function or (`None`) of all."""
+    found: dict[str, Totals] = {}
+
+    def add(rows: list[Any]) -> None:
+        for name, *row in rows:
+            totals = summed(row)
+            if name in found:
+                found[name].merge(totals)
+            else:
+                found[name] = totals
+
+    for tile in tiles:
+        where, parameters = _within(tile, func_name)
+        rows = yield Query(
+            f"SELECT func_name, {_SUMS} FROM rollups WHERE {where} GROUP BY func_name", parameters
+        )
+        yield Work(partial(add, rows))
+    return found
+
+
+def _within(tile: Tile, func_name: str | None) -> tuple[str, list[object]]:
     where = "resolution = ? AND start >= ?"
-    parameters: list[object] = [resolution, start]
-    if end is not None:
+    parameters: list[object] = [tile.resolution, tile.start]
+    if tile.end is not None:
         where += " AND start < ?"
-        parameters.append(end)
+        parameters.append(tile.end)
     if func_name is not None:
         where += " AND func_name = ?"
         parameters.append(func_name)
-    rows = yield Query(
-        f"SELECT func_name, start, {_schema.FIGURE_COLUMNS} FROM rollups WHERE {where} ORDER BY start, func_name",
-        parameters,
-    )
-    return [Rollup(name, begin, as_totals(figures)) for name, begin, *figures in rows]
+    return where, parameters
 
 
 def ledger(producers: Iterable[str]) -> Steps[dict[str, Intervals]]:
@@ -80,3 +123,10 @@ def ledger(producers: Iterable[str]) -> Steps[dict[str, Intervals]]:
     for producer, first, last in rows:
         known.setdefault(producer, Intervals()).add(first, last)
     return known
+
+
+def work(work: Callable[[], T]) -> Steps[T]:
+    """No read, but work that would hold up the loop."""
+    (result,) = yield Work(work)
+    done: T = result
+    return done

@@ -38,6 +38,21 @@ def as_totals(row: Sequence[Any]) -> Totals:
     return totals
 
 
+def summed(row: Sequence[Any]) -> Totals:
+    """The sum of several, whose details `group_concat` has put together in the last of the values."""
+    totals = Totals()
+    parts = json.loads(f"[{row[7]}]")
+    counts = totals.counts = parts[0]
+    for part in parts[1:]:
+        for field, by in part.items():
+            counts[field] = counts.get(field, 0) + by
+    for column, count in zip(_COLUMNS, row[:3], strict=True):
+        if count:
+            counts[column] = count
+    totals.execution_time, totals.minimum, totals.maximum, totals.last_called_at = row[3:7]
+    return totals
+
+
 def placeholders(count: int) -> str:
     """`?, ?, …`."""
     return ", ".join("?" * count)

@@ -9,7 +9,7 @@ from typing import Final
 
 from metrics_collector._errors import IncompatibleStoreError
 
-VERSION: Final = 1
+VERSION: Final = 2
 APPLICATION_ID: Final = 0x4D657443  # "MetC"
 _WAL_PATIENCE: Final = 2.0  # seconds
 
@@ -67,6 +67,12 @@ _TABLES: Final = (
     "CREATE TABLE meta (db TEXT NOT NULL, no INTEGER NOT NULL)",
 )
 
+# Before when (UTC epoch seconds) the rollups of a resolution, and entries under "entry", are no longer kept.
+_PURGED: Final = "CREATE TABLE purged (resolution TEXT NOT NULL PRIMARY KEY, before INTEGER NOT NULL) WITHOUT ROWID"
+
+# What makes a database of each earlier version one of the next.
+_UPGRADES: Final = {1: (_PURGED,)}
+
 
 def check(connection: sqlite3.Connection, path: str) -> bool:
     """Whether the file holds our tables; `False` for an empty file.
@@ -106,7 +112,7 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             if not check(connection, path):  # another process may have been faster
-                for statement in _TABLES:
+                for statement in (*_TABLES, _PURGED):
                     connection.execute(statement)
                 connection.execute("INSERT INTO meta VALUES (?, 0)", (secrets.token_hex(8),))
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -115,9 +121,30 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+    _upgrade(connection)
     _use_wal(connection)
     # What Redis forgets after a commit must be on the disk by then.
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    if _version(connection) == VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for version in range(_version(connection), VERSION):  # another process may have been faster
+            for statement in _UPGRADES[version]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    return int(version)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

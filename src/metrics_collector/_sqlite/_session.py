@@ -43,7 +43,13 @@ class Pause(NamedTuple):
     """No statement, but a moment for the others on the loop."""
 
 
-Step: TypeAlias = Query | Many | Pause
+class Work(NamedTuple):
+    """No statement, but work that would hold up the loop; a list of what it returns is sent back."""
+
+    work: Callable[[], Any]
+
+
+Step: TypeAlias = Query | Many | Pause | Work
 
 if TYPE_CHECKING:
     Steps = Generator[Step, list[Any], T]
@@ -175,7 +181,7 @@ async def _plain(
             return connection.execute(step.sql, step.parameters).fetchall()
         if isinstance(step, Many):
             connection.executemany(step.sql, step.rows)
-        return []
+        return [step.work()] if isinstance(step, Work) else []
 
     try:
         yield execute
@@ -208,6 +214,8 @@ async def _threaded(
             return list(await connection.execute_fetchall(step.sql, step.parameters))
         if isinstance(step, Many):
             await connection.executemany(step.sql, step.rows)
+        elif isinstance(step, Work):
+            return [await _process.aside(step.work)]
         else:
             await asyncio.sleep(0)
         return []
