@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from metrics_collector import _registry, _timespan
-from metrics_collector._collector import collector
+from metrics_collector._collector import SEND_TIMEOUT, collector
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._models import Statistics
 
@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Literal, Self
 
-    from metrics_collector._home import Home
     from metrics_collector._models import FunctionMetrics, HistoryPoint
     from metrics_collector._places import TaskPlace
+    from metrics_collector._query import Query
     from metrics_collector._settings import Settings
-
-_SEND_TIMEOUT: Final = 5.0  # seconds that `send()`, and all that begins with it, tries
 
 
 class MetricsCollector:
@@ -113,9 +111,7 @@ async def get_metrics(
     """
     begin, end = _timespan.span(since, until, datetime.now(UTC))
 
-    async def read(home: Home) -> FunctionMetrics:
-        await home.send_for_read(_SEND_TIMEOUT)
-        query = await home.query(_registry.names())
+    async def read(query: Query) -> FunctionMetrics:
         name = (
             await query.resolve(function)
             if isinstance(function, str)
@@ -123,7 +119,7 @@ async def get_metrics(
         )
         return await query.function(name, begin, end)
 
-    return await collector.call(read)
+    return await collector.read(read)
 
 
 async def list_metrics(
@@ -134,12 +130,7 @@ async def list_metrics(
     """The figures of every function that was called, by name; times and errors as in `get_metrics`."""
     begin, end = _timespan.span(since, until, datetime.now(UTC))
 
-    async def read(home: Home) -> list[FunctionMetrics]:
-        await home.send_for_read(_SEND_TIMEOUT)
-        query = await home.query(_registry.names())
-        return await query.functions(begin, end)
-
-    return await collector.call(read)
+    return await collector.read(lambda query: query.functions(begin, end))
 
 
 async def history(
@@ -164,9 +155,7 @@ async def history(
         raise ConfigurationError("history needs `since`, such as '24h'")
     start = begin
 
-    async def read(home: Home) -> list[HistoryPoint]:
-        await home.send_for_read(_SEND_TIMEOUT)
-        query = await home.query(_registry.names())
+    async def read(query: Query) -> list[HistoryPoint]:
         name = function
         if isinstance(name, str):
             name = await query.resolve(name)
@@ -174,7 +163,7 @@ async def history(
             name = _registry.name_of(name)
         return await query.history(name, start, end, resolution)
 
-    return await collector.call(read)
+    return await collector.read(read)
 
 
 async def send() -> None:
@@ -185,7 +174,7 @@ async def send() -> None:
         ConfigurationError: a setting is wrong.
         IncompatibleStoreError: Redis is older than 6.2.
     """
-    await collector.call(lambda home: home.send(_SEND_TIMEOUT))
+    await collector.call(lambda home: home.send(SEND_TIMEOUT))
 
 
 async def flush() -> int:
@@ -201,7 +190,7 @@ async def flush() -> int:
         IncompatibleStoreError: Redis is older than 6.2, or the database is newer than this release or not ours.
         ConfigurationError: a setting is wrong.
     """
-    return await collector.call(lambda home: home.flush(_SEND_TIMEOUT))
+    return await collector.call(lambda home: home.flush(SEND_TIMEOUT))
 
 
 def statistics() -> Statistics:

@@ -15,7 +15,7 @@ async def dangers(client: Redis, label: str) -> list[str]:
         client: for the running loop.
         label: the URL without its secrets.
     """
-    memory = await _told(client.info("memory"))
+    memory = await told(client.info("memory"))
     found = []
     policy = str(memory.get("maxmemory_policy", ""))
     if memory.get("maxmemory") and policy.startswith("allkeys"):
@@ -23,8 +23,8 @@ async def dangers(client: Redis, label: str) -> list[str]:
             f"Redis at {label} may evict entries before they are saved, as its maxmemory-policy is {policy}; "
             "set it to noeviction"
         )
-    persistence = await _told(client.info("persistence"))
-    snapshots = await _told(client.config_get("save"))
+    persistence = await told(client.info("persistence"))
+    snapshots = await told(client.config_get("save"))
     if persistence.get("aof_enabled") == 0 and snapshots.get("save") == "":
         found.append(
             f"Redis at {label} keeps nothing on disk: if it dies, entries are lost whose producers have ended; "
@@ -33,7 +33,8 @@ async def dangers(client: Redis, label: str) -> list[str]:
     return found
 
 
-async def _told(answer: Any) -> dict[str, Any]:
+async def told(answer: Any) -> dict[str, Any]:
+    """What a server says in fields, numbers as numbers; nothing where it refuses or does not answer."""
     from redis.exceptions import RedisError
 
     try:

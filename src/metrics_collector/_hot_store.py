@@ -99,7 +99,7 @@ class HotStore:
             return
         info = {}
         try:
-            info = await self._answer(self.client.info("server"))
+            info = await self.answer(self.client.info("server"))
         except StoreUnavailableError as error:
             if not isinstance(error.__cause__, NoPermissionError):
                 raise  # a user without INFO may go on: the commands will tell
@@ -152,7 +152,7 @@ class HotStore:
 
     async def given(self, producer: str) -> Intervals:
         """Which numbers of a producer Redis was given by replays."""
-        fields = await self._answer(self.client.hgetall(_keys.producer(producer)))
+        fields = await self.answer(self.client.hgetall(_keys.producer(producer)))
         numbers = Intervals()
         for field, last in fields.items():
             name, _, first = field.partition(b":")
@@ -177,7 +177,7 @@ class HotStore:
 
     async def release(self, token: str) -> None:
         """End a claim's lease now, so that the next worker need not wait for it."""
-        await self._answer(self.client.zadd(_keys.CLAIMS, {token: 0}, xx=True))
+        await self.answer(self.client.zadd(_keys.CLAIMS, {token: 0}, xx=True))
 
     async def read(self, token: str, count: int) -> tuple[int, list[bytes]]:
         """The claim's length and its first `count` elements, or fewer if they are large."""
@@ -249,7 +249,7 @@ class HotStore:
             pipeline = self.client.pipeline(transaction=False)
             for name in names:
                 pipeline.hgetall(_keys.totals(name))
-            hashes = await self._answer(pipeline.execute(raise_on_error=False))
+            hashes = await self.answer(pipeline.execute(raise_on_error=False))
             for name, fields in zip(names, hashes, strict=True):
                 if isinstance(fields, Exception):
                     if str(fields).startswith("WRONGTYPE"):  # no totals: nothing is known
@@ -267,12 +267,17 @@ class HotStore:
         """The functions of which Redis holds SQL's part."""
         return await self._names(_keys.SAVED_PREFIX)
 
+    async def producers(self) -> list[str]:
+        """The keys of the producers that sent something in the last 24 hours."""
+        prefix = _keys.PRODUCER_PREFIX
+        return [prefix + name for name in await self._names(prefix)]
+
     async def _names(self, prefix: str) -> set[str]:
         names: set[str] = set()
         pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in prefix) + "*"
         cursor = 0
         while True:
-            cursor, keys = await self._answer(self.client.scan(cursor, match=pattern, count=1000))
+            cursor, keys = await self.answer(self.client.scan(cursor, match=pattern, count=1000))
             names.update(key.decode("utf-8", "replace").removeprefix(prefix) for key in keys)
             if not cursor:
                 return names
@@ -288,7 +293,7 @@ class HotStore:
             for raw in page:
                 seen += 1
                 yield Waiting(raw, "", seen)
-        for token in await self._answer(self.client.zrange(_keys.CLAIMS, 0, -1)):
+        for token in await self.answer(self.client.zrange(_keys.CLAIMS, 0, -1)):
             name = token.decode()
             seen = 0
             while page := await self._range(_keys.claim(name), -seen - _PAGE, -seen - 1):
@@ -297,7 +302,7 @@ class HotStore:
                     yield Waiting(raw, name, seen)
 
     async def _range(self, key: str, start: int, stop: int) -> list[bytes]:
-        elements: list[bytes] = await self._answer(self.client.lrange(key, start, stop))
+        elements: list[bytes] = await self.answer(self.client.lrange(key, start, stop))
         return elements
 
     async def waiting(self) -> int:
@@ -305,29 +310,30 @@ class HotStore:
         pipeline = self.client.pipeline(transaction=False)
         pipeline.llen(_keys.METRICS_LIST)
         pipeline.get(_keys.CLAIMED)
-        listed, claimed = await self._answer(pipeline.execute())
+        listed, claimed = await self.answer(pipeline.execute())
         return int(listed) + int(claimed or 0)
 
     async def beat(self, key: str, state: Mapping[str, object], ttl: float) -> None:
         """Write a process's heartbeat, which is gone after `ttl` seconds without another."""
-        await self._answer(self.client.set(key, json.dumps(state), px=int(ttl * 1000)))
+        await self.answer(self.client.set(key, json.dumps(state), px=int(ttl * 1000)))
 
     async def stop_beating(self, key: str) -> None:
         """Take a heartbeat away."""
-        await self._answer(self.client.delete(key))
+        await self.answer(self.client.delete(key))
 
-    async def heartbeats(self, role: str, host: str) -> dict[str, dict[str, Any]]:
-        """The heartbeats of a host's processes in a role (`worker` or `scheduler`), by key."""
-        prefix = f"{_keys.ALIVE_PREFIX}{role}:{host}:"
+    async def heartbeats(self, role: str, host: str | None = None) -> dict[str, dict[str, Any]]:
+        """The heartbeats of processes in a role (`worker` or `scheduler`), of one host or of all, by key."""
+        prefix = f"{_keys.ALIVE_PREFIX}{role}:" + ("" if host is None else f"{host}:")
         keys = [prefix + name for name in await self._names(prefix)]
-        values = await self._answer(self.client.mget(keys)) if keys else []
+        values = await self.answer(self.client.mget(keys)) if keys else []
         return {key: json.loads(value) for key, value in zip(keys, values, strict=True) if value}
 
     async def _call(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         await self.check_version()
-        return await self._answer(self._scripts[script](keys=keys, args=arguments))
+        return await self.answer(self._scripts[script](keys=keys, args=arguments))
 
-    async def _answer(self, command: Awaitable[Any]) -> Any:
+    async def answer(self, command: Awaitable[Any]) -> Any:
+        """What the client answers; errors as those of every method here."""
         task = asyncio.current_task()
         cancels = 0 if task is None else task.cancelling()
         answer, failure = None, None

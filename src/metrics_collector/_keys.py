@@ -18,6 +18,7 @@ LIFE: Final = _OWN + "life"
 RING: Final = _OWN + "ring"
 SAVED_PREFIX: Final = _OWN + "saved:"
 ALIVE_PREFIX: Final = _OWN + "alive:"
+PRODUCER_PREFIX: Final = _OWN + "producer:"
 
 
 def totals(func_name: str) -> str:
@@ -32,7 +33,7 @@ def saved(func_name: str) -> str:
 
 def producer(producer_id: str) -> str:
     """The hash with what Redis has seen of a producer and what SQL has saved of it."""
-    return _OWN + "producer:" + producer_id
+    return PRODUCER_PREFIX + producer_id
 
 
 def claim(token: str) -> str:

@@ -23,7 +23,7 @@ from metrics_collector._tiles import SECONDS, ceil, cover, floor, joined
 from metrics_collector._totals import CALLS, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable
     from collections.abc import Set as AbstractSet
     from contextlib import AbstractAsyncContextManager
 
@@ -53,11 +53,13 @@ class OpenDatabase(Protocol):
 
     async def function_names(self) -> list[str]: ...
     async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]: ...
+    async def state(self) -> tuple[str, int]: ...
     async def purged(self) -> dict[str, int]: ...
     async def rollups(self, tiles: Iterable[Tile], func_name: str | None) -> list[Rollup]: ...
     async def sums(self, tiles: Iterable[Tile], func_name: str | None) -> dict[str, Totals]: ...
     async def ledger(self, producers: Iterable[str]) -> dict[str, Intervals]: ...
     async def work(self, work: Callable[[], T]) -> T: ...
+    async def run(self, steps: Generator[Any, Any, T]) -> T: ...
 
 
 class ReadDatabase(Protocol):
@@ -101,6 +103,11 @@ class Query:
         self._redis = redis
         self._database = database
         self._measured = measured
+
+    @property
+    def path(self) -> str:
+        """Of the database."""
+        return self._database.path
 
     async def resolve(self, asked: str) -> str:
         """As the function `resolve`, over the names of all processes."""
@@ -205,11 +212,21 @@ class Query:
         left_out = 0 if most is None else await self._redis.waiting()
         left_out = left_out if most is not None and left_out > most else 0
         pending = {} if left_out else await self._pending(func_name)
-        async with self._database.reading() as database:
-            await self._must_exist(database)
+        async with self.saved() as database:
             if database is not None:
                 pending = await _unsaved(pending, database)
             yield Snapshot(database, list(pending.values()), left_out)
+
+    @asynccontextmanager
+    async def saved(self) -> AsyncIterator[OpenDatabase | None]:
+        """The database, or `None` where there is none yet.
+
+        Raises:
+            StoreUnavailableError: there is no database here, but there is one elsewhere.
+        """
+        async with self._database.reading() as database:
+            await self._must_exist(database)
+            yield database
 
     async def _pending(self, func_name: str | None) -> _Pending:
         """The entries in Redis, each once; what is no entry is the flush's business."""

@@ -805,7 +805,7 @@ def test_a_connection_that_uvloop_finds_closed() -> None:
     async def ask() -> None:
         async with opened("redis://elsewhere:1/0") as store:
             with pytest.raises(StoreUnavailableError, match=r"elsewhere:1.*closed"):
-                await store._answer(write_after_the_end())
+                await store.answer(write_after_the_end())
 
     uvloop = pytest.importorskip("uvloop")
     uvloop.run(ask())

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector import _timespan
+from metrics_collector._collector import collector
+from metrics_collector._reports._shapes import StoredEntry
+from metrics_collector._sqlite import _reports as ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from metrics_collector._reports._shapes import StoredEntry
+    from metrics_collector._query import Query
     from metrics_collector._timespan import Moment
+
+_PAGE: Final = 5000  # entries in one read
 
 
 async def entry_count(
     name: str | None = None, *, since: Moment = None, until: Moment = None
 ) -> int:
-    """How many entries `entries` would give now."""
-    raise NotImplementedError
+    """How many entries `entries` would give now. Arguments and errors as there."""
+
+    async def read(query: Query) -> int:
+        where = await _where(query, name, since, until)
+        async with query.saved() as database:
+            if database is None:
+                return 0
+            return await database.run(ask.entry_count(where))
+
+    return await collector.read(read)
 
 
-def entries(
+async def entries(
     name: str | None = None, *, since: Moment = None, until: Moment = None
 ) -> AsyncIterator[list[StoredEntry]]:
     """The saved entries, in lists of some thousand, in the order in which they were saved.
@@ -33,4 +49,28 @@ def entries(
     Raises:
         As `overview`.
     """
-    raise NotImplementedError
+    where = await collector.read(lambda query: _where(query, name, since, until))
+    after = 0
+    last: int | None = None
+
+    async def read(query: Query) -> list[tuple[Any, ...]]:
+        nonlocal last
+        async with query.saved() as database:
+            if database is None:
+                return []
+            if last is None:
+                last = await database.run(ask.last_rowid())
+            return await database.run(ask.entries(after, last, where, _PAGE))
+
+    while rows := await collector.read(read):
+        after = rows[-1][0]
+        yield [StoredEntry(*row[1:]) for row in rows]
+
+
+async def _where(query: Query, name: str | None, since: Moment, until: Moment) -> ask.Where:
+    begin, end = _timespan.span(since, until, datetime.now(UTC))
+    return (
+        None if name is None else await query.resolve(name),
+        None if begin is None else begin.timestamp(),
+        None if end is None else end.timestamp(),
+    )

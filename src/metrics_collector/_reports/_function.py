@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from metrics_collector._collector import collector
+from metrics_collector._models import FunctionMetrics, HistoryPoint, figures
+from metrics_collector._query import count
+from metrics_collector._reports import _windows
+from metrics_collector._reports._errors import error_rows
+from metrics_collector._reports._overview import MOST_PENDING, within
+from metrics_collector._reports._shapes import FunctionReport, SlowEntry
+from metrics_collector._sqlite import _reports as ask
+from metrics_collector._tiles import SECONDS, Tile
+from metrics_collector._totals import Totals
 
 if TYPE_CHECKING:
-    from metrics_collector._reports._shapes import FunctionReport
+    from collections.abc import Iterable, Mapping
+
+    from metrics_collector._entries import Entry
+    from metrics_collector._query import OpenDatabase, Query
+    from metrics_collector._records import Rollup
+    from metrics_collector._reports._shapes import Window
     from metrics_collector._timespan import Moment
+
+STEPS: Final = 120
+SLOWEST: Final = 20
 
 
 async def function(name: str, since: Moment, until: Moment = None) -> FunctionReport:
@@ -20,4 +40,76 @@ async def function(name: str, since: Moment, until: Moment = None) -> FunctionRe
         UnknownFunctionError, AmbiguousNameError: as `get_metrics`.
         Others: as `overview`.
     """
-    raise NotImplementedError
+    return await collector.read(lambda query: _function(query, name, since, until))
+
+
+async def _function(query: Query, asked: str, since: Moment, until: Moment) -> FunctionReport:
+    name = await query.resolve(asked)
+    async with query.snapshot(name, most=MOST_PENDING) as (database, waiting, left_out):
+        purged = {} if database is None else await database.purged()
+        window = _windows.window(since, until, purged, steps=STEPS)
+        pending = within(window, waiting)
+        rollups: list[Rollup] = []
+        before: dict[str, Totals] = {}
+        if database is not None:
+            rollups = await database.rollups([_windows.tile(window)], name)
+            before = await database.sums(_windows.tiles_before(window, purged), name)
+        steps = _by_step(window, rollups, pending)
+        errors = await error_rows(database, purged, window, pending, name)
+        slowest = await _slowest(database, purged, window, pending, name)
+    return FunctionReport(
+        func_name=name,
+        window=window,
+        metrics=FunctionMetrics(**figures(name, Totals.sum(steps.values()))),
+        metrics_before=FunctionMetrics(**figures(name, before.get(name, Totals()))),
+        points=tuple(
+            HistoryPoint(
+                start=datetime.fromtimestamp(start, UTC),
+                resolution=_windows.tile(window).resolution,
+                **figures(name, totals),
+            )
+            for start, totals in sorted(steps.items())
+        ),
+        errors=tuple(sorted(errors, key=lambda row: row.count, reverse=True)),
+        slowest=tuple(slowest),
+        entries_kept=purged.get("entry", 0) <= window.starts[0],
+        left_out=left_out,
+    )
+
+
+def _by_step(
+    window: Window, rollups: Iterable[Rollup], pending: Iterable[Entry]
+) -> dict[int, Totals]:
+    steps: dict[int, Totals] = {}
+    for rollup in rollups:
+        steps.setdefault(rollup.start // window.step * window.step, Totals()).merge(rollup.totals)
+    for entry in pending:
+        start = int(entry.created_at) // window.step * window.step
+        count(steps.setdefault(start, Totals()), entry)
+    return steps
+
+
+async def _slowest(
+    database: OpenDatabase | None,
+    purged: Mapping[str, int],
+    window: Window,
+    pending: Iterable[Entry],
+    name: str,
+) -> list[SlowEntry]:
+    found = [(e.created_at, e.execution_time, e.outcome, e.error_type) for e in pending]
+    if database is not None:
+        tile = _windows.tile(window)
+        finest = next(r for r in SECONDS if r == "day" or purged.get(r, 0) <= tile.start)
+        # Where the entries are gone, the highest maxima of their rollups are of no use.
+        start = max(tile.start, purged.get("entry", 0) // SECONDS[finest] * SECONDS[finest])
+        found += await database.run(ask.slowest(name, Tile(finest, start, tile.end), SLOWEST))
+    found.sort(key=lambda entry: entry[1], reverse=True)
+    return [
+        SlowEntry(
+            created_at=datetime.fromtimestamp(created_at, UTC),
+            execution_time=execution_time,
+            outcome=outcome,
+            error_type=error_type,
+        )
+        for created_at, execution_time, outcome, error_type in found[:SLOWEST]
+    ]

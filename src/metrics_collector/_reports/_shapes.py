@@ -230,7 +230,7 @@ class Pipeline:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class StoredEntry:
     """An entry as SQL has it.
 

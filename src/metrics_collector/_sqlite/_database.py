@@ -97,7 +97,11 @@ class Reader:
 
     async def work(self, work: Callable[[], T]) -> T:
         """Do in a thread, where there may be one, what would hold up the loop: with rows, after a read."""
-        return await self._session.run(_reads.work(work))
+        return await self.run(_reads.work(work))
+
+    async def run(self, steps: _session.Steps[T]) -> T:
+        """Read what the steps of `_reports` ask."""
+        return await self._session.run(steps)
 
 
 class Writer:

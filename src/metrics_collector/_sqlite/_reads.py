@@ -65,17 +65,18 @@ def rollups(tiles: Iterable[Tile], func_name: str | None) -> Steps[list[Rollup]]
     """The rollups in some times, of one function or (`None`) of all."""
     found: list[Rollup] = []
     for tile in tiles:
-        where, parameters = _within(tile, func_name)
+        where, parameters = within(tile, func_name)
         rows = yield Query(
             f"SELECT func_name, start, {_schema.FIGURE_COLUMNS} FROM rollups WHERE {where}",
             parameters,
         )
-        (more,) = yield Work(partial(_rollups, rows))
+        (more,) = yield Work(partial(as_rollups, rows))
         found += more
     return found
 
 
-def _rollups(rows: Iterable[Any]) -> list[Rollup]:
+def as_rollups(rows: Iterable[Any]) -> list[Rollup]:
+    """What rows of function, beginning and `FIGURE_COLUMNS` stand for."""
     return [Rollup(name, start, as_totals(figures)) for name, start, *figures in rows]
 
 
@@ -92,7 +93,7 @@ def sums(tiles: Iterable[Tile], func_name: str | None) -> Steps[dict[str, Totals
                 found[name] = totals
 
     for tile in tiles:
-        where, parameters = _within(tile, func_name)
+        where, parameters = within(tile, func_name)
         rows = yield Query(
             f"SELECT func_name, {_SUMS} FROM rollups WHERE {where} GROUP BY func_name", parameters
         )
@@ -100,7 +101,8 @@ def sums(tiles: Iterable[Tile], func_name: str | None) -> Steps[dict[str, Totals
     return found
 
 
-def _within(tile: Tile, func_name: str | None) -> tuple[str, list[object]]:
+def within(tile: Tile, func_name: str | None) -> tuple[str, list[object]]:
+    """The condition on rollups in some time, of one function or (`None`) of all, and its parameters."""
     where = "resolution = ? AND start >= ?"
     parameters: list[object] = [tile.resolution, tile.start]
     if tile.end is not None:

@@ -1,0 +1,66 @@
+"""What was counted in the steps of a window that are over, remembered until something more arrives in them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from metrics_collector._sqlite import _reports as ask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from metrics_collector._query import OpenDatabase
+    from metrics_collector._tiles import Tile
+    from metrics_collector._totals import Totals
+
+_KEPT: Final = 8  # parts: a few windows, each with the period before
+
+
+class Part(NamedTuple):
+    """The figures of all functions in some time; not to be changed.
+
+    Attributes:
+        sums: by function, over all of it.
+        counts: of each function in each step; empty if no steps were asked for.
+    """
+
+    sums: Mapping[str, Totals]
+    counts: Sequence[ask.Counts]
+
+
+class Closed:
+    """Reads parts, and remembers the last ones.
+
+    Rollups only grow, but for a purge; so a part stays as it is as long as the number of its calls does.
+    """
+
+    def __init__(self) -> None:
+        self._parts: OrderedDict[object, tuple[int, Part]] = OrderedDict()
+
+    async def read(
+        self, database: OpenDatabase, path: str, tiles: Sequence[Tile], step: int | None
+    ) -> Part:
+        """The figures in these times.
+
+        Args:
+            database: open.
+            path: of it.
+            tiles: the times; with steps, one.
+            step: seconds; `None`: no steps.
+        """
+        (name, _), calls = await database.state(), await database.run(ask.call_count(tiles))
+        key = path, name, tuple(tiles), step
+        known = self._parts.get(key)
+        if known is None or known[0] != calls:
+            known = calls, await _read(database, tiles, step)
+        self._parts[key] = known
+        self._parts.move_to_end(key)
+        while len(self._parts) > _KEPT:
+            self._parts.popitem(last=False)
+        return known[1]
+
+
+async def _read(database: OpenDatabase, tiles: Sequence[Tile], step: int | None) -> Part:
+    counts = [] if step is None else await database.run(ask.counts(tiles[0], step))
+    return Part(await database.sums(tiles, None), counts)

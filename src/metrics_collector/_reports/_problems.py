@@ -1,0 +1,56 @@
+"""What is not well with the pipeline, and the remedy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from metrics_collector._reports._redis import STARTED_BY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from metrics_collector._reports._shapes import Pipeline
+
+_LATE: Final = 10.0  # seconds beyond the waiting time after which entries should have been saved
+
+
+def problems(report: Pipeline) -> Iterator[str]:
+    """A line with the remedy for each thing that is not well, the gravest first."""
+    yield from _of_the_parts(report)
+    yield from _of_the_flow(report)
+
+
+def _of_the_parts(report: Pipeline) -> Iterator[str]:
+    redis, database = report.redis, report.database
+    if redis.error is not None:
+        yield f"{redis.error}; entries wait in their processes"
+    yield from redis.dangers
+    if database.error is not None:
+        yield database.error
+    if redis.error is None and not redis.embedded:
+        for role, command in STARTED_BY.items():
+            if not any(one.role == role for one in report.processes):
+                yield f"no {role} is alive: run `{command}`"
+    for one in report.processes:
+        if one.error is not None:
+            yield f"the {one.role} on {one.host} (process {one.process}) cannot save: {one.error}"
+
+
+def _of_the_flow(report: Pipeline) -> Iterator[str]:
+    if report.waiting is not None and report.waiting >= report.max_backlog:
+        yield (
+            f"the backlog is full ({report.waiting} entries of METRICS_MAX_BACKLOG={report.max_backlog}): producers "
+            "keep what they record, and drop the oldest at last; run more workers, or find out why they are slow"
+        )
+    if report.lag is not None and report.lag > report.max_waiting_time + _LATE:
+        yield (
+            f"the oldest entry has waited {report.lag:.0f} s, more than MAX_WAITING_TIME={report.max_waiting_time}: "
+            "see whether the worker runs and keeps up"
+        )
+    if report.dropped:
+        yield (
+            f"{report.dropped} entries of the last 24 hours were dropped, as Redis took none and METRICS_MAX_BUFFERED "
+            "was reached; METRICS_SPOOL_DIR keeps them on disk"
+        )
+    if report.database.rejected:
+        yield f"{report.database.rejected} elements of metrics_list were no entries: see the table rejected_entries"
