@@ -150,6 +150,13 @@ class HotStore:
         keys = [_keys.METRICS_LIST, _keys.producer(producer), _keys.CLAIMED, _keys.RING]
         return _push_reply(await self._call("push", keys, [0, 0, 0, 0, 0, 0, PRODUCER_TTL_MS, 0]))
 
+    async def tell_dropped(self, producer: str, count: int) -> None:
+        """Let others know how many entries a producer has dropped so far, for as long as it is known here."""
+        pipeline = self.client.pipeline()
+        pipeline.hset(_keys.producer(producer), "dropped", str(count))
+        pipeline.pexpire(_keys.producer(producer), PRODUCER_TTL_MS)
+        await self.answer(pipeline.execute())
+
     async def given(self, producer: str) -> Intervals:
         """Which numbers of a producer Redis was given by replays."""
         fields = await self.answer(self.client.hgetall(_keys.producer(producer)))

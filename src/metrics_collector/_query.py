@@ -281,13 +281,14 @@ def _points(
             if tile.covers(entry.created_at):
                 key = floor(entry.created_at, tile.resolution), entry.func_name
                 count(points.setdefault(key, Totals()), entry)
-    resolutions = [(tile.start, tile.resolution) for tile in tiles]
+    starts = {
+        at: (datetime.fromtimestamp(at, UTC), tile.resolution)
+        for at in {at for at, _ in points}
+        for tile in tiles
+        if tile.covers(at)
+    }
     return [
-        HistoryPoint(
-            start=datetime.fromtimestamp(at, UTC),
-            resolution=next(r for start, r in reversed(resolutions) if start <= at),
-            **figures(name, totals),
-        )
+        HistoryPoint(start=starts[at][0], resolution=starts[at][1], **figures(name, totals))
         for (at, name), totals in sorted(points.items(), key=itemgetter(0))
     ]
 

@@ -44,6 +44,9 @@ class Destination(Protocol):
     async def look(self, producer: str, /) -> PushReply:
         """Ask for news of what was sent."""
 
+    async def tell_dropped(self, producer: str, count: int, /) -> None:
+        """Let others know how many entries this producer has dropped so far."""
+
 
 class Sender:
     """Sends what the outbox holds.
@@ -81,6 +84,7 @@ class Sender:
         self._batch = batch
         self._turn = asyncio.Lock()
         self._heard_at = 0.0
+        self._told_dropped = 0
         self.heard = False  # whether Redis has ever answered
         self._ringing: asyncio.Task[None] | None = None
 
@@ -204,6 +208,10 @@ class Sender:
             await self._take_in(reply, batch)
             if reply.ring:
                 self._start_ring()
+            dropped = outbox.counts().dropped
+            if dropped != self._told_dropped:
+                await self._destination.tell_dropped(outbox.producer, dropped)
+                self._told_dropped = dropped
             if reply.bad:
                 self._notice.warn(
                     "bad totals",
@@ -304,6 +312,10 @@ class _Nowhere:
         self._cause = cause
 
     async def push(self, *_: object) -> PushReply:
+        """Refuse."""
+        raise StoreUnavailableError(self._cause)
+
+    async def tell_dropped(self, *_: object) -> None:
         """Refuse."""
         raise StoreUnavailableError(self._cause)
 

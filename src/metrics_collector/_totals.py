@@ -22,7 +22,13 @@ CANCELLED: Final = "cancelled_count"
 TIME: Final = "execution_time"
 ERROR_PREFIX: Final = "error:"
 BUCKET_PREFIX: Final = "h:"
-_NOT_COUNTS: Final = frozenset({TIME, "min", "max", "last_called_at", "as_of"})
+_COUNTS: Final = (
+    BUCKET_PREFIX,
+    ERROR_PREFIX,
+    CALLS,
+    ERRORS,
+    CANCELLED,
+)  # what their fields begin with
 
 
 class Totals:
@@ -119,12 +125,12 @@ class Totals:
 
     @classmethod
     def from_hash(cls, fields: Mapping[bytes, bytes]) -> Totals:
-        """The totals in the hash `app:metrics:{func_name}`; a field that is no number is passed over."""
+        """The totals in the hash `app:metrics:{func_name}`; a field that is no figure is passed over."""
         totals = cls()
         for raw, value in fields.items():
             field = raw.decode("utf-8", "replace")
             try:
-                if field not in _NOT_COUNTS:
+                if field.startswith(_COUNTS):
                     totals.counts[field] = int(value)
                 elif field == TIME:
                     totals.execution_time = float(value)

@@ -47,11 +47,15 @@ class Redis:
         self.sizes: list[int] = []
         self.looks = 0
         self.tries = 0
+        self.told_dropped = 0
         self._busy = False
 
     async def push(self, _producer: str, batch: Batch, need: int, /) -> PushReply:
         self.tries += 1
         return await self._alone(self._pushed(batch, need))
+
+    async def tell_dropped(self, _producer: str, count: int, /) -> None:
+        self.told_dropped = count
 
     async def look(self, _producer: str, /) -> PushReply:
         self.looks += 1
@@ -318,6 +322,21 @@ async def test_the_bound_is_kept_while_redis_hangs(caplog: pytest.LogCaptureFixt
     (line,) = said(caplog, "dropped the oldest")
     assert "METRICS_MAX_BUFFERED=500" in line
     assert any("dropped" in error for error in scene.errors)
+
+
+@jumping
+async def test_what_was_dropped_is_told() -> None:
+    scene = Scene(max_buffered=500)
+    scene.redis.always = "refused"
+    async with scene:
+        for _ in range(10):
+            scene.record(100)
+            await asyncio.sleep(0.15)
+        scene.redis.always = None
+        scene.record(1)
+        await scene.sender.send(10.0)
+
+    assert scene.redis.told_dropped == scene.outbox.counts().dropped > 0
 
 
 @jumping

@@ -29,26 +29,28 @@ def as_row(totals: Totals) -> tuple[Any, ...]:
 
 def as_totals(row: Sequence[Any]) -> Totals:
     """The totals that the values of `FIGURE_COLUMNS` stand for."""
-    totals = Totals()
-    totals.counts = json.loads(row[7])
-    for column, count in zip(_COLUMNS, row[:3], strict=True):
-        if count:
-            totals.counts[column] = count
-    totals.execution_time, totals.minimum, totals.maximum, totals.last_called_at = row[3:7]
-    return totals
+    return _totals_of(row, json.loads(row[7]))
 
 
 def summed(row: Sequence[Any]) -> Totals:
     """The sum of several, whose details `group_concat` has put together in the last of the values."""
+    details, *others = json.loads(f"[{row[7]}]")
+    for other in others:
+        for field, by in other.items():
+            details[field] = details.get(field, 0) + by
+    return _totals_of(row, details)
+
+
+def _totals_of(row: Sequence[Any], counts: dict[str, int]) -> Totals:
+    calls, errors, cancelled = row[:3]
+    if calls:
+        counts[_totals.CALLS] = calls
+    if errors:
+        counts[_totals.ERRORS] = errors
+    if cancelled:
+        counts[_totals.CANCELLED] = cancelled
     totals = Totals()
-    parts = json.loads(f"[{row[7]}]")
-    counts = totals.counts = parts[0]
-    for part in parts[1:]:
-        for field, by in part.items():
-            counts[field] = counts.get(field, 0) + by
-    for column, count in zip(_COLUMNS, row[:3], strict=True):
-        if count:
-            counts[column] = count
+    totals.counts = counts
     totals.execution_time, totals.minimum, totals.maximum, totals.last_called_at = row[3:7]
     return totals
 
