@@ -12,6 +12,7 @@ from metrics_collector._connection import connect
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._flush import Flush
 from metrics_collector._hot_store import HotStore
+from metrics_collector._purge import Purge
 from metrics_collector._settings import mask_url
 from metrics_collector._spool import Replay, Spool
 from metrics_collector._sqlite import Database
@@ -84,9 +85,19 @@ def flush(settings: Settings, store: HotStore, notice: Notice, *, plain: bool = 
         store,
         database(settings, plain=plain),
         ledger_days=settings.ledger_days,
-        retention=settings.retention,
         notice=notice,
     )
+
+
+def purge(settings: Settings) -> Purge:
+    """What deletes what is no longer to be kept."""
+    keep = {
+        "entry": settings.retention,
+        "minute": settings.retention_minute,
+        "hour": settings.retention_hour,
+        "day": settings.retention_day,
+    }
+    return Purge(database(settings), keep)
 
 
 def heartbeat_key(role: str) -> str:
@@ -110,6 +121,7 @@ def worker(settings: Settings, notice: Notice, store: HotStore | None = None) ->
 
     return Worker(
         flush(settings, store, notice),
+        purge(settings),
         store,
         key=heartbeat_key("worker"),
         every=settings.max_waiting_time,

@@ -58,7 +58,6 @@ class OpenDatabase(Protocol):
     async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]: ...
     async def draw_new_db(self, old: str) -> str: ...
     async def forget_old_ledger(self, before: float) -> None: ...
-    async def forget_old_entries(self, before: float) -> None: ...
 
 
 class Sink(Protocol):
@@ -74,7 +73,6 @@ class Flush:
         source: Redis.
         sink: the database; opened for each drain.
         ledger_days: how long SQL remembers what it has of a producer that is gone.
-        retention: days that entries are kept; `None`: for ever.
         notice: where trouble is logged.
         wall: UTC epoch seconds.
     """
@@ -85,14 +83,12 @@ class Flush:
         sink: Sink,
         *,
         ledger_days: float,
-        retention: float | None,
         notice: Notice,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
         self._sink = sink
         self._ledger_seconds = ledger_days * DAY
-        self._retention_seconds = None if retention is None else retention * DAY
         self._notice = notice
         self._wall = wall
         # Redis's, as of the last claim: another one means that it lost its data.
@@ -198,8 +194,6 @@ class Flush:
         """
         async with self._sink.writing() as database:
             await database.forget_old_ledger(self._wall() - self._ledger_seconds)
-            if self._retention_seconds is not None:
-                await database.forget_old_entries(self._wall() - self._retention_seconds)
             while await self._tell_all(database):
                 pass
 

@@ -129,3 +129,21 @@ class Rollup(NamedTuple):
     func_name: str
     start: int
     totals: Totals
+
+
+class Purged(NamedTuple):
+    """What a purge has deleted.
+
+    Attributes:
+        entries: rows of `metrics`.
+        minutes, hours, days: rollups.
+        rejected: rows of `rejected_entries`.
+        freed_bytes: given back to the disk.
+    """
+
+    entries: int
+    minutes: int
+    hours: int
+    days: int
+    rejected: int
+    freed_bytes: int

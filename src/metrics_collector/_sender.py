@@ -208,10 +208,7 @@ class Sender:
             await self._take_in(reply, batch)
             if reply.ring:
                 self._start_ring()
-            dropped = outbox.counts().dropped
-            if dropped != self._told_dropped:
-                await self._destination.tell_dropped(outbox.producer, dropped)
-                self._told_dropped = dropped
+            await self._tell_dropped()
             if reply.bad:
                 self._notice.warn(
                     "bad totals",
@@ -222,6 +219,12 @@ class Sender:
                 raise StoreFullError(
                     "Redis holds METRICS_MAX_BACKLOG entries that are not saved yet; is `taskiq worker` running?"
                 )
+
+    async def _tell_dropped(self) -> None:
+        dropped = self._outbox.counts().dropped
+        if dropped != self._told_dropped:
+            await self._destination.tell_dropped(self._outbox.producer, dropped)
+            self._told_dropped = dropped
 
     async def _read_back(self, batch: Batch) -> bool:
         """Read a batch from the spool; whether it was still there."""

@@ -184,6 +184,9 @@ class Settings(BaseSettings):
         spool_dir: The folder that takes what a process can neither send nor hold in memory, nor send
             before its end; None for none. Processes of one machine may share it.
         retention: Days that SQL keeps an entry; None for ever. Rollups and totals stay.
+        retention_minute, retention_hour, retention_day: Days that SQL keeps the rollups of each minute,
+            hour and day; None for ever. Where minutes are gone, hours are read, and days where hours
+            are; so minutes are kept no longer than hours, and those no longer than days.
         ledger_days: Days that SQL remembers what it has of a producer: a copy that comes later
             than that may be saved twice.
         exit_timeout: Seconds that the exit of a process may wait to send its last entries.
@@ -207,6 +210,9 @@ class Settings(BaseSettings):
     claim_lease: _Lease = 60.0
     spool_dir: _Folder = None
     retention: _Retention = None
+    retention_minute: _Retention = None
+    retention_hour: _Retention = None
+    retention_day: _Retention = None
     ledger_days: _LedgerDays = 30.0
     exit_timeout: _Timeout = 2.0
 

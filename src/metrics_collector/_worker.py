@@ -32,6 +32,12 @@ class Drain(Protocol):
     async def true_up(self) -> None: ...
 
 
+class Purge(Protocol):
+    """What deletes what is no longer to be kept."""
+
+    async def run(self) -> None: ...
+
+
 class Beats(Protocol):
     """Where heartbeats go."""
 
@@ -44,6 +50,7 @@ class Worker:
 
     Args:
         flush: claims, saves, forgets.
+        purge: deletes what is no longer to be kept.
         beats: Redis.
         key: of this process's heartbeat.
         every: `MAX_WAITING_TIME`, seconds.
@@ -58,6 +65,7 @@ class Worker:
     def __init__(
         self,
         flush: Drain,
+        purge: Purge,
         beats: Beats,
         *,
         key: str,
@@ -67,6 +75,7 @@ class Worker:
         close: Callable[[], Awaitable[None]],
     ) -> None:
         self._flush = flush
+        self._purge = purge
         self._beats = beats
         self._key = key
         self._every = every
@@ -80,6 +89,7 @@ class Worker:
         self._flushed_at: float | None = None  # UTC epoch seconds
         self._error: str | None = None
         self._flushing: asyncio.Task[Any] | None = None
+        self._purging: asyncio.Task[None] | None = None
         self._closed = False
 
     async def start(self) -> None:
@@ -111,6 +121,19 @@ class Worker:
                 self._flushing = None
         return saved
 
+    def begin_purge(self) -> None:
+        """Begin to delete what is no longer to be kept, unless that is under way. Trouble is logged."""
+        if self._purging is None or self._purging.done():
+            self._purging = asyncio.create_task(self._purge_once())
+
+    async def _purge_once(self) -> None:
+        try:
+            await self._purge.run()
+        except Exception as error:  # noqa: BLE001 - the next one, an hour later, may work
+            self._notice.warn("purge", "cannot delete what is no longer to be kept: %s", error)
+        else:
+            self._notice.over("purge", "old entries are deleted again")
+
     def _worked(self) -> None:
         self._error = None
         self._flushed_at = time.time()
@@ -133,9 +156,10 @@ class Worker:
         finally:
             if self._flushing is not None:
                 self._flushing.cancel()
-            for task in self._tasks:
+            tasks = [*self._tasks, *([] if self._purging is None else [self._purging])]
+            for task in tasks:
                 task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         async with self.turn:  # until the flush has let go of the database
             pass
         with suppress(MetricsCollectorError):  # it expires by itself

@@ -37,6 +37,9 @@ class NotingWorker:
         note("flushed")
         return 1
 
+    def begin_purge(self) -> None:
+        note("purge")
+
     async def aclose(self) -> None:
         note("close")
 

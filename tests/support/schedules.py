@@ -113,7 +113,6 @@ class World:
             source,
             sink,
             ledger_days=30,
-            retention=None,
             notice=Notice(),
             wall=lambda: NOON + self.chance.uniform(0, 1000),  # clocks go back, too
         )

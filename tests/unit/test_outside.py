@@ -83,7 +83,6 @@ async def save(client: Any, path: Path, elements: Sequence[bytes]) -> int:
         store_on(client),
         Database(str(path)),
         ledger_days=30,
-        retention=None,
         notice=Notice(),
         wall=lambda: NOON,
     )

@@ -24,7 +24,7 @@ from metrics_collector._notice import Notice
 from metrics_collector._query import Query
 from metrics_collector._records import Live, Waiting
 from metrics_collector._sqlite import Database
-from metrics_collector._tiles import SECONDS
+from metrics_collector._tiles import SECONDS, cover, floor, joined
 from tests.support.folders import fast_folder
 from tests.support.pipeline import (
     NOON,
@@ -72,7 +72,6 @@ def flush_of(store: Any, path: Path) -> Flush:
         store,
         Database(str(path)),
         ledger_days=30,
-        retention=None,
         notice=Notice(),
         wall=lambda: NOON,
     )
@@ -336,6 +335,66 @@ def test_windows_and_history_are_what_the_entries_add_up_to(
             check_window(query, entries, start, end)
         for resolution, seconds in SECONDS.items():
             check_history(query, entries, since, until, resolution, seconds)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(calls, min_size=1, max_size=25),
+    st.lists(moments, min_size=2, max_size=2),
+    st.dictionaries(st.sampled_from([*SECONDS, "entry"]), moments),
+)
+def test_after_a_purge_they_go_by_what_is_kept(
+    history: list[tuple[str, float, str | None, float, str]],
+    window: list[float],
+    before: dict[str, float],
+) -> None:
+    elements = [
+        (lines_of(batch_of(Call(name, seconds, mark), first=n, at=when - seconds))[0], place)
+        for n, (name, seconds, mark, when, place) in enumerate(history, start=1)
+    ]
+    saved = [raw for raw, place in elements if place != "pending"]
+    pending = [raw for raw, place in elements if place == "pending"]
+    since, until = sorted(window)
+
+    async def purge(database: Database) -> dict[str, int]:
+        async with database.writing() as writer:
+            await writer.purge(before)
+        async with database.reading() as reader:
+            assert reader is not None
+            return await reader.purged()
+
+    with fast_folder() as folder:
+        database = Database(str(Path(folder, "metrics.db")), plain=True)
+        drive(save(database, saved))
+        purged = drive(purge(database))
+        query = Query(Pending(pending), database, NOTHING)
+        # Days stand in for all that is finer; nothing stands in for them.
+        kept = [e for e in entries_of(saved) if e.created_at >= purged.get("day", 0)]
+        entries = [*kept, *entries_of(pending)]
+        tiles = cover(int(since // 60 * 60), int(-(-until // 60) * 60), purged)
+        expected = totals_of(e for e in entries if any(t.covers(e.created_at) for t in tiles))
+        found = drive(query.functions(at(since), at(until))) if tiles else []
+        assert {one.func_name: one for one in found} == {
+            name: FunctionMetrics(**figures(name, totals)) for name, totals in expected.items()
+        }
+        for resolution in SECONDS:
+            tiles = joined(resolution, since, until, purged)
+            by_start: dict[tuple[int, str, str], list[Entry]] = {}
+            for entry in entries:
+                for tile in tiles:
+                    if tile.covers(entry.created_at):
+                        start = floor(entry.created_at, tile.resolution)
+                        key = start, entry.func_name, tile.resolution
+                        by_start.setdefault(key, []).append(entry)
+            points = drive(query.history(None, at(since), at(until), resolution))
+            keys = [(int(p.start.timestamp()), p.func_name, p.resolution) for p in points]
+            assert keys == sorted(by_start)
+            for key, point in zip(keys, points, strict=True):
+                (totals,) = totals_of(by_start[key]).values()
+                assert (point.call_count, point.histogram) == (
+                    totals.counts["call_count"],
+                    figures("", totals)["histogram"],
+                )
 
 
 async def save(database: Database, elements: Sequence[bytes]) -> None:

@@ -31,6 +31,9 @@ DEFAULTS: dict[str, Any] = {
     "claim_lease": 60,
     "spool_dir": None,
     "retention": None,
+    "retention_minute": None,
+    "retention_hour": None,
+    "retention_day": None,
     "ledger_days": 30,
     "exit_timeout": 2,
 }
@@ -238,6 +241,9 @@ REFUSED: dict[str, list[Any]] = {
     "ledger_days": [0, 0.5, "nan", "inf", None],
     "exit_timeout": [-0.1, "nan", "inf", None],
 }
+for _name in ("retention_minute", "retention_hour", "retention_day"):
+    ALLOWED[_name] = ALLOWED["retention"]
+    REFUSED[_name] = REFUSED["retention"]
 for _name in ("taskiq_broker_url", "taskiq_result_backend_url"):
     ALLOWED[_name] = ALLOWED["redis_url"]
     REFUSED[_name] = REFUSED["redis_url"]

@@ -322,6 +322,9 @@ class Scene:
             raise StoreUnavailableError("away")
         return await self.store.push(producer, batch, need)
 
+    async def tell_dropped(self, producer: str, count: int, /) -> None:
+        await self.store.tell_dropped(producer, count)
+
     async def look(self, producer: str, /) -> Any:
         if self.away:
             raise StoreUnavailableError("away")
@@ -367,7 +370,7 @@ async def listed(client: Any, count: int) -> None:
 
 
 def drain(store: HotStore, path: Path) -> Flush:
-    return Flush(store, Database(str(path)), ledger_days=30, retention=None, notice=Notice())
+    return Flush(store, Database(str(path)), ledger_days=30, notice=Notice())
 
 
 async def test_what_memory_cannot_hold_goes_to_disk_and_then_to_redis(

@@ -26,8 +26,8 @@ from metrics_collector._errors import (
     StoreUnavailableError,
 )
 from metrics_collector._intervals import Intervals
-from metrics_collector._records import Saved, unnumbered
-from metrics_collector._sqlite import Database, _schema, _session
+from metrics_collector._records import Purged, Saved, unnumbered
+from metrics_collector._sqlite import Database, _purge, _schema, _session
 from metrics_collector._totals import Totals
 from tests.support.cancelling import at_each_await
 from tests.support.folders import fast_folder
@@ -611,7 +611,9 @@ def test_old_entries_go_and_their_totals_stay(run: Runner, path: Path) -> None:
 
     async def work() -> None:
         async with Database(str(path), plain=run.plain).writing() as database:
-            await database.forget_old_entries(LATER)
+            purged = await database.purge({"entry": LATER})
+            assert (purged.entries, purged.rejected, purged.minutes) == (6000, 1, 0)
+            assert purged.freed_bytes > 0
 
     size = path.stat().st_size
     run(work())
@@ -623,6 +625,86 @@ def test_old_entries_go_and_their_totals_stay(run: Runner, path: Path) -> None:
         assert left.fetchall() == [("app.f", 4e9, 6000), ("app.g", LATER, 1)]
         assert connection.execute("SELECT raw FROM rejected_entries").fetchall() == [("{}",)]
     assert (run.read(path) or {})["app.f"].counts["call_count"] == 12_000
+
+
+def rollup_starts(path: Path) -> dict[str, list[int]]:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT resolution, start FROM rollups ORDER BY 1, 2").fetchall()
+    return {r: [start for name, start in rows if name == r] for r in ("minute", "hour", "day")}
+
+
+def purge(run: Runner, path: Path, **before: float) -> tuple[Purged, dict[str, int]]:
+    """Purge, and look at what readers are told then."""
+
+    async def work() -> tuple[Purged, dict[str, int]]:
+        database = Database(str(path), plain=run.plain)
+        async with database.writing() as writer:
+            purged = await writer.purge(before)
+        async with database.reading() as reader:
+            assert reader is not None
+            return purged, await reader.purged()
+
+    return run(work())
+
+
+def test_old_rollups_go_by_whole_hours_and_days(run: Runner, path: Path) -> None:
+    day = 86400
+    hours = [foreign("app.f", at=NOON + 3600 * n + 30) for n in range(72)]
+    run.save(path, hours)
+    before = rollup_starts(path)
+    purged, horizons = purge(run, path, minute=NOON + 3600 * 10 + 1800, hour=NOON + 3600 * 4)
+    after = rollup_starts(path)
+    assert (purged.minutes, purged.hours, purged.days) == (10, 0, 0)
+    assert horizons == {"minute": NOON + 3600 * 10, "hour": NOON // day * day}
+    assert after == {**before, "minute": before["minute"][10:]}
+    assert (run.read(path) or {})["app.f"].counts["call_count"] == 72
+
+
+def test_finer_rollups_go_as_far_as_coarser_ones(run: Runner, path: Path) -> None:
+    day = 86400
+    midnight = int(NOON) // day * day
+    run.save(path, [foreign("app.f", at=midnight + 3600 * n) for n in range(72)])
+    purged, horizons = purge(run, path, day=midnight + day, minute=midnight)
+    assert (purged.minutes, purged.hours, purged.days) == (24, 24, 1)
+    assert horizons == dict.fromkeys(("minute", "hour", "day"), midnight + day)
+
+
+def test_what_is_gone_stays_gone(run: Runner, path: Path) -> None:
+    run.save(path, [foreign("app.f", at=NOON)])
+    _, horizons = purge(run, path, minute=NOON + 86400, entry=NOON + 86400)
+    assert purge(run, path, minute=NOON, entry=NOON)[1] == horizons
+    # A late entry of that time: its minute is not read, and goes with the next purge.
+    run.save(path, [foreign("app.f", at=NOON)], token="late")
+    assert len(rollup_starts(path)["minute"]) == 1
+    purged, again = purge(run, path, minute=NOON)
+    assert (purged.minutes, again) == (1, horizons)
+
+
+def test_a_long_purge_lets_others_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_purge, "_ROWS", 10)
+    database = Database(str(path))
+    saved = 0
+
+    async def work() -> None:
+        nonlocal saved
+        async with database.writing() as writer:
+            await writer.save(TOKEN, 200, [foreign("app.f", at=NOON)] * 200, NOON)
+
+        async def purge() -> Purged:
+            async with database.writing() as writer:
+                return await writer.purge({"entry": LATER})
+
+        purging = asyncio.ensure_future(purge())
+        while not purging.done():
+            async with database.writing() as writer:
+                await writer.save(f"during{saved}", 1, [foreign("app.g", at=LATER)], LATER)
+            saved += 1
+            await asyncio.sleep(0)
+        assert (await purging).entries == 200
+
+    asyncio.run(work())
+    # Twenty transactions, with a rest between two: in each of them there is room for at least one other.
+    assert saved >= 10
 
 
 # Reading

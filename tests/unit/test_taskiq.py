@@ -14,6 +14,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage, InMemoryBroker, ScheduledTask
 from taskiq.exceptions import NoResultError, SendTaskError
+from taskiq.kicker import AsyncKicker
 from taskiq.schedule_sources import LabelScheduleSource
 from typing_extensions import override
 
@@ -22,6 +23,7 @@ from metrics_collector._errors import ConfigurationError, StoreUnavailableError
 from metrics_collector._notice import Notice
 from metrics_collector._taskiq import _broker, _scheduler, _stream, _tasks
 from metrics_collector._taskiq._results import Results
+from metrics_collector._taskiq._shared import PURGE_NAME, TASK_NAME
 from metrics_collector._taskiq._stream import DOORBELL, GROUP
 
 if TYPE_CHECKING:
@@ -119,6 +121,9 @@ class Saver:
         self.flushing.set()
         await self.go.wait()
         return number
+
+    def begin_purge(self) -> None:
+        self.events.append("purge")
 
     async def aclose(self) -> None:
         self.events.append("close")
@@ -229,6 +234,19 @@ async def test_rings_that_wait_together_are_one_message(doorbell: FakeDoorbell) 
         await _taskiq.ring(doorbell)
         await acknowledge(await following())
     assert await consumers(doorbell) == []
+
+
+async def test_each_bell_is_a_message_of_its_own(doorbell: FakeDoorbell) -> None:
+    for name in (PURGE_NAME, TASK_NAME, PURGE_NAME, TASK_NAME):
+        await AsyncKicker(name, doorbell, {}).kiq()
+    async with listening(doorbell) as following:
+        first, second = await following(), await following()
+        names = [doorbell.formatter.loads(m.data).task_name for m in (first, second)]
+        assert names == [TASK_NAME, PURGE_NAME]
+        assert await pending(doorbell) == 2  # purges are not rung again when their worker dies
+        assert second.ack() is None
+        await acknowledge(first)
+        assert await pending(doorbell) == 0
 
 
 async def test_a_ring_is_heard_while_a_read_waits(doorbell: FakeDoorbell) -> None:
@@ -579,6 +597,17 @@ async def test_a_failed_ring_does_not_tell_the_password() -> None:
     assert "secret" not in str(caught.value)
 
 
+async def test_a_purge_begins_beside_a_flush(workers: list[Saver]) -> None:
+    broker = InMemoryBroker(await_inplace=True)
+    flush_metrics = register(broker)
+    await broker.startup()
+    await flush_metrics.kiq()
+    await AsyncKicker(PURGE_NAME, broker, {}).kiq()
+    await broker.shutdown()
+    assert workers[0].events == ["start", "purge", "close"]
+    assert workers[0].flushes == 1
+
+
 # The scheduler
 
 
@@ -589,10 +618,12 @@ async def test_the_interval_is_read_when_a_scheduler_starts() -> None:
     source = LabelScheduleSource(broker)
     intervals[0] = 7
     await source.startup()
-    (schedule,) = await source.get_schedules()
-    assert schedule.task_name == _taskiq.TASK_NAME
-    assert schedule.interval == 7
-    assert schedule.labels == {}
+    schedules = {one.task_name: one for one in await source.get_schedules()}
+    assert {name: one.interval for name, one in schedules.items()} == {
+        TASK_NAME: 7,
+        PURGE_NAME: _tasks.PURGE_EVERY,
+    }
+    assert all(one.labels == {} for one in schedules.values())
 
 
 class Scheduler(_taskiq.FlushScheduler):
@@ -615,7 +646,8 @@ class Scheduler(_taskiq.FlushScheduler):
         (source,) = self.sources
         if task is None:
             await source.startup()
-            (task,) = await source.get_schedules()
+            schedules = await source.get_schedules()
+            task = next(one for one in schedules if one.task_name == TASK_NAME)
         await self.on_ready(source, task)
 
 
@@ -631,7 +663,7 @@ async def test_the_scheduler_rings_until_it_is_heard(
     broker = Recorder(failures=5)
     await Scheduler(broker).send()
     assert len(broker.messages) == 1
-    assert caplog.messages == ["cannot ring for a flush, trying again: OSError: out of order"]
+    assert caplog.messages == ["cannot ring for a worker, trying again: OSError: out of order"]
 
 
 async def test_other_tasks_are_sent_once() -> None:

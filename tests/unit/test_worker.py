@@ -74,6 +74,22 @@ class Beats:
         self.stopped = key == KEY
 
 
+class Purges:
+    """Counts purges, each of which takes a second, and fails them with `error`."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.begun = 0
+        self.ended = 0
+        self.error = error
+
+    async def run(self) -> None:
+        self.begun += 1
+        await asyncio.sleep(1)
+        if self.error is not None:
+            raise self.error
+        self.ended += 1
+
+
 class Closing:
     """Whether the connections were given back."""
 
@@ -92,6 +108,7 @@ def worker_of(
     flush: Any,
     beats: Any,
     *,
+    purge: Any = None,
     key: str = KEY,
     every: float = 5.0,
     dangers: Callable[[], Awaitable[list[str]]] = no_dangers,
@@ -99,6 +116,7 @@ def worker_of(
 ) -> Worker:
     return Worker(
         flush,
+        purge or Purges(),
         beats,
         key=key,
         every=every,
@@ -332,13 +350,13 @@ def test_an_end_that_is_cut_off_leaves_no_task_behind() -> None:
 
 async def test_with_a_real_flush(fake_client: Any, path: Path) -> None:
     store = store_on(fake_client)
-    flush = Flush(store, Database(str(path)), ledger_days=30, retention=None, notice=Notice())
     key = _keys.alive("worker", "host", 1)
     beaten = asyncio.Event()
 
     async def note() -> None:
         beaten.set()
 
+    flush = Flush(store, Database(str(path)), ledger_days=30, notice=Notice())
     beats = During(store, "beat", note)
     worker = worker_of(flush, beats, key=key, every=60, close=store.aclose)
     await asyncio.to_thread(path.mkdir)
@@ -354,3 +372,53 @@ async def test_with_a_real_flush(fake_client: Any, path: Path) -> None:
     assert (await store.live(["app.f"]))["app.f"].whole
     assert len((await asyncio.to_thread(contents, path)).entries) == 2
     await worker.aclose()
+
+
+# Purges
+
+
+def test_a_purge_goes_on_beside_flushes_and_only_once() -> None:
+    async def work() -> None:
+        flush, purge = Drains(), Purges()
+        worker = worker_of(flush, Beats(), purge=purge)
+        worker.begin_purge()
+        await asyncio.sleep(0.5)
+        worker.begin_purge()
+        await worker.flush()
+        assert (purge.begun, purge.ended, len(flush.drains)) == (1, 0, 1)
+        await asyncio.sleep(1)
+        worker.begin_purge()
+        await asyncio.sleep(2)
+        assert (purge.begun, purge.ended) == (2, 2)
+        await worker.aclose()
+
+    jumping_loop.run(work())
+
+
+def test_a_purge_that_is_under_way_ends_with_the_worker() -> None:
+    async def work() -> None:
+        purge = Purges()
+        worker = worker_of(Drains(), Beats(), purge=purge)
+        worker.begin_purge()
+        await asyncio.sleep(0.5)
+        await worker.aclose()
+        await asyncio.sleep(2)
+        assert (purge.begun, purge.ended) == (1, 0)
+
+    jumping_loop.run(work())
+
+
+def test_a_purge_that_fails_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        purge = Purges(StoreUnavailableError("the database is locked"))
+        worker = worker_of(Drains(), Beats(), purge=purge)
+        worker.begin_purge()
+        await asyncio.sleep(2)
+        purge.error = None
+        worker.begin_purge()
+        await asyncio.sleep(2)
+        assert purge.ended == 1
+        await worker.aclose()
+
+    jumping_loop.run(work())
+    assert [m for m in caplog.messages if "the database is locked" in m]

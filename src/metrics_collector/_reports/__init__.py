@@ -3,11 +3,13 @@
 Beside the public reads they ask more of the database in one go, and remember what cannot change any more.
 """
 
+from metrics_collector._records import Purged
 from metrics_collector._reports._errors import errors
 from metrics_collector._reports._export import entries, entry_count
 from metrics_collector._reports._function import function
 from metrics_collector._reports._overview import overview
 from metrics_collector._reports._pipeline import pipeline
+from metrics_collector._reports._purge import purge
 from metrics_collector._reports._shapes import (
     DatabaseState,
     ErrorRow,
@@ -30,6 +32,7 @@ __all__ = [
     "Overview",
     "Pipeline",
     "ProcessState",
+    "Purged",
     "RedisState",
     "SlowEntry",
     "StoredEntry",
@@ -40,4 +43,5 @@ __all__ = [
     "function",
     "overview",
     "pipeline",
+    "purge",
 ]

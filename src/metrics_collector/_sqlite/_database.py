@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from metrics_collector._sqlite import _maintain, _reads, _save, _session
+from metrics_collector._sqlite import _maintain, _purge, _reads, _save, _session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from metrics_collector._intervals import Intervals
-    from metrics_collector._records import Numbered, Rollup, Saved
+    from metrics_collector._records import Numbered, Purged, Rollup, Saved
     from metrics_collector._tiles import Tile
     from metrics_collector._totals import Totals
 
@@ -147,6 +147,6 @@ class Writer:
         """Delete what the ledger has not used since `before` (UTC epoch seconds)."""
         await self._session.run(_maintain.forget_old_ledger(before))
 
-    async def forget_old_entries(self, before: float) -> None:
-        """Delete the entries from before `before` (UTC epoch seconds); rollups and totals stay."""
-        await self._session.run(_maintain.forget_old_entries(before))
+    async def purge(self, before: Mapping[str, float]) -> Purged:
+        """Delete what is from before some moments ("entry" or a resolution → UTC epoch seconds); totals stay."""
+        return await self._session.run(_purge.purge(before))

@@ -40,7 +40,9 @@ class Many(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """No statement, but a moment for the others on the loop."""
+    """No statement, but a moment for the others, on the loop or at the database."""
+
+    seconds: float = 0.0
 
 
 class Work(NamedTuple):
@@ -217,7 +219,7 @@ async def _threaded(
         elif isinstance(step, Work):
             return [await _process.aside(step.work)]
         else:
-            await asyncio.sleep(0)
+            await asyncio.sleep(step.seconds)
         return []
 
     try:

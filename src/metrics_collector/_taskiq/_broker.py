@@ -21,7 +21,7 @@ from typing_extensions import override  # Taskiq's own dependency; typing has it
 
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._taskiq._results import Results
-from metrics_collector._taskiq._shared import REDIS, TASK_NAME, reason
+from metrics_collector._taskiq._shared import BELLS, PURGE_NAME, REDIS, TASK_NAME, reason
 from metrics_collector._taskiq._stream import DOORBELL, GROUP, LENGTH, Stream
 
 if TYPE_CHECKING:
@@ -64,11 +64,12 @@ def _in_memory(url: str) -> bool:
 
 
 class DoorbellBroker(RedisStreamBroker):
-    """For `flush_metrics` alone; bears a Redis that is away, restarted, emptied or full.
+    """For `flush_metrics` and `purge_metrics` alone; bears a Redis that is away, restarted, emptied or full.
 
     A ring that was sent before the first worker started is answered. Rings that wait together are
     answered by one flush, and only the last of them gets a result. A ring that a worker took and
-    did not answer within two minutes, because it died, is rung again by another.
+    did not answer within two minutes, because it died, is rung again by another; one for a purge is
+    not, as the next comes within the hour.
 
     It may be used from several loops and after a fork: a ring has a connection of its own, and a
     worker's connections are made where it listens.
@@ -117,9 +118,9 @@ class DoorbellBroker(RedisStreamBroker):
             RedisError: Redis did not take it.
             OSError: the same; TimeoutError, too, is one.
         """
-        if message.task_name != TASK_NAME:
+        if message.task_name not in BELLS:
             raise ConfigurationError(
-                f"this broker rings for {TASK_NAME} alone and may drop rings, so it cannot take "
+                f"this broker rings for {' and '.join(BELLS)} alone and may drop rings, so it cannot take "
                 f"{message.task_name}: give your tasks a broker of their own, and put ours on it "
                 "with metrics_collector.tasks.register_tasks(broker) if you like"
             )
@@ -143,7 +144,7 @@ class DoorbellBroker(RedisStreamBroker):
                         if await stream.sweep():
                             await AsyncKicker(TASK_NAME, self, {}).kiq()
                         sweep_at = time.monotonic() + SWEEP_EVERY
-                    message = await self._message(stream, await stream.read(BLOCK))
+                    messages = await self._messages(stream, await stream.read(BLOCK))
                 except Exception as error:  # noqa: BLE001 - else Taskiq starts the process again, each second
                     await self._recover(redis, error)
                     sweep_at = time.monotonic()
@@ -151,7 +152,7 @@ class DoorbellBroker(RedisStreamBroker):
                     pause = min(2 * pause, LONGEST_PAUSE)
                     continue
                 pause = FIRST_PAUSE
-                if message is not None:
+                for message in messages:
                     yield message
         finally:
             awake.cancel()
@@ -171,29 +172,41 @@ class DoorbellBroker(RedisStreamBroker):
             with suppress(RedisError, OSError):
                 await redis.aclose()
 
-    async def _message(self, stream: Stream, entries: list[Entry]) -> AckableMessage | None:
-        ids = [entry_id for entry_id, _ in entries]
-        rings = [ring for entry in entries if (ring := self._ring_in(entry)) is not None]
-        if others := len(entries) - len(rings):
+    async def _messages(self, stream: Stream, entries: list[Entry]) -> list[AckableMessage]:
+        """One for each bell that is rung, the last one."""
+        rings: dict[str, bytes] = {}
+        flushes: list[bytes] = []  # the ids of what asks for one; all else is done with
+        others: list[bytes] = []
+        strange = 0
+        for entry in entries:
+            bell = self._bell_in(entry)
+            strange += bell is None
+            if bell is not None:
+                rings[bell] = entry[1][b"data"]
+            (flushes if bell == TASK_NAME else others).append(entry[0])
+        if strange:
             text = "skipped %d messages in %s that do not ring"
-            self._notice.warn("malformed", text, others, DOORBELL)
-        if rings:
-            acknowledge = partial(self._acknowledge, stream, ids)
-            return AckableMessage(data=rings[-1], ack=acknowledge)
-        if ids:
-            await stream.acknowledge(ids)
-        return None
+            self._notice.warn("malformed", text, strange, DOORBELL)
+        if others:
+            await stream.acknowledge(others)
+        messages = []
+        if TASK_NAME in rings:
+            acknowledge = partial(self._acknowledge, stream, flushes)
+            messages.append(AckableMessage(data=rings[TASK_NAME], ack=acknowledge))
+        if PURGE_NAME in rings:
+            messages.append(AckableMessage(data=rings[PURGE_NAME], ack=_done))
+        return messages
 
-    def _ring_in(self, entry: Entry) -> bytes | None:
-        """The message in an entry of the stream; None if it is not a ring."""
+    def _bell_in(self, entry: Entry) -> str | None:
+        """The task that an entry of the stream rings for; None if it does not ring."""
         data = entry[1].get(b"data", b"")
         try:
             message = self.formatter.loads(data)
             message.parse_labels()
         except Exception:  # noqa: BLE001 - anybody can write to the stream, and so make a parser raise anything
             return None
-        rings = message.task_name == TASK_NAME and not message.args and not message.kwargs
-        return data if rings else None
+        rings = message.task_name in BELLS and not message.args and not message.kwargs
+        return message.task_name if rings else None
 
     async def _acknowledge(self, stream: Stream, ids: list[bytes]) -> None:
         try:
@@ -210,6 +223,10 @@ class DoorbellBroker(RedisStreamBroker):
         with suppress(RedisError, OSError):
             # After a failover this connection leads to a replica; a new one may find the master.
             await redis.connection_pool.disconnect(inuse_connections=False)
+
+
+def _done() -> None:
+    """The ring is acknowledged already."""
 
 
 def _group_is_missing(error: Exception) -> bool:

@@ -14,7 +14,7 @@ from taskiq.schedule_sources import LabelScheduleSource
 from typing_extensions import override  # Taskiq's own dependency; typing has it from 3.12
 
 from metrics_collector._taskiq._broker import KICK_TIMEOUT
-from metrics_collector._taskiq._shared import REDIS, TASK_NAME, reason
+from metrics_collector._taskiq._shared import BELLS, REDIS, TASK_NAME, reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,7 +37,7 @@ def make_scheduler(
     beat: Callable[[], Awaitable[None]] | None,
     notice: Notice,
 ) -> FlushScheduler:
-    """The scheduler that rings for `flush_metrics` as its label on the broker says.
+    """The scheduler that rings for a flush and for a purge as their labels on the broker say.
 
     Args:
         broker: the one that workers listen to.
@@ -92,7 +92,7 @@ class FlushScheduler(TaskiqScheduler):
 
         Taskiq starts no second one of the same schedule meanwhile, so they do not pile up.
         """
-        if task.task_name != TASK_NAME:
+        if task.task_name not in BELLS:
             await super().on_ready(source, task)
             return
         pause = FIRST_PAUSE
@@ -101,11 +101,14 @@ class FlushScheduler(TaskiqScheduler):
                 async with asyncio.timeout(KICK_TIMEOUT):
                     await super().on_ready(source, task)
             except Exception as error:  # noqa: BLE001 - the broker may be anybody's, and the next try may succeed
-                self._notice.warn(REDIS, "cannot ring for a flush, trying again: %s", reason(error))
+                self._notice.warn(
+                    REDIS, "cannot ring for a worker, trying again: %s", reason(error)
+                )
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
-                self._in_time_until = self._clock() + _seconds(task.interval) + LATE_AFTER
+                if task.task_name == TASK_NAME:
+                    self._in_time_until = self._clock() + _seconds(task.interval) + LATE_AFTER
                 return
 
     async def _keep_beating(self, beat: Callable[[], Awaitable[None]]) -> None:

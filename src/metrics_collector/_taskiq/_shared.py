@@ -6,8 +6,10 @@ from typing import Final
 
 from taskiq.exceptions import SendTaskError
 
-# Stands in the messages in Redis, so it stays what it is wherever the function lives.
+# These stand in the messages in Redis, so it stays what it is wherever the function lives.
 TASK_NAME: Final = "metrics_collector.tasks:flush_metrics"
+PURGE_NAME: Final = "metrics_collector.tasks:purge_metrics"
+BELLS: Final = (TASK_NAME, PURGE_NAME)
 
 # The kind of all notices about Redis: while it is away, this package says so in one line a minute.
 REDIS: Final = "doorbell"

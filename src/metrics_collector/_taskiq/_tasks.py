@@ -1,4 +1,4 @@
-"""The task `flush_metrics`: how it is rung, and the one worker in a process that answers."""
+"""The tasks `flush_metrics` and `purge_metrics`: how they are rung, and the one worker in a process that answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskiq.kicker import AsyncKicker
 
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._taskiq._broker import KICK_TIMEOUT, DoorbellBroker
-from metrics_collector._taskiq._shared import TASK_NAME, reason
+from metrics_collector._taskiq._shared import PURGE_NAME, TASK_NAME, reason
 
 if TYPE_CHECKING:
     from taskiq import AsyncBroker, TaskiqState
@@ -25,6 +25,7 @@ FlushTask: TypeAlias = AsyncTaskiqDecoratedTask[[], Coroutine[Any, Any, int]]
 # In seconds. A worker is to end within 5 of SIGTERM, and Taskiq's manager may take the first.
 FLUSH_GRACE: Final = 1.0
 CLOSE_TIMEOUT: Final = 1.0
+PURGE_EVERY: Final = 3600
 
 
 class Worker(Protocol):
@@ -35,6 +36,9 @@ class Worker(Protocol):
 
     async def flush(self) -> int:
         """Save what waits in Redis; returns the number of entries. May be cancelled."""
+
+    def begin_purge(self) -> None:
+        """Begin to delete what is no longer to be kept, unless that is under way, and return at once."""
 
     async def aclose(self) -> None:
         """End all that; cancelled after one second."""
@@ -47,7 +51,7 @@ def register(
     every: Callable[[], int] | int,
     notice: Notice,
 ) -> FlushTask:
-    """Put `flush_metrics` on a broker of any kind; on one that has it already this changes nothing.
+    """Put both tasks on a broker of any kind; on one that has them already this changes nothing.
 
     The worker is made and started when the broker starts in a worker process, else by the first
     ring that is answered here, as on the in-memory broker; it is closed when the broker shuts down.
@@ -71,11 +75,24 @@ def register(
         """Save what waits in Redis; returns the number of entries."""
         return await flusher.flush()
 
+    async def purge_metrics() -> None:
+        """Begin to delete what METRICS_RETENTION and the like no longer keep.
+
+        That goes on beside whatever else the worker does: where a worker takes one task at a time, flushes would have
+        to wait for this one.
+        """
+        await flusher.purge()
+
     broker.add_event_handler(TaskiqEvents.WORKER_STARTUP, flusher.start)
     broker.add_event_handler(TaskiqEvents.WORKER_SHUTDOWN, flusher.stop)
     if isinstance(broker, DoorbellBroker):
         broker.on_listening_ended = flusher.end_soon
-    return broker.register_task(flush_metrics, task_name=TASK_NAME, schedule=_Schedule(every))
+    broker.register_task(
+        purge_metrics, task_name=PURGE_NAME, schedule=_Schedule(PURGE_NAME, PURGE_EVERY)
+    )
+    return broker.register_task(
+        flush_metrics, task_name=TASK_NAME, schedule=_Schedule(TASK_NAME, every)
+    )
 
 
 async def ring(broker: AsyncBroker) -> None:
@@ -98,12 +115,13 @@ async def ring(broker: AsyncBroker) -> None:
 class _Schedule:
     """The label that tells Taskiq's schedulers when to ring; read as they start, not on import."""
 
-    def __init__(self, every: Callable[[], int] | int) -> None:
+    def __init__(self, name: str, every: Callable[[], int] | int) -> None:
+        self._name = name
         self._every = every
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         interval = self._every if isinstance(self._every, int) else self._every()
-        yield {"interval": interval, "schedule_id": TASK_NAME}
+        yield {"interval": interval, "schedule_id": self._name}
 
 
 class _Flusher:
@@ -167,6 +185,12 @@ class _Flusher:
                 raise
         finally:
             turn.release()
+
+    async def purge(self) -> None:
+        """Have the worker begin a purge."""
+        self._settle()
+        async with self._turn:
+            (await self._started()).begin_purge()
 
     def _raise_if_over(self) -> None:
         if self._over:

@@ -1,0 +1,48 @@
+"""Deleting by hand what is no longer wanted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from metrics_collector import _assembly, _timespan
+from metrics_collector._collector import collector
+from metrics_collector._records import Purged
+
+if TYPE_CHECKING:
+    from metrics_collector._timespan import Moment
+
+
+async def purge(
+    *,
+    entries: Moment = None,
+    minutes: Moment = None,
+    hours: Moment = None,
+    days: Moment = None,
+) -> Purged:
+    """Delete entries, and the rollups of minutes, hours and days, from before some moments; totals stay.
+
+    In small transactions, so that workers go on saving meanwhile. Where minutes are gone, windows and histories go by
+    hours, and by days where hours are; so minutes go as far as hours at least, and hours as far as days.
+
+    Args:
+        entries, minutes, hours, days: as `list_metrics` takes them; `None`: all are kept. Without any, the settings
+            say what is kept.
+
+    Raises:
+        ConfigurationError: a time cannot be understood, or a setting is wrong.
+        StoreUnavailableError: the database cannot be used.
+        IncompatibleStoreError: it is too new, or not ours.
+    """
+    now = datetime.now(UTC)
+    given = {"entry": entries, "minute": minutes, "hour": hours, "day": days}
+    moments = {name: _timespan.moment(value, now) for name, value in given.items()}
+    before = {name: when.timestamp() for name, when in moments.items() if when is not None}
+    settings = collector.settings()
+    if not before:
+        before = _assembly.purge(settings).due()
+    async with _assembly.database(settings).reading() as reader:
+        if reader is None:
+            return Purged(0, 0, 0, 0, 0, 0)
+    async with _assembly.database(settings).writing() as database:
+        return await database.purge(before)
