@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -111,6 +112,58 @@ def test_embedded_with_nothing_else_running_and_totals_go_on_after_a_restart(
         assert _rows(database) == _times(runs)
         settings = Settings(redis_url="memory://", database_name=str(database))
         assert asyncio.run(_live(settings)) == _times(runs)
+
+
+def test_what_is_too_old_goes_when_the_scheduler_rings(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    database = tmp_path / "metrics.db"
+    environment = {
+        "REDIS_URL": redis_server.url,
+        "DATABASE_NAME": str(database),
+        "METRICS_RETENTION": "1",
+        "METRICS_RETENTION_MINUTE": "3",
+    }
+    now = time.time()
+
+    def ask(what: str) -> list[int]:
+        with closing(sqlite3.connect(database)) as connection:
+            return [number for (number,) in connection.execute(what)]
+
+    with ExitStack() as running, redis.Redis.from_url(redis_server.url) as client:
+        for days in (0, 2, 4):
+            call = {
+                "func_name": "app.f",
+                "execution_time": 0.5,
+                "error_occurred": 0,
+                "created_at": now - days * 86400,
+            }
+            client.rpush("metrics_list", json.dumps(call))
+        worker = running.enter_context(
+            taskiq(
+                "worker",
+                "metrics_collector.tasks:broker",
+                output=tmp_path / "worker.log",
+                environment=environment,
+            )
+        )
+        worker.until(database.exists)
+        worker.until(lambda: not client.exists("metrics_list"))
+        worker.until(lambda: not client.zcard("{metrics_list}:claims"))
+        assert ask("SELECT count(*) FROM metrics") == [3]
+        running.enter_context(
+            taskiq(
+                "scheduler",
+                "metrics_collector.tasks:scheduler",
+                output=tmp_path / "scheduler.log",
+                environment=environment,
+            )
+        )
+        worker.until(lambda: ask("SELECT count(*) FROM metrics") == [1])
+        counts = "SELECT sum(call_count) FROM rollups WHERE resolution = "
+        worker.until(lambda: ask(f"{counts} 'minute'") == [2])
+        assert ask(f"{counts} 'hour'") == ask(f"{counts} 'day'") == [3]
+        assert ask("SELECT call_count FROM totals") == [3]
 
 
 def test_an_app_without_the_database_reads_live_figures(

@@ -92,7 +92,7 @@ def _delete(table: str, key: str, where: str, parameters: Sequence[object]) -> S
     while True:
         yield Query(f"DELETE FROM {table} WHERE {key} IN ({some})", parameters)
         ((count,),) = yield Query("SELECT changes()")
-        deleted += count
+        deleted += int(count)
         if count < _ROWS:
             return deleted
         yield Pause(_REST)
