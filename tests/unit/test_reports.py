@@ -1,0 +1,521 @@
+"""The reports behind command line and dashboard: they are what the entries add up to, however they are remembered."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fakeredis
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics_collector import MetricsCollector, Settings, _reports, metrics_collector
+from metrics_collector._errors import ConfigurationError, UnknownFunctionError
+from metrics_collector._models import FunctionMetrics, figures
+from metrics_collector._query import Query
+from metrics_collector._reports import (
+    _closed,
+    _errors,
+    _export,
+    _function,
+    _overview,
+    _problems,
+    _windows,
+)
+from metrics_collector._reports._redis import Flow
+from metrics_collector._sqlite import Database
+from metrics_collector._tiles import SECONDS
+from metrics_collector._totals import Totals
+from tests.support.folders import fast_folder
+from tests.support.pipeline import (
+    Call,
+    batch_of,
+    entries_of,
+    foreign,
+    lines_of,
+    store_on,
+    totals_of,
+)
+from tests.unit.test_query import NOTHING, Pending, save
+from tests.unit.test_sqlite import drive
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from metrics_collector._entries import Entry
+    from metrics_collector._reports import FunctionRow, Pipeline, Window
+
+DAY = SECONDS["day"]
+ERRORS = [None, "", "KeyError", 'Odd"Error\\', "größe"]
+
+calls = st.tuples(
+    st.sampled_from(["app.f", "app.g", "lib.f"]),
+    st.sampled_from([0.0, 0.001, 0.25, 1.5]),
+    st.sampled_from(ERRORS),
+    st.one_of(st.floats(0, 3 * DAY), st.floats(0, 3600), st.floats(0, 120)),  # seconds ago
+    st.sampled_from(["saved", "pending", "both"]),
+)
+histories = st.lists(calls, min_size=1, max_size=40)
+spans = st.sampled_from(["15m", "1h", "5h", "24h", "2d", "7d", "30d"])
+
+
+class Scene:
+    """A database and a Redis that hold these calls."""
+
+    def __init__(
+        self, folder: str, history: Sequence[tuple[str, float, str | None, float, str]]
+    ) -> None:
+        now = time.time()
+        elements = [
+            (lines_of(batch_of(Call(name, s, mark), first=n, at=now - ago))[0], place)
+            for n, (name, s, mark, ago, place) in enumerate(history, start=1)
+        ]
+        self.entries = entries_of(raw for raw, _ in elements)
+        self.database = Database(str(Path(folder, "metrics.db")), plain=True)
+        drive(save(self.database, [raw for raw, place in elements if place != "pending"]))
+        pending = Pending([raw for raw, place in elements if place != "saved"])
+        names = frozenset(e.func_name for e in self.entries)  # as if measured in this process
+        self.query = Query(pending, self.database, names)
+
+    def within(self, window: Window) -> list[Entry]:
+        end = window.starts[-1] + window.step
+        return [e for e in self.entries if window.starts[0] <= e.created_at < end]
+
+    def before(self, window: Window) -> list[Entry]:
+        """Those that are saved before the window; pending ones are late, and no part of the comparison."""
+        start = window.before.timestamp()
+        return [e for e in self.entries if start <= e.created_at < window.starts[0]]
+
+
+def step_of(window: Window, entry: Entry) -> int:
+    return int((entry.created_at - window.starts[0]) // window.step)
+
+
+def metrics_of(name: str, entries: Sequence[Entry]) -> FunctionMetrics:
+    totals = Totals.sum(totals_of(entries).values())
+    return FunctionMetrics(**figures(name, totals))
+
+
+def assert_same(found: FunctionMetrics, expected: FunctionMetrics) -> None:
+    """All figures; sums of floats but for the order of adding."""
+    assert found.total_execution_time == pytest.approx(expected.total_execution_time)
+    for name in ("func_name", "call_count", "error_count", "cancelled_count", "error_types"):
+        assert getattr(found, name) == getattr(expected, name)
+    for name in ("min_execution_time", "max_execution_time", "last_called_at", "histogram"):
+        assert getattr(found, name) == getattr(expected, name)
+
+
+@settings(max_examples=40)
+@given(histories, spans)
+def test_the_overview_is_what_the_entries_add_up_to(history: Any, span: str) -> None:
+    with fast_folder() as folder:
+        scene = Scene(folder, [call for call in history if call[4] != "pending"] or history)
+        report = drive(_overview._overview(scene.query, span, None))
+        window = report.window
+        inside = scene.within(window)
+        by_name = {e.func_name: [x for x in inside if x.func_name == e.func_name] for e in inside}
+        assert {row.metrics.func_name for row in report.rows} == by_name.keys()
+        times = [row.metrics.total_execution_time for row in report.rows]
+        assert times == sorted(times, reverse=True)
+        for row in report.rows:
+            name = row.metrics.func_name
+            assert_same(row.metrics, metrics_of(name, by_name[name]))
+            assert_steps(row, window, by_name[name])
+        assert_same(report.total, metrics_of("", inside))
+        assert report.left_out == 0
+
+
+def assert_steps(row: FunctionRow, window: Window, entries: Sequence[Entry]) -> None:
+    counts = [0] * len(window.starts)
+    errors = [0] * len(window.starts)
+    times = [0.0] * len(window.starts)
+    for entry in entries:
+        counts[step_of(window, entry)] += 1
+        errors[step_of(window, entry)] += bool(entry.error_occurred)
+        times[step_of(window, entry)] += entry.execution_time
+    assert list(row.calls) == counts
+    assert list(row.errors) == errors
+    assert list(row.times) == pytest.approx(times)
+
+
+@settings(max_examples=30)
+@given(histories, spans)
+def test_the_period_before_is_as_long(history: Any, span: str) -> None:
+    saved = [(*call[:4], "saved") for call in history]
+    with fast_folder() as folder:
+        scene = Scene(folder, saved)
+        report = drive(_overview._overview(scene.query, span, None))
+        window = report.window
+        length = len(window.starts) * window.step
+        assert window.before.timestamp() == max(0, window.starts[0] - length)
+        before = scene.before(window)
+        assert_same(report.total_before, metrics_of("", before))
+        assert report.functions_before == len({e.func_name for e in before})
+        for row in report.rows:
+            mine = [e for e in before if e.func_name == row.metrics.func_name]
+            assert row.calls_before == len(mine)
+            assert row.errors_before == sum(bool(e.error_occurred) for e in mine)
+            assert row.time_before == pytest.approx(sum(e.execution_time for e in mine))
+
+
+@settings(max_examples=40)
+@given(histories, spans)
+def test_errors_and_when_they_were_seen(history: Any, span: str) -> None:
+    with fast_folder() as folder:
+        scene = Scene(folder, history)
+        window, rows = drive(_errors._errors(scene.query, span, None))
+        expected: dict[tuple[str, str], list[Entry]] = {}
+        for entry in scene.within(window):
+            if entry.mark:
+                expected.setdefault((entry.func_name, entry.mark), []).append(entry)
+        assert {(row.func_name, row.error_type) for row in rows} == expected.keys()
+        seen = [row.last_seen_at for row in rows]
+        assert seen == sorted(seen, reverse=True)
+        for row in rows:
+            entries = expected[row.func_name, row.error_type]
+            minutes = [int(e.created_at) // 60 * 60 for e in entries]
+            assert row.count == sum(row.counts) == len(entries)
+            assert row.first_seen_at.timestamp() == min(minutes)
+            assert row.last_seen_at.timestamp() == max(minutes)
+            assert [n for n in row.counts if n] == [
+                sum(step_of(window, e) == step for e in entries)
+                for step in sorted({step_of(window, e) for e in entries})
+            ]
+
+
+@settings(max_examples=40)
+@given(histories, spans)
+def test_a_function_is_what_its_entries_add_up_to(history: Any, span: str) -> None:
+    with fast_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_function, "SLOWEST", 3)
+        scene = Scene(folder, history)
+        name = scene.entries[0].func_name
+        report = drive(_function._function(scene.query, name, span, None))
+        window = report.window
+        mine = [e for e in scene.within(window) if e.func_name == name]
+        assert_same(report.metrics, metrics_of(name, mine))
+        steps = sorted({window.starts[0] + step_of(window, e) * window.step for e in mine})
+        assert [point.start.timestamp() for point in report.points] == steps
+        for point in report.points:
+            at = point.start.timestamp()
+            some = [e for e in mine if at <= e.created_at < at + window.step]
+            assert point.histogram == metrics_of(name, some).histogram
+            assert point.error_count == sum(bool(e.error_occurred) for e in some)
+        slowest = sorted((e.execution_time for e in mine), reverse=True)[:3]
+        assert [entry.execution_time for entry in report.slowest] == slowest
+        known = {(e.created_at, e.execution_time, e.outcome, e.error_type) for e in mine}
+        for entry in report.slowest:
+            found = entry.created_at.timestamp()
+            assert any(
+                abs(found - at) < 1e-5
+                and rest == (entry.execution_time, entry.outcome, entry.error_type)
+                for at, *others in known
+                for rest in [tuple(others)]
+            )
+        assert sum(row.count for row in report.errors) == sum(1 for e in mine if e.mark)
+
+
+# What is remembered
+
+
+def test_a_late_entry_is_seen_in_what_is_remembered(path: Path) -> None:
+    now = time.time()
+    database = Database(str(path), plain=True)
+    query = Query(Pending([]), database, NOTHING)
+
+    def calls_now() -> int:
+        return drive(_overview._overview(query, "24h", None)).total.call_count
+
+    async def add(number: int, ago: float) -> None:
+        async with database.writing() as writer:
+            await writer.save(f"{number:016}", 1, [foreign("app.f", at=now - ago)], now)
+
+    for number, ago in enumerate([10 * 3600, 0, 10 * 3600, 3600, 0], start=1):
+        drive(add(number, ago))
+        assert calls_now() == number
+
+
+def test_what_is_over_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(str(path), plain=True)
+    drive(save(database, [foreign("app.f", at=time.time() - 7200)]))
+    query = Query(Pending([]), database, NOTHING)
+    read = _closed._read
+    times: list[object] = []
+
+    async def counting(database: Any, tiles: Any, step: Any) -> Any:
+        times.append(tiles)
+        return await read(database, tiles, step)
+
+    monkeypatch.setattr(_closed, "_read", counting)
+    before = datetime.fromtimestamp(time.time() // 3600 * 3600 - 1, UTC)  # a window that is over
+    for _ in range(3):
+        report = drive(_overview._overview(query, timedelta(hours=24), before))
+        assert report.total.call_count == 1
+    assert len(times) == 3  # the steps that are over, the last one, and the period before
+
+
+def test_too_many_waiting_entries_are_left_out_and_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_overview, "MOST_PENDING", 2)
+    now = time.time()
+    database = Database(str(path), plain=True)
+    drive(save(database, [foreign("app.f", at=now - 60)]))
+    for waiting, calls, left_out in ((2, 3, 0), (3, 1, 3)):
+        query = Query(Pending([foreign("app.f", at=now - 1)] * waiting), database, NOTHING)
+        report = drive(_overview._overview(query, "1h", None))
+        assert (report.total.call_count, report.left_out) == (calls, left_out)
+
+
+# Windows
+
+
+@given(
+    st.floats(1, 400 * DAY),
+    st.integers(1, 200),
+    st.booleans(),
+    st.fixed_dictionaries({}, optional={"minute": st.floats(0, 500), "hour": st.floats(0, 500)}),
+)
+def test_windows_are_of_whole_steps(
+    ago: float, steps: int, coarse: bool, gone: dict[str, float]
+) -> None:
+    today = int(time.time()) // DAY * DAY
+    hour = max(0.0, gone.get("hour", 500.0))
+    purged = {"hour": today - int(hour) * DAY}
+    purged["minute"] = max(purged["hour"], today - int(gone.get("minute", 500.0)) * DAY)
+    window = _windows.window(timedelta(seconds=ago), None, purged, steps=steps, coarse=coarse)
+    tile = _windows.tile(window)
+    assert window.step % SECONDS[tile.resolution] == 0
+    assert [b - a for a, b in zip(window.starts, window.starts[1:], strict=False)] == [
+        window.step
+    ] * (len(window.starts) - 1)
+    assert window.starts[0] % window.step == 0
+    assert window.since.timestamp() == window.starts[0]
+    assert window.starts[-1] < window.until.timestamp() <= window.starts[-1] + window.step
+    asked = window.until.timestamp() - ago
+    assert window.starts[0] <= asked + 1e-3 < window.starts[0] + window.step + 1e-3
+    assert len(window.starts) <= steps + 1 or window.step == 365 * DAY
+    # All that it is made of is still there.
+    assert tile.resolution == "day" or purged[tile.resolution] <= asked
+
+
+@pytest.mark.parametrize("since", [None, "soon", timedelta(days=-1), "0h"])
+def test_what_is_no_window(since: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        _windows.window(since, None, {}, steps=60)
+
+
+def test_a_window_in_the_future() -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    with pytest.raises(ConfigurationError, match="yet to come"):
+        _windows.window(tomorrow, tomorrow + timedelta(days=1), {}, steps=60)
+
+
+def test_the_longest_window() -> None:
+    window = _windows.window(datetime(1, 1, 1, tzinfo=UTC), None, {}, steps=60)
+    assert window.starts[0] == 0
+    assert window.before.timestamp() == 0
+
+
+# The whole, on the collector
+
+
+@pytest.fixture
+async def embedded(path: Path) -> AsyncIterator[Settings]:
+    settings = Settings(redis_url="memory://", database_name=str(path))
+    async with MetricsCollector(settings):
+        yield settings
+
+
+@metrics_collector(name="reports.f")
+def f(*, fail: bool = False) -> None:
+    if fail:
+        raise KeyError
+
+
+async def test_reports_see_what_was_just_recorded(embedded: Settings) -> None:
+    f()
+    with pytest.raises(KeyError):
+        f(fail=True)
+    assert (await _reports.overview("1h")).total.call_count == 2
+    assert (await _reports.function("f", "1h")).metrics.error_count == 1
+    _, (error,) = await _reports.errors("1h")
+    assert (error.func_name, error.error_type, error.count) == ("reports.f", "KeyError", 1)
+    with pytest.raises(UnknownFunctionError):
+        await _reports.function("nobody", "1h")
+
+
+async def test_an_export_goes_page_by_page(
+    embedded: Settings, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_export, "_PAGE", 2)
+    assert [page async for page in _reports.entries()] == []
+    now = time.time()
+    elements = [foreign(name, at=now - ago) for name in ("a.f", "a.g") for ago in (0, 50, 7000)]
+    async with Database(str(path)).writing() as writer:
+        await writer.save("0" * 16, len(elements), elements, now)
+    for options, count in (
+        ({}, 6),
+        ({"since": "1h"}, 4),
+        ({"until": "1h"}, 2),
+        ({"name": "a.f"}, 3),
+    ):
+        assert await _reports.entry_count(**options) == count
+        pages = [page async for page in _reports.entries(**options)]
+        assert sum(map(len, pages)) == count
+        assert max(map(len, pages)) == 2
+        for entry in (entry for page in pages for entry in page):
+            assert entry.func_name in {"a.f", "a.g"}
+            assert (entry.execution_time, entry.error_occurred, entry.outcome) == (0.5, 0, "ok")
+
+
+async def test_what_is_saved_during_an_export_is_left_out(
+    embedded: Settings, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_export, "_PAGE", 1)
+    database = Database(str(path))
+
+    async def add(token: str) -> None:
+        async with database.writing() as writer:
+            await writer.save(token, 2, [foreign("a.f"), foreign("a.f")], time.time())
+
+    await add("0" * 16)
+    pages = 0
+    async for _ in _reports.entries():
+        pages += 1
+        await add(f"{pages:016}x")
+    assert pages == 2
+
+
+async def test_a_purge_by_hand(embedded: Settings, path: Path) -> None:
+    assert await _reports.purge(entries="1d") == (0, 0, 0, 0, 0, 0)
+    now = time.time()
+    async with Database(str(path)).writing() as writer:
+        elements = [foreign(at=now - days * DAY) for days in (0, 5, 10)]
+        await writer.save("0" * 16, 3, elements, now)
+    assert await _reports.purge() == (0, 0, 0, 0, 0, 0)  # the settings keep all
+    found = await _reports.purge(entries="4d", minutes="8d")
+    assert (found.entries, found.minutes, found.hours, found.days) == (2, 1, 0, 0)
+    report = await _reports.function("app.f", "20d")
+    assert report.metrics.call_count == 3
+    assert not report.entries_kept
+
+
+# The pipeline
+
+
+async def test_the_pipeline_when_all_is_well_embedded(embedded: Settings, path: Path) -> None:
+    f()
+    report = await _reports.pipeline()
+    assert report.redis.embedded
+    assert report.redis.error is None
+    assert not report.problems
+    assert report.database.path == str(path)
+
+
+async def test_the_pipeline_without_redis_is_a_report(path: Path) -> None:
+    url = "redis://:secret@127.0.0.1:1/0"
+    settings = Settings(redis_url=url, database_name=str(path / "no" / "folder.db"))
+    async with MetricsCollector(settings):
+        report = await _reports.pipeline()
+    assert report.redis.error is not None
+    assert "127.0.0.1:1" in report.redis.error
+    assert (report.waiting, report.claims, report.lag, report.dropped) == (None,) * 4
+    assert not report.database.exists
+    assert any("cannot be used" in line for line in report.problems)
+    assert "secret" not in repr(report)
+
+
+async def test_what_redis_says(store: Any, client: Any) -> None:
+    now = time.time()
+    await store.push("a" * 16, batch_of(Call(), Call(), at=now - 90, producer="a" * 16), 0)
+    await store.tell_dropped("a" * 16, 7)
+    await store.claim()
+    await store.push("b" * 16, batch_of(Call(), at=now - 10, producer="b" * 16), 0)
+    await store.beat(
+        "{metrics_list}:alive:worker:host:1:12", {"flushed_at": now, "error": "disk"}, 20
+    )
+    await store.beat("{metrics_list}:alive:scheduler:other:13", {"error": None}, 20)
+    flow = Flow()
+    await flow.look(store, "redis://here", embedded=False)
+    assert (flow.waiting, flow.claims, flow.producers, flow.dropped) == (3, 1, 2, 7)
+    assert flow.lag == pytest.approx(90.5, abs=60)
+    worker, scheduler = sorted(flow.processes, key=lambda one: one.role, reverse=True)
+    assert (worker.role, worker.host, worker.process, worker.error) == (
+        "worker",
+        "host:1",
+        "12",
+        "disk",
+    )
+    assert worker.flushed_at == datetime.fromtimestamp(now, UTC)
+    assert (scheduler.role, scheduler.host, scheduler.error) == ("scheduler", "other", None)
+
+
+async def test_rubbish_at_the_head_has_no_lag() -> None:
+    client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
+    await client.rpush("metrics_list", "rubbish")
+    flow = Flow()
+    await flow.look(store_on(client), "redis://here", embedded=True)
+    assert (flow.waiting, flow.lag) == (1, None)
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda _: {"processes": ()}, "no worker is alive"),
+        (lambda p: {"waiting": p.max_backlog}, "the backlog is full"),
+        (lambda _: {"lag": 71.0}, "the oldest entry has waited 71 s"),
+        (lambda _: {"dropped": 3}, "3 entries of the last 24 hours were dropped"),
+        (lambda p: {"database": replace(p.database, rejected=2)}, "2 elements of metrics_list"),
+        (lambda p: {"redis": replace(p.redis, dangers=("it may evict",))}, "it may evict"),
+        (
+            lambda p: {"processes": tuple(replace(one, error="disk full") for one in p.processes)},
+            "cannot save: disk full",
+        ),
+    ],
+)
+def test_each_problem_has_a_line(change: Callable[[Pipeline], dict[str, Any]], line: str) -> None:
+    well = well_running()
+    assert not list(_problems.problems(well))
+    problems = list(_problems.problems(replace(well, **change(well))))
+    assert any(line in problem for problem in problems), problems
+
+
+def well_running() -> Pipeline:
+    return _reports.Pipeline(
+        redis=_reports.RedisState(
+            url="redis://here",
+            embedded=False,
+            error=None,
+            version="7.2.0",
+            used_memory=1,
+            maxmemory=0,
+            dangers=(),
+        ),
+        database=_reports.DatabaseState(
+            path="/data/metrics.db",
+            error=None,
+            exists=True,
+            size=1,
+            saved=1,
+            oldest_entry_at=None,
+            rejected=0,
+        ),
+        waiting=1,
+        max_backlog=10,
+        claims=0,
+        lag=69.0,
+        max_waiting_time=60,
+        processes=tuple(
+            _reports.ProcessState(role=role, host="h", process="1", flushed_at=None, error=None)
+            for role in ("worker", "scheduler")
+        ),
+        producers=1,
+        dropped=0,
+        problems=(),
+    )
