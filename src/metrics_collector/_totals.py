@@ -93,8 +93,11 @@ class Totals:
     def merge(self, other: Totals) -> None:
         """Add the other's figures to these."""
         counts = self.counts
-        for field, by in other.counts.items():
-            counts[field] = counts.get(field, 0) + by
+        if counts:
+            for field, by in other.counts.items():
+                counts[field] = counts.get(field, 0) + by
+        else:  # a copy takes a tenth of the time
+            counts.update(other.counts)
         self.execution_time += other.execution_time
         self.minimum = _extreme(min, self.minimum, other.minimum)
         self.maximum = _extreme(max, self.maximum, other.maximum)

@@ -24,6 +24,7 @@ GROUPS = (
     "delay",
     "imports",
     "reading",
+    "history",
     "growth",
 )
 

@@ -6,13 +6,13 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._sqlite import _reports as ask
+from metrics_collector._totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from metrics_collector._query import OpenDatabase
     from metrics_collector._tiles import Tile
-    from metrics_collector._totals import Totals
 
 _KEPT: Final = 8  # parts: a few windows, each with the period before
 
@@ -22,10 +22,12 @@ class Part(NamedTuple):
 
     Attributes:
         sums: by function, over all of it.
+        total: of all functions together.
         counts: of each function in each step; empty if no steps were asked for.
     """
 
     sums: Mapping[str, Totals]
+    total: Totals
     counts: Sequence[ask.Counts]
 
 
@@ -63,4 +65,6 @@ class Closed:
 
 async def _read(database: OpenDatabase, tiles: Sequence[Tile], step: int | None) -> Part:
     counts = [] if step is None else await database.run(ask.counts(tiles[0], step))
-    return Part(await database.sums(tiles, None), counts)
+    sums = await database.sums(tiles, None)
+    total = await database.work(lambda: Totals.sum(sums.values()))
+    return Part(sums, total, counts)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 STEPS: Final = 60
 MOST_PENDING: Final = 20_000  # entries in Redis that are read: about 0.1 s
-_NOTHING: Final = Part({}, ())
-_closed: Final = Closed()
+_NOTHING: Final = Part({}, Totals(), ())
+_closed = Closed()
 
 
 async def overview(since: Moment, until: Moment = None) -> Overview:
@@ -68,14 +68,16 @@ async def _overview(query: Query, since: Moment, until: Moment) -> Overview:
 
 def _assemble(window: Window, snapshot: Snapshot, parts: Iterable[Part], before: Part) -> Overview:
     totals: dict[str, Totals] = {}
+    total = Totals()
+    steps = Steps(window)
     for part in parts:
         for name, some in part.sums.items():
             totals.setdefault(name, Totals()).merge(some)
-    steps = Steps(window)
-    for part in parts:
+        total.merge(part.total)
         steps.add(part.counts)
     for entry in within(window, snapshot.pending):
         count(totals.setdefault(entry.func_name, Totals()), entry)
+        count(total, entry)
         failed = int(bool(entry.mark))
         steps.add([Counts(entry.func_name, int(entry.created_at), 1, failed, entry.execution_time)])
     rows = [_row(name, some, steps, before.sums) for name, some in totals.items()]
@@ -83,8 +85,8 @@ def _assemble(window: Window, snapshot: Snapshot, parts: Iterable[Part], before:
     return Overview(
         window=window,
         rows=tuple(rows),
-        total=_together(totals),
-        total_before=_together(before.sums),
+        total=FunctionMetrics(**figures("", total)),
+        total_before=FunctionMetrics(**figures("", before.total)),
         functions_before=len(before.sums),
         left_out=snapshot.left_out,
     )
@@ -101,10 +103,6 @@ def _row(name: str, totals: Totals, steps: Steps, before: Mapping[str, Totals]) 
         errors_before=earlier.counts.get(ERRORS, 0),
         time_before=earlier.execution_time,
     )
-
-
-def _together(totals: Mapping[str, Totals]) -> FunctionMetrics:
-    return FunctionMetrics(**figures("", Totals.sum(totals.values())))
 
 
 class Steps:
