@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from metrics_collector._intervals import Intervals
 from metrics_collector._records import Numbered, Rollup
 from metrics_collector._sqlite import _schema
-from metrics_collector._sqlite._rows import as_totals, summed
+from metrics_collector._sqlite._rows import all_as_totals, as_totals, summed
 from metrics_collector._sqlite._session import Query, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from metrics_collector._sqlite._session import Steps
     from metrics_collector._tiles import Tile
@@ -67,7 +67,7 @@ def rollups(tiles: Iterable[Tile], func_name: str | None) -> Steps[list[Rollup]]
     for tile in tiles:
         where, parameters = within(tile, func_name)
         rows = yield Query(
-            f"SELECT func_name, start, {_schema.FIGURE_COLUMNS} FROM rollups WHERE {where}",
+            f"SELECT {_schema.FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where}",
             parameters,
         )
         (more,) = yield Work(partial(as_rollups, rows))
@@ -75,9 +75,10 @@ def rollups(tiles: Iterable[Tile], func_name: str | None) -> Steps[list[Rollup]]
     return found
 
 
-def as_rollups(rows: Iterable[Any]) -> list[Rollup]:
-    """What rows of function, beginning and `FIGURE_COLUMNS` stand for."""
-    return [Rollup(name, start, as_totals(figures)) for name, start, *figures in rows]
+def as_rollups(rows: Sequence[Any]) -> list[Rollup]:
+    """What rows of `FIGURE_COLUMNS`, function and beginning stand for."""
+    totals = all_as_totals(rows)
+    return [Rollup(row[-2], row[-1], one) for row, one in zip(rows, totals, strict=True)]
 
 
 def sums(tiles: Iterable[Tile], func_name: str | None) -> Steps[dict[str, Totals]]:

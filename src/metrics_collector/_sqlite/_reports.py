@@ -63,7 +63,7 @@ def failures(tile: Tile, func_name: str | None) -> Steps[list[Rollup]]:
     """As `rollups`, but only those with errors."""
     where, parameters = within(tile, func_name)
     rows = yield Query(
-        f"SELECT func_name, start, {_schema.FIGURE_COLUMNS} FROM rollups WHERE {where} AND error_count > 0",
+        f"SELECT {_schema.FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where} AND error_count > 0",
         parameters,
     )
     (found,) = yield Work(partial(as_rollups, rows))

@@ -32,6 +32,12 @@ def as_totals(row: Sequence[Any]) -> Totals:
     return _totals_of(row, json.loads(row[7]))
 
 
+def all_as_totals(rows: Sequence[Sequence[Any]]) -> list[Totals]:
+    """As `as_totals` for each, in four fifths of the time."""
+    details = json.loads(f"[{','.join([row[7] for row in rows])}]")
+    return list(map(_totals_of, rows, details))
+
+
 def summed(row: Sequence[Any]) -> Totals:
     """The sum of several, whose details `group_concat` has put together in the last of the values."""
     details, *others = json.loads(f"[{row[7]}]")
