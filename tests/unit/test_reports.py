@@ -342,7 +342,7 @@ async def test_reports_see_what_was_just_recorded(embedded: Settings) -> None:
     with pytest.raises(KeyError):
         f(fail=True)
     assert (await _reports.overview("1h")).total.call_count == 2
-    assert (await _reports.function("f", "1h")).metrics.error_count == 1
+    assert (await _reports.function("reports.f", "1h")).metrics.error_count == 1
     _, (error,) = await _reports.errors("1h")
     assert (error.func_name, error.error_type, error.count) == ("reports.f", "KeyError", 1)
     with pytest.raises(UnknownFunctionError):
