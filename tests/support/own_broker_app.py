@@ -9,8 +9,8 @@ from taskiq_redis import RedisStreamBroker
 
 from metrics_collector import MetricsCollector, metrics_collector
 from metrics_collector.tasks import register_tasks
-from tests.support.own_broker_calls import CALLS
 
+CALLS = 50
 broker = RedisStreamBroker(os.environ["REDIS_URL"], queue_name="own", consumer_id="0")
 register_tasks(broker)
 
