@@ -9,6 +9,7 @@ from metrics_collector._reports._export import entries, entry_count
 from metrics_collector._reports._function import function
 from metrics_collector._reports._overview import overview
 from metrics_collector._reports._pipeline import pipeline
+from metrics_collector._reports._problems import Problem, problems
 from metrics_collector._reports._purge import purge
 from metrics_collector._reports._shapes import (
     DatabaseState,
@@ -31,6 +32,7 @@ __all__ = [
     "FunctionRow",
     "Overview",
     "Pipeline",
+    "Problem",
     "ProcessState",
     "Purged",
     "RedisState",
@@ -43,5 +45,6 @@ __all__ = [
     "function",
     "overview",
     "pipeline",
+    "problems",
     "purge",
 ]

@@ -76,7 +76,7 @@ async def _pipeline(home: Home) -> Pipeline:
         dropped=flow.dropped if known else None,
         problems=(),
     )
-    return replace(report, problems=tuple(problems(report)))
+    return replace(report, problems=tuple(problem.line for problem in problems(report)))
 
 
 async def _database(settings: Settings) -> DatabaseState:

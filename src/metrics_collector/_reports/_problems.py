@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._reports._redis import STARTED_BY
 
@@ -14,43 +14,76 @@ if TYPE_CHECKING:
 _LATE: Final = 10.0  # seconds beyond the waiting time after which entries should have been saved
 
 
-def problems(report: Pipeline) -> Iterator[str]:
-    """A line with the remedy for each thing that is not well, the gravest first."""
+class Problem(NamedTuple):
+    """A thing that is not well.
+
+    Attributes:
+        part: where: `redis`, `persistence`, `database`, `worker`, `scheduler`, `backlog`, `lag`, `producers` or
+            `rejected`.
+        grave: whether entries are not saved, or not taken; otherwise it is a warning.
+        line: what it is, with the remedy.
+    """
+
+    part: str
+    grave: bool
+    line: str
+
+
+def problems(report: Pipeline) -> Iterator[Problem]:
+    """Each thing that is not well, the gravest first."""
     yield from _of_the_parts(report)
     yield from _of_the_flow(report)
 
 
-def _of_the_parts(report: Pipeline) -> Iterator[str]:
+def _of_the_parts(report: Pipeline) -> Iterator[Problem]:
     redis, database = report.redis, report.database
     if redis.error is not None:
-        yield f"{redis.error}; entries wait in their processes"
-    yield from redis.dangers
+        yield _grave("redis", f"{redis.error}; entries wait in their processes")
+    for danger in redis.dangers:
+        yield _warning("persistence", danger)
     if database.error is not None:
-        yield database.error
+        yield _grave("database", database.error)
     if redis.error is None and not redis.embedded:
         for role, command in STARTED_BY.items():
             if not any(one.role == role for one in report.processes):
-                yield f"no {role} is alive: run `{command}`"
+                # Workers have a timer of their own.
+                problem = _grave if role == "worker" else _warning
+                yield problem(role, f"no {role} is alive: run `{command}`")
     for one in report.processes:
         if one.error is not None:
-            yield f"the {one.role} on {one.host} (process {one.process}) cannot save: {one.error}"
+            line = f"the {one.role} on {one.host} (process {one.process}) cannot save: {one.error}"
+            yield _grave(one.role, line)
 
 
-def _of_the_flow(report: Pipeline) -> Iterator[str]:
+def _of_the_flow(report: Pipeline) -> Iterator[Problem]:
     if report.waiting is not None and report.waiting >= report.max_backlog:
-        yield (
+        yield _grave(
+            "backlog",
             f"the backlog is full ({report.waiting} entries of METRICS_MAX_BACKLOG={report.max_backlog}): producers "
-            "keep what they record, and drop the oldest at last; run more workers, or find out why they are slow"
+            "keep what they record, and drop the oldest at last; run more workers, or find out why they are slow",
         )
     if report.lag is not None and report.lag > report.max_waiting_time + _LATE:
-        yield (
+        yield _warning(
+            "lag",
             f"the oldest entry has waited {report.lag:.0f} s, more than MAX_WAITING_TIME={report.max_waiting_time}: "
-            "see whether the worker runs and keeps up"
+            "see whether the worker runs and keeps up",
         )
     if report.dropped:
-        yield (
+        yield _warning(
+            "producers",
             f"{report.dropped} entries of the last 24 hours were dropped, as Redis took none and METRICS_MAX_BUFFERED "
-            "was reached; METRICS_SPOOL_DIR keeps them on disk"
+            "was reached; METRICS_SPOOL_DIR keeps them on disk",
         )
     if report.database.rejected:
-        yield f"{report.database.rejected} elements of metrics_list were no entries: see the table rejected_entries"
+        yield _warning(
+            "rejected",
+            f"{report.database.rejected} elements of metrics_list were no entries: see the table rejected_entries",
+        )
+
+
+def _grave(part: str, line: str) -> Problem:
+    return Problem(part, grave=True, line=line)
+
+
+def _warning(part: str, line: str) -> Problem:
+    return Problem(part, grave=False, line=line)
