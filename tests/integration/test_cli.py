@@ -3,58 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import pty
 import re
-import select
 import shutil
 import sqlite3
-import struct
 import subprocess
 import sys
-import termios
-import time
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import redis
 
 from metrics_collector import Settings, _assembly
 from metrics_collector.cli import _demo_database
+from tests.support.commands import LIMIT, PROGRAM, run
 from tests.support.processes import taskiq
+from tests.support.terminal import Terminal
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from tests.support.redis_server import RedisServer
 
 FUNCTIONS = [
     f"demo.{name}"
     for name in ("charge_card", "check_stock", "fetch_cart", "parse_cart", "place_order")
 ] + [f"demo.{name}" for name in ("price_cart", "render_mail", "send_mail")]
-PROGRAM = [sys.executable, "-m", "metrics_collector"]
-LIMIT = 30.0  # seconds that a command may take before it counts as hanging
 # The colours that each terminal has in its own shades, light or dark; bold and dim; and none.
 ANSI_STYLES = {"", "0", "1", "2", *map(str, range(30, 38)), *map(str, range(90, 98)), "39"}
-# Makes the terminal that it is given the one that sends Ctrl-C to it.
-IN_CONTROL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PROGRAM, *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=LIMIT,
-        check=False,
-    )
 
 
 def counts(database: str | Path) -> dict[str, tuple[int, int]]:
@@ -82,63 +57,6 @@ def block(output: str, first: str) -> list[str]:
     """The indented lines of an output, from the one that begins so to the next blank one."""
     text = output[output.index(f"\n  {first}") + 1 :].partition("\n\n")[0]
     return [line.removeprefix("  ") for line in text.splitlines()]
-
-
-class Terminal:
-    """A command in a terminal of its own, as wide as asked for."""
-
-    def __init__(self, *arguments: str, columns: int, **environment: str) -> None:
-        self.shown = ""
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", IN_CONTROL, *PROGRAM, *arguments],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            env=os.environ | {"TERM": "xterm-256color"} | environment,
-        )
-        os.close(slave)
-
-    def read_until(self, text: str | None = None) -> None:
-        """Read until a text is shown, or the command has ended."""
-        deadline = time.monotonic() + LIMIT
-        output = self.shown.encode()
-        while text is None or text.encode() not in output:
-            left = deadline - time.monotonic()
-            assert left > 0, f"{text!r} was not shown, only {output[-2000:]!r}"
-            if not select.select([self._master], [], [], left)[0]:
-                continue
-            chunk = b""
-            with suppress(OSError):  # how Linux tells that no program has the terminal any more
-                chunk = os.read(self._master, 65536)
-            if not chunk:
-                assert text is None, f"{text!r} was not shown, only {output[-2000:]!r}"
-                break
-            output += chunk
-        self.shown = output.decode()
-
-    def press(self, keys: str) -> None:
-        os.write(self._master, keys.encode())
-
-    def wait(self) -> int:
-        """Read what is left; returns the exit status."""
-        self.read_until()
-        return self._process.wait(LIMIT)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        self._process.wait()
-        os.close(self._master)
 
 
 def test_the_demo_in_a_pipe_is_plain_text_and_true() -> None:
