@@ -13,7 +13,13 @@ import sys
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Final
 
-from metrics_collector._errors import ConfigurationError, MetricsCollectorError
+from metrics_collector._errors import (
+    AmbiguousNameError,
+    ConfigurationError,
+    MetricsCollectorError,
+    UnknownFunctionError,
+)
+from metrics_collector.cli._text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = _dispatch(list(arguments))
         sys.stdout.flush()  # here, where a closed pipe can be told
-    except ConfigurationError as error:
+    except (ConfigurationError, UnknownFunctionError, AmbiguousNameError) as error:
         _complain(error)
         return 2
     except MetricsCollectorError as error:
@@ -75,7 +81,7 @@ def _dispatch(arguments: list[str]) -> int:
 
         return _app.run(arguments or ["--help"])
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"rich", "typer"}:
+        if (error.name or "").partition(".")[0] not in {"plotille", "rich", "textual", "typer"}:
             raise
     return _plain(arguments)
 
@@ -97,4 +103,4 @@ def _plain(arguments: list[str]) -> int:
 
 def _complain(error: Exception) -> None:
     for line in str(error).splitlines():
-        sys.stderr.write(f"metrics-collector: {line}\n")
+        sys.stderr.write(f"metrics-collector: {printable(line)}\n")

@@ -13,6 +13,8 @@ import typer.main
 from metrics_collector import __version__
 from metrics_collector._errors import ConfigurationError
 from metrics_collector.cli import _health
+from metrics_collector.cli._choice import Order
+from metrics_collector.cli._options import AsJson, Since, SinceDay, Until, What
 
 # What wrong input raises. In some releases of typer it is a class of click's, in others its own, of no public name.
 _WrongInput: Final[Any] = typer.BadParameter.__base__
@@ -91,3 +93,60 @@ def demo(
     from metrics_collector.cli import _demo
 
     _demo.run(seconds)
+
+
+@app.command()
+def stats(
+    wanted: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILTER]", help="A part of the names, or a pattern of the whole with * or ?."
+        ),
+    ] = None,
+    *,
+    since: Since = None,
+    until: Until = None,
+    sort: Annotated[Order, typer.Option(help="The highest first; names from A to Z.")] = "total",
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Show the first N functions only.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Show the figures of functions.
+
+    Live and of all time, or those of a window. In a pipe: a line for each function, nothing cut off.
+    """
+    from metrics_collector.cli import _stats
+
+    _stats.run(wanted, since=since, until=until, order=sort, limit=limit, as_json=json)
+
+
+@app.command()
+def history(
+    function: Annotated[
+        str, typer.Argument(help="Its name, or an end of that which fits one function only.")
+    ],
+    *,
+    since: SinceDay = "24h",
+    until: Until = None,
+    what: Annotated[What, typer.Option(help="What is drawn; a table and JSON hold all.")] = "calls",
+    json: AsJson = False,
+) -> None:
+    """Draw a function's figures over time.
+
+    On a terminal in local time; in a pipe a table of the steps in which it was called, in UTC.
+    """
+    from metrics_collector.cli import _history
+
+    _history.run(function, since=since, until=until, what=what, as_json=json)
+
+
+@app.command()
+def errors(*, since: SinceDay = "24h", until: Until = None, json: AsJson = False) -> None:
+    """Show errors by function and type, the one seen last first.
+
+    On a terminal in local time; in a pipe and in JSON in UTC.
+    """
+    from metrics_collector.cli import _errors_seen
+
+    _errors_seen.run(since=since, until=until, as_json=json)

@@ -15,6 +15,7 @@ from metrics_collector._environment import variables
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
 from metrics_collector._settings import Settings, mask_url
 from metrics_collector.cli import _demo_database, _figures, _health, _next_steps, _shop
+from metrics_collector.cli._choice import rank
 from metrics_collector.cli._console import console
 from metrics_collector.cli._live import LiveView
 from metrics_collector.cli._units import count, counted
@@ -121,8 +122,9 @@ async def _watch(trading: asyncio.Task[None], view: LiveView) -> None:
 
 
 async def _figures_so_far() -> list[FunctionMetrics]:
-    """Those of the demo's functions, of all processes."""
-    return [one for one in await _api.list_metrics() if one.func_name.startswith(_shop.PREFIX)]
+    """Those of the demo's functions, of all processes, with the most total time first."""
+    figures = [one for one in await _api.list_metrics() if one.func_name.startswith(_shop.PREFIX)]
+    return sorted(figures, key=lambda one: rank(one, "total"))
 
 
 async def _tell_saved() -> None:

@@ -1,53 +1,58 @@
-"""The figures of functions as a table, in the colours that every terminal has."""
+"""The figures of functions as a table."""
 
 from __future__ import annotations
 
 import textwrap
 from typing import TYPE_CHECKING, Final
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
+from metrics_collector.cli._grid import NARROW, grid
+from metrics_collector.cli._names import name
+from metrics_collector.cli._text import printable
 from metrics_collector.cli._units import count, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rich.table import Table
+
     from metrics_collector._models import FunctionMetrics
 
-NARROW: Final = 76  # columns; below, units stand close to their numbers, and columns close together
+HEADINGS: Final = ("calls", "errors", "average", "p50", "p95", "p99")
 
 
 def functions(metrics: Iterable[FunctionMetrics], width: int) -> Table:
-    """A line for each function, those that took most time in all first.
+    """A line for each function.
 
     Args:
-        metrics: of the functions.
+        metrics: of the functions, in the order in which they are shown.
         width: columns of the terminal.
     """
-    narrow = width < NARROW
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=0 if narrow else (0, 1),
-        header_style="bold",
-        border_style="dim",
-    )
-    table.add_column("function", no_wrap=True, overflow="ellipsis")
-    for heading in ("calls", "errors", "avg" if narrow else "average", "p50", "p95", "p99"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    space = "" if narrow else " "
-    for one in sorted(metrics, key=lambda m: m.total_execution_time, reverse=True):
-        times = (one.average_execution_time, one.p50, one.p95, one.p99)
-        table.add_row(
-            name(one.func_name),
-            count(one.call_count),
-            Text(count(one.error_count), style="red" if one.error_count else "dim"),
-            *(duration(seconds, space=space) for seconds in times),
+    narrow = width < NARROW  # units then stand close to their numbers
+    rows: list[tuple[str, list[Text | str]]] = [
+        (
+            one.func_name,
+            [
+                count(one.call_count),
+                Text(count(one.error_count), style="red" if one.error_count else "dim"),
+                *_times(one, space="" if narrow else " "),
+            ],
         )
-    return table
+        for one in metrics
+    ]
+    headings = ["avg" if narrow and heading == "average" else heading for heading in HEADINGS]
+    return grid(headings, rows, lefts=(), width=width)
+
+
+def plain_cells(one: FunctionMetrics) -> list[str]:
+    """Calls, errors, average, p50, p95 and p99 of a function, for a pipe: a word each, thousands not set apart."""
+    return [str(one.call_count), str(one.error_count), *_times(one, space="")]
+
+
+def _times(one: FunctionMetrics, *, space: str) -> list[str]:
+    times = (one.average_execution_time, one.p50, one.p95, one.p99)
+    return [duration(seconds, space=space) for seconds in times]
 
 
 def failures(metrics: Iterable[FunctionMetrics], width: int) -> Text | None:
@@ -79,15 +84,4 @@ def _most_errors_first(metrics: Iterable[FunctionMetrics]) -> list[FunctionMetri
 def _kinds(one: FunctionMetrics) -> list[str]:
     types = sorted(one.error_types.items(), key=lambda item: (-item[1], item[0]))
     cancelled = [("cancelled", one.cancelled_count)] if one.cancelled_count else []
-    return [f"{count(number)} {_printable(kind)}" for kind, number in types + cancelled]
-
-
-def name(func_name: str) -> Text:
-    """A function's full name, where it is from in the background."""
-    module, dot, last = _printable(func_name).rpartition(".")
-    return Text.assemble((module + dot, "dim"), last)
-
-
-def _printable(text: str) -> str:
-    """A text out of Redis or SQL with escapes for all that a terminal would obey, such as line ends and colours."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return [f"{count(number)} {printable(kind)}" for kind, number in types + cancelled]

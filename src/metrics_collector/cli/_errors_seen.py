@@ -1,0 +1,115 @@
+"""`errors`: what was raised where, how often, and when last."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.text import Text
+
+from metrics_collector import _reports
+from metrics_collector.cli import _columns, _json, _times
+from metrics_collector.cli._console import console
+from metrics_collector.cli._grid import grid
+from metrics_collector.cli._reading import run as read
+from metrics_collector.cli._sparkline import sparkline
+from metrics_collector.cli._text import printable
+from metrics_collector.cli._units import count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from metrics_collector._reports import ErrorRow, Window
+
+_BARS: Final = 12  # characters of a sparkline
+_WIDE: Final = 100  # columns that have room for sparklines and the first time
+
+
+def run(*, since: str, until: str | None, as_json: bool) -> None:
+    """Run the command.
+
+    Args:
+        since, until: the window; `None` as `until` is now.
+        as_json: write JSON.
+
+    Raises:
+        ConfigurationError: a time or a setting is wrong.
+        StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be read.
+    """
+    start, end = _times.window(since, until)
+    window, rows = read(_reports.errors(start, end))
+    if as_json:
+        _json.write({**_json.window(window), "errors": [_as_json(row) for row in rows]})
+    elif not rows:
+        sys.stderr.write("no errors in this time\n")
+    elif console.is_terminal:
+        console.print(_table(window, rows, console.width))
+    else:
+        _write_plain(rows)
+
+
+def _as_json(row: ErrorRow) -> dict[str, Any]:
+    return {
+        "func_name": row.func_name,
+        "error_type": row.error_type,
+        "count": row.count,
+        "first_seen_at": _json.moment(row.first_seen_at),
+        "last_seen_at": _json.moment(row.last_seen_at),
+        "counts": row.counts,
+    }
+
+
+def _write_plain(rows: Sequence[ErrorRow]) -> None:
+    _columns.write(
+        ("function", "type", "first_seen", "last_seen", "count"),
+        [
+            (
+                printable(row.func_name),
+                printable(row.error_type),
+                _times.iso(row.first_seen_at),
+                _times.iso(row.last_seen_at),
+                str(row.count),
+            )
+            for row in rows
+        ],
+        texts=4,
+    )
+
+
+def _table(window: Window, rows: Sequence[ErrorRow], width: int) -> Table:
+    zone = _times.zone(window.until)
+    if width < _WIDE:
+        return grid(
+            ("type", "count", f"last seen ({zone})"),
+            [
+                (row.func_name, [*_cells(row, width), _times.local(row.last_seen_at)])
+                for row in rows
+            ],
+            lefts=(0, 2),
+            width=width,
+        )
+    return grid(
+        ("type", "count", f"first seen ({zone})", f"last seen ({zone})", "when"),
+        [
+            (
+                row.func_name,
+                [
+                    *_cells(row, width),
+                    _times.local(row.first_seen_at),
+                    _times.local(row.last_seen_at),
+                    sparkline(row.counts, _BARS),
+                ],
+            )
+            for row in rows
+        ],
+        lefts=(0, 2, 3, 4),
+        width=width,
+    )
+
+
+def _cells(row: ErrorRow, width: int) -> tuple[Text, str]:
+    kind = Text(printable(row.error_type), style="red")
+    kind.truncate(width // 4, overflow="ellipsis")
+    return kind, count(row.count)

@@ -1,0 +1,74 @@
+"""`stats`: the figures of functions as a table."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from metrics_collector import _api
+from metrics_collector.cli import _choice, _columns, _figures, _json, _times
+from metrics_collector.cli._console import console
+from metrics_collector.cli._reading import run as read
+from metrics_collector.cli._text import printable
+from metrics_collector.cli._units import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from metrics_collector._models import FunctionMetrics
+
+
+def run(
+    wanted: str | None,
+    *,
+    since: str | None,
+    until: str | None,
+    order: _choice.Order,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Run the command.
+
+    Args:
+        wanted: shows the functions that this fits only.
+        since, until: the window; both `None`: all time.
+        order: what to sort by.
+        limit: how many functions to show at most.
+        as_json: write JSON.
+
+    Raises:
+        ConfigurationError: a time or a setting is wrong.
+        StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be read.
+    """
+    start, end = _times.window(since, until)
+    found = read(_api.list_metrics(since=start, until=end))
+    fitting = [one for one in found if wanted is None or _choice.fits(one.func_name, wanted)]
+    shown = sorted(fitting, key=lambda one: _choice.rank(one, order))[:limit]
+    if as_json:
+        _json.write([_json.figures(one) for one in shown])
+        return
+    if not shown:
+        _tell_none(wanted, [one.func_name for one in found], windowed=bool(start or end))
+    elif not console.is_terminal:
+        _write_plain(shown)
+    else:
+        console.print(_figures.functions(shown, console.width))
+        if len(shown) < len(fitting):
+            rest = counted(len(fitting) - len(shown), "function", "functions")
+            console.print(f"{rest} more", style="dim")
+
+
+def _write_plain(metrics: Sequence[FunctionMetrics]) -> None:
+    _columns.write(
+        ("function", *_figures.HEADINGS),
+        [(printable(one.func_name), *_figures.plain_cells(one)) for one in metrics],
+        texts=1,
+    )
+
+
+def _tell_none(wanted: str | None, names: Sequence[str], *, windowed: bool) -> None:
+    if wanted is not None and names:
+        line = f"no function is known that {wanted!r} fits{_choice.near(wanted, names)}"
+    else:
+        line = "no calls in this time" if windowed else "no calls yet"
+    sys.stderr.write(f"{line}\n")

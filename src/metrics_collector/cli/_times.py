@@ -1,0 +1,75 @@
+"""Moments: as the command line takes them, and as it shows them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from metrics_collector import _timespan
+from metrics_collector._errors import ConfigurationError
+
+
+def parse(text: str, now: datetime) -> datetime:
+    """The moment that a text means: a time back from now such as `24h`, or a date or time of ISO 8601.
+
+    Without a zone it is local time, and a date alone is its midnight.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    try:
+        found = _timespan.moment(text, now)
+    except ConfigurationError:
+        found = None
+    if found is None:
+        raise ConfigurationError(
+            f"{text!r} is no time; give one back from now, such as 30s, 15m, 24h, 7d or 2w, "
+            "or a moment, such as 2026-05-17, 2026-05-17T09:30 (local time) or 2026-05-17T09:30Z"
+        )
+    return found
+
+
+def window(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """Both ends of a window; `None` is the beginning and now, respectively.
+
+    Raises:
+        ConfigurationError: one is no time, or there is nothing between them.
+    """
+    now = datetime.now(UTC)
+    start = None if since is None else parse(since, now)
+    end = None if until is None else parse(until, now)
+    if start is not None and start >= (end or now):
+        bound = "now" if end is None else f"--until {until}"
+        raise ConfigurationError(f"--since {since} is not before {bound}")
+    return start, end
+
+
+def local(moment: datetime) -> str:
+    """A moment in the time of this machine's zone, to the minute."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def iso(moment: datetime) -> str:
+    """A moment in UTC, to the second, in ISO 8601."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def zone(moment: datetime) -> str:
+    """What this machine calls its zone at a moment, such as `CET`."""
+    return moment.astimezone().tzname() or "local"
+
+
+def span(seconds: float) -> str:
+    """A length of time to about two digits, as `--since` takes it: `45s`, `90m`, `26h`, `12d`."""
+    length = timedelta(seconds=seconds)
+    for unit, name in (
+        (timedelta(days=1), "d"),
+        (timedelta(hours=1), "h"),
+        (timedelta(minutes=1), "m"),
+    ):
+        if length >= 2 * unit or (length >= unit and not length % unit):
+            return f"{round(length / unit)}{name}"
+    return f"{round(length.total_seconds())}s"

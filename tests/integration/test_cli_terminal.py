@@ -1,0 +1,96 @@
+"""The commands as a person sees them: in a real pseudo-terminal, with a terminal's emulator behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import suppress
+
+import pytest
+
+from metrics_collector import MetricsCollector, Settings, flush, measure
+from tests.support.commands import run
+from tests.support.terminal import Terminal
+
+MEMORY = {"REDIS_URL": "memory://"}
+STRANGE = "demo.[red]\x1b[31m\nname"
+SHOWN = r"demo.[red]\x1b[31m\nname"
+LONG = f"shop.{'very_' * 20}long"
+CALLS = {"shop.checkout": (6, 2), "shop.cart.fetch": (9, 0), STRANGE: (1, 1), LONG: (3, 0)}
+# The colours that each terminal has in its own shades, light or dark; with bold, dim and reverse; and none.
+ANSI_STYLES = {"", "0", "1", "2", "7", *map(str, range(30, 38)), *map(str, range(40, 48))}
+ANSI_STYLES |= {*map(str, range(90, 98)), *map(str, range(100, 108)), "39", "49"}
+
+
+@pytest.fixture
+def calls() -> None:
+    """Some calls that were made just now, and are saved."""
+
+    async def service() -> None:
+        async with MetricsCollector(Settings(redis_url="memory://")):
+            for name, (calls, errors) in CALLS.items():
+                for number in range(calls):
+                    with suppress(KeyError), measure(name):
+                        if number < errors:
+                            raise KeyError
+            await flush()
+
+    asyncio.run(service())
+
+
+def styles(text: str) -> set[str]:
+    return set(";".join(re.findall(r"\x1b\[([\d;]*)m", text)).split(";"))
+
+
+@pytest.mark.usefixtures("calls")
+class TestTables:
+    @pytest.mark.parametrize("columns", [60, 80, 140])
+    def test_stats_fit(self, columns: int) -> None:
+        with Terminal("stats", "--limit", "3", columns=columns, environment=MEMORY) as terminal:
+            assert terminal.wait() == 0
+        assert styles(terminal.shown) <= ANSI_STYLES
+        lines = [line for line in terminal.screen if line]
+        assert lines[0].split()[:3] == ["function", "calls", "errors"]
+        assert len(lines) == 6
+        assert lines[-1] == "1 function more"
+        assert all(re.search(r"\d ?(ns|µs|ms|s)$", line) for line in lines[2:5])
+
+    def test_names_are_shown_and_not_obeyed(self) -> None:
+        with Terminal("stats", "demo", columns=100, environment=MEMORY) as terminal:
+            assert terminal.wait() == 0
+        assert any(line.startswith(SHOWN) for line in terminal.screen)
+
+    def test_no_colour_where_none_is_wanted(self) -> None:
+        with Terminal("errors", columns=100, environment=MEMORY | {"NO_COLOR": "1"}) as terminal:
+            assert terminal.wait() == 0
+        assert styles(terminal.shown) <= {"", "0", "1", "2"}
+
+    @pytest.mark.parametrize("columns", [70, 120])
+    def test_errors_are_in_local_time(self, columns: int) -> None:
+        with Terminal("errors", columns=columns, environment=MEMORY | {"TZ": "XYZ-5"}) as terminal:
+            assert terminal.wait() == 0
+        lines = [line for line in terminal.screen if line]
+        assert "last seen (XYZ)" in lines[0]
+        assert ("first seen (XYZ)" in lines[0]) is (columns >= 100)
+        in_pipe = run("errors", **MEMORY).stdout
+        utc = re.search(r"T(\d\d):(\d\d):00Z +2$", in_pipe, re.MULTILINE)
+        assert utc is not None
+        local = f"{(int(utc[1]) + 5) % 24:02}:{utc[2]}"
+        (checkout,) = [line for line in lines if line.startswith("shop.checkout")]
+        assert local in checkout
+
+    @pytest.mark.parametrize("what", ["calls", "errors", "average", "p95"])
+    @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (140, 40)])
+    def test_history_draws(self, what: str, columns: int, lines: int) -> None:
+        arguments = ("history", "checkout", "--since", "30m", "--what", what)
+        with Terminal(*arguments, columns=columns, lines=lines, environment=MEMORY) as terminal:
+            assert terminal.wait() == 0
+        screen = terminal.screen
+        assert screen[0].startswith(f"shop.checkout  {what}")
+        assert any(0x2801 <= ord(c) < 0x2900 for line in screen for c in line)
+        axis = [number for number, line in enumerate(screen) if "┤" in line]
+        assert len(axis) == 3
+        assert len(screen[axis[-1] + 1]) == columns
+        assert any(line.startswith("6 calls, 2 errors, average ") for line in screen)
+        assert not screen[-1]
+        assert styles(terminal.shown) <= ANSI_STYLES

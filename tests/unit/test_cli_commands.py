@@ -1,0 +1,159 @@
+"""The commands that read, in this process and in a pipe: what they take, refuse and write."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from metrics_collector import cli, flush, list_metrics, measure
+from metrics_collector._collector import collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STRANGE = "demo.[red]\x1b[31m\nname"
+SHOWN = r"demo.[red]\x1b[31m\nname"
+FORMULA = "=HYPERLINK(1)"
+CALLS = {"shop.checkout": (6, 2), "shop.cart.fetch": (9, 0), STRANGE: (1, 1), FORMULA: (2, 0)}
+
+
+class StrangeError(Exception):
+    pass
+
+
+StrangeError.__name__ = "Strange\x1b[2J"
+
+
+def record() -> None:
+    for name, (calls, errors) in CALLS.items():
+        kind = StrangeError if name == STRANGE else KeyError
+        for number in range(calls):
+            with suppress(kind), measure(name):
+                if number < errors:
+                    raise kind
+
+
+@pytest.fixture(autouse=True)
+def embedded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("REDIS_URL", "memory://")
+    collector.reset()
+    yield
+    collector.reset()
+
+
+@pytest.fixture
+def calls(embedded: None) -> None:
+    """Some calls that were made just now, and are saved."""
+    record()
+    asyncio.run(flush())
+
+
+def output(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert cli.run(command.split()) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    assert "\x1b" not in out
+    return out
+
+
+def table(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def moments(*texts: str) -> list[datetime]:
+    return [datetime.fromisoformat(text) for text in texts]
+
+
+@pytest.mark.usefixtures("calls")
+class TestStats:
+    @pytest.mark.parametrize("window", ["", " --since 10m"])
+    def test_a_line_for_each_function(
+        self, window: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        heading, *lines = table(output("stats" + window, capsys))
+        assert heading == ["function", "calls", "errors", "average", "p50", "p95", "p99"]
+        assert {line[0]: (int(line[1]), int(line[2])) for line in lines} == {
+            SHOWN if name == STRANGE else name: counts for name, counts in CALLS.items()
+        }
+        assert all(re.fullmatch(r"[\d.]+(ns|µs|ms|s)", cell) for line in lines for cell in line[3:])
+
+    def test_a_filter_an_order_and_a_limit(self, capsys: pytest.CaptureFixture[str]) -> None:
+        names = [line[0] for line in table(output("stats SHOP --sort name", capsys))[1:]]
+        assert names == ["shop.cart.fetch", "shop.checkout"]
+        names = [line[0] for line in table(output("stats shop.* --sort errors", capsys))[1:]]
+        assert names == ["shop.checkout", "shop.cart.fetch"]
+        names = [line[0] for line in table(output("stats --sort calls --limit 1", capsys))[1:]]
+        assert names == ["shop.cart.fetch"]
+
+    def test_json_has_what_the_library_has(self, capsys: pytest.CaptureFixture[str]) -> None:
+        shown = json.loads(output("stats --json --sort name", capsys))
+        metrics = asyncio.run(list_metrics())
+        assert [one["func_name"] for one in shown] == [one.func_name for one in metrics]
+        for one, figures in zip(shown, metrics, strict=True):
+            assert one.pop("error_types") == dict(figures.error_types)
+            called = one.pop("last_called_at")
+            assert datetime.fromisoformat(called) == figures.last_called_at
+            assert one == {name: getattr(figures, name) for name in one}
+            assert len(one) == 11
+
+    def test_another_time_has_no_calls(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["stats", "--until", "2020-01-01"]) == 0
+        assert capsys.readouterr() == ("", "no calls in this time\n")
+        assert json.loads(output("stats --json --until 2020-01-01", capsys)) == []
+
+    def test_a_filter_that_fits_none_is_told_what_is_near(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.run(["stats", "chekout"]) == 0
+        out, err = capsys.readouterr()
+        assert not out
+        assert err == "no function is known that 'chekout' fits; close: 'shop.checkout'\n"
+
+
+@pytest.mark.usefixtures("calls")
+class TestHistory:
+    def test_a_line_for_each_step(self, capsys: pytest.CaptureFixture[str]) -> None:
+        begin = datetime.now(UTC) - timedelta(minutes=2)
+        heading, *lines = table(output("history checkout --since 10m", capsys))
+        assert heading == ["start", "calls", "errors", "average", "p50", "p95", "p99"]
+        assert sum(int(line[1]) for line in lines) == 6
+        assert sum(int(line[2]) for line in lines) == 2
+        for line in lines:
+            assert begin <= datetime.fromisoformat(line[0]) <= datetime.now(UTC)
+
+    def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        shown = json.loads(output("history checkout --since 10m --json", capsys))
+        assert shown["func_name"] == "shop.checkout"
+        assert (shown["call_count"], shown["error_count"], shown["step"]) == (6, 2, 60)
+        assert sum(point["call_count"] for point in shown["points"]) == 6
+        begin, end = moments(shown["since"], shown["until"])
+        starts = moments(*(point["start"] for point in shown["points"]))
+        assert begin <= min(starts) <= max(starts) < end
+
+
+@pytest.mark.usefixtures("calls")
+class TestErrors:
+    def test_a_line_for_each_type(self, capsys: pytest.CaptureFixture[str]) -> None:
+        heading, *lines = table(output("errors --since 10m", capsys))
+        assert heading == ["function", "type", "first_seen", "last_seen", "count"]
+        assert sorted((*line[:2], line[4]) for line in lines) == [
+            (SHOWN, r"Strange\x1b[2J", "1"),
+            ("shop.checkout", "KeyError", "2"),
+        ]
+        for line in lines:
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:00Z", line[2])
+            assert line[2] <= line[3]
+
+    def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        shown = json.loads(output("errors --since 10m --json", capsys))
+        (checkout,) = [one for one in shown["errors"] if one["func_name"] == "shop.checkout"]
+        assert (checkout["error_type"], checkout["count"]) == ("KeyError", 2)
+        assert sum(checkout["counts"]) == 2
+        moves = moments(shown["since"], checkout["first_seen_at"], checkout["last_seen_at"])
+        assert moves == sorted(moves)

@@ -1,0 +1,220 @@
+"""What the commands are made of: times, choices, tables, curves, rates and files."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_collector import FunctionMetrics
+from metrics_collector._errors import ConfigurationError
+from metrics_collector.cli import _choice, _columns, _names, _times
+from metrics_collector.cli._plot import plot
+from metrics_collector.cli._sparkline import sparkline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NOW = datetime(2026, 5, 17, 9, 30, tzinfo=UTC)
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+class TestTimes:
+    @pytest.mark.parametrize(
+        ("text", "meant"),
+        [
+            ("15m", NOW - timedelta(minutes=15)),
+            ("1.5h", NOW - timedelta(minutes=90)),
+            ("7d", NOW - timedelta(days=7)),
+            ("2026-05-17T09:00Z", NOW - timedelta(minutes=30)),
+            ("2026-05-17T11:00+02:00", NOW - timedelta(minutes=30)),
+            ("2026-05-17 09:00:00Z", NOW - timedelta(minutes=30)),
+        ],
+    )
+    def test_a_time_with_a_zone_or_back_from_now(self, text: str, meant: datetime) -> None:
+        assert _times.parse(text, NOW) == meant
+
+    @pytest.mark.parametrize("text", ["2026-05-17T09:00", "2026-05-17"])
+    def test_without_a_zone_it_is_local(self, text: str) -> None:
+        assert _times.parse(text, NOW) == datetime.fromisoformat(text).astimezone()
+
+    @pytest.mark.parametrize("text", ["", "1x", "-1h", "0h", "yesterday", "9999999d", "2026-13-01"])
+    def test_what_is_none_is_told_with_what_would_be(self, text: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"is no time; give one .*24h.*2026-05-17"):
+            _times.parse(text, NOW)
+
+    @pytest.mark.parametrize(("since", "until"), [("1h", "1h"), ("1h", "2h"), ("2999-01-01", None)])
+    def test_a_window_needs_length(self, since: str, until: str | None) -> None:
+        with pytest.raises(ConfigurationError, match=f"^--since {since} is not before"):
+            _times.window(since, until)
+
+    def test_a_window_has_both_ends_in_utc(self) -> None:
+        start, end = _times.window("2h", "1h")
+        assert start is not None
+        assert end is not None
+        assert end - start == timedelta(hours=1)
+        assert start.tzinfo is UTC
+
+    @pytest.mark.parametrize(
+        ("seconds", "shown"),
+        [
+            (0, "0s"),
+            (45, "45s"),
+            (60, "1m"),
+            (90, "90s"),
+            (600, "10m"),
+            (3600, "1h"),
+            (5400, "90m"),
+            (26 * 3600, "26h"),
+            (12 * 86400, "12d"),
+        ],
+    )
+    def test_a_span(self, seconds: float, shown: str) -> None:
+        assert _times.span(seconds) == shown
+
+
+class TestChoice:
+    @pytest.mark.parametrize(
+        ("wanted", "fits"),
+        [
+            ("check", True),
+            ("CHECK", True),
+            ("shop.check", True),
+            ("", True),
+            ("shop.*", True),
+            ("*.CHECK*", True),
+            ("sh?p.checkout", True),
+            ("check*", False),
+            ("cart", False),
+            ("[s]hop", False),
+        ],
+    )
+    def test_a_part_or_a_pattern(self, wanted: str, fits: bool) -> None:
+        assert _choice.fits("shop.Checkout", wanted) is fits
+
+    def test_brackets_are_themselves_in_a_pattern(self) -> None:
+        assert _choice.fits("demo.[red]", "*[red]")
+        assert not _choice.fits("demo.r", "*[red]")
+
+    @pytest.mark.parametrize(
+        ("order", "names"),
+        [
+            ("calls", "bac"),
+            ("errors", "cab"),
+            ("total", "cba"),
+            ("average", "cba"),
+            ("name", "abc"),
+        ],
+    )
+    def test_orders(self, order: _choice.Order, names: str) -> None:
+        every = [
+            FunctionMetrics(func_name="a", call_count=5, error_count=1, total_execution_time=1.0),
+            FunctionMetrics(func_name="b", call_count=9, error_count=0, total_execution_time=4.0),
+            FunctionMetrics(func_name="c", call_count=4, error_count=2, total_execution_time=5.0),
+        ]
+        shown = sorted(every, key=lambda one: _choice.rank(one, order))
+        assert "".join(one.func_name for one in shown) == names
+
+    def test_what_is_near(self) -> None:
+        names = ["shop.Checkout", "shop.cart"]
+        assert _choice.near("chekout", names) == "; close: 'shop.Checkout'"
+        assert _choice.near("zzz", names) == ""
+
+
+class TestColumns:
+    def test_texts_left_and_numbers_right_whole(self, capsys: pytest.CaptureFixture[str]) -> None:
+        _columns.write(("name", "n"), [("a" * 200, "1"), ("字", "1000")], texts=1)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "name" + " " * 196 + "     n"
+        assert lines[1] == "a" * 200 + "     1"
+        assert lines[2] == "字" + " " * 198 + "  1000"
+
+
+class TestSparkline:
+    @given(st.lists(st.integers(0, 10**9), max_size=60), st.integers(1, 30))
+    def test_bars_are_as_high_as_their_numbers(self, numbers: list[int], width: int) -> None:
+        bars = sparkline(numbers, width)
+        assert len(bars) == width
+        assert set(bars) <= set(BARS)
+        assert (bars.strip() == "") == (sum(numbers) == 0)
+        if len(numbers) <= width and numbers:
+            heights = [BARS.index(bar) for bar in bars[-len(numbers) :]]
+            assert [height > 0 for height in heights] == [number > 0 for number in numbers]
+            assert sorted(heights) == [h for _, h in sorted(zip(numbers, heights, strict=True))]
+            if any(numbers):
+                assert max(heights) == 8
+
+    def test_the_last_numbers_are_at_the_right(self) -> None:
+        assert sparkline([8, 0, 4], 5) == "  █ ▄"
+
+
+def drawn(values: Sequence[float | None], *, filled: bool, width: int = 30, height: int = 8) -> str:
+    return plot(
+        values,
+        filled=filled,
+        width=width,
+        height=height,
+        label=lambda number: f"{number:g}",
+        ends=("then", "now"),
+    ).plain
+
+
+class TestPlot:
+    @given(
+        st.lists(st.none() | st.floats(0, 1e9), min_size=1, max_size=300),
+        st.booleans(),
+        st.integers(24, 150),
+        st.integers(5, 30),
+    )
+    def test_it_has_the_size_that_was_asked_for(
+        self, values: list[float | None], filled: bool, width: int, height: int
+    ) -> None:
+        lines = drawn(values, filled=filled, width=width, height=height).splitlines()
+        assert len(lines) == height
+        assert {len(line) for line in lines} == {width}
+
+    @given(st.lists(st.none() | st.just(0.0), min_size=1, max_size=20))
+    def test_nothing_counted_is_nothing_drawn(self, values: list[float | None]) -> None:
+        assert not set(drawn(values, filled=True)) & {chr(c) for c in range(0x2801, 0x2900)}
+
+    def test_every_count_above_zero_can_be_seen(self) -> None:
+        bottom = drawn([1_000_000, 1, 0, 1], filled=True).splitlines()[-3]
+        quarters = [bottom[len(bottom) - 26 :][i * 6 : i * 6 + 6] for i in range(4)]
+        assert [bool(quarter.strip()) for quarter in quarters[:2]] == [True, True]
+        assert " " in quarters[2]
+
+    def test_a_gap_is_no_line(self) -> None:
+        whole = drawn([1.0] * 5, filled=False)
+        gap = drawn([1.0, 1.0, None, 1.0, 1.0], filled=False)
+        dots = [sum(0x2801 <= ord(c) < 0x2900 for c in text) for text in (whole, gap)]
+        assert 0 < dots[1] < dots[0]
+
+    def test_the_axis_tells_the_highest_value_and_the_ends(self) -> None:
+        lines = drawn([3.0, 7.0], filled=True).splitlines()
+        assert lines[0].startswith("8 ┤")
+        assert lines[-3].startswith("0 ┤")
+        assert lines[-1].split() == ["then", "now"]
+
+
+class TestNames:
+    @given(st.text(st.characters(), min_size=1, max_size=60), st.integers(2, 40))
+    def test_a_long_one_shows_its_end(self, name: str, width: int) -> None:
+        whole, short = _names.name(name), _names.short_name(name, width)
+        assert short.cell_len <= width
+        if whole.cell_len <= width:
+            assert short == whole
+        else:
+            assert short.cell_len >= width - 1  # one less, where a wide letter would not fit
+            assert short.plain[0] == "…"
+            assert whole.plain.endswith(short.plain[1:])
+
+    def test_where_it_is_from_is_in_the_background(self) -> None:
+        shown = _names.short_name("shop.cart.fetch", 10)
+        assert shown.plain == "…art.fetch"
+        assert [(shown.plain[s.start : s.end], s.style) for s in shown.spans] == [
+            ("…", "dim"),
+            ("art.", "dim"),
+        ]
