@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from metrics_collector import MetricsCollector, Settings, flush, measure
-from tests.support.commands import run
+from tests.support.commands import LIMIT, PROGRAM, run
 from tests.support.terminal import Terminal
 
 MEMORY = {"REDIS_URL": "memory://"}
@@ -94,3 +97,39 @@ class TestTables:
         assert any(line.startswith("6 calls, 2 errors, average ") for line in screen)
         assert not screen[-1]
         assert styles(terminal.shown) <= ANSI_STYLES
+
+
+@pytest.mark.usefixtures("calls")
+class TestExport:
+    def test_a_bar_on_the_terminal_and_the_entries_in_the_file(self) -> None:
+        with Terminal("export", "--output", "out.csv", columns=80, environment=MEMORY) as terminal:
+            assert terminal.wait() == 0
+        assert "19/19" in terminal.shown
+        assert [line for line in terminal.screen if line] == ["19 entries in out.csv"]
+        assert Path("out.csv").read_text(encoding="utf-8").count("shop.checkout") == 6
+        assert styles(terminal.shown) <= ANSI_STYLES
+
+    def test_no_bar_where_the_entries_themselves_are_shown(self) -> None:
+        with Terminal("export", "demo*", columns=80, environment=MEMORY) as terminal:
+            assert terminal.wait() == 2  # no pattern is taken here
+        with Terminal("export", STRANGE, columns=160, environment=MEMORY) as terminal:
+            assert terminal.wait() == 0
+        assert "\x1b" not in terminal.shown
+        lines = [line for line in terminal.screen if line]
+        assert len(lines) == 2
+        assert lines[1].startswith(f"{SHOWN},")
+
+    @pytest.mark.parametrize("command", ["stats", "export", "errors --json", "history checkout"])
+    def test_a_reader_that_goes_away_gets_no_traceback(self, command: str) -> None:
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write, "w") as pipe:
+            done = subprocess.run(
+                [*PROGRAM, *command.split()],
+                env=os.environ | MEMORY,
+                stdout=pipe,
+                stderr=subprocess.PIPE,
+                timeout=LIMIT,
+                check=False,
+            )
+        assert (done.returncode, done.stderr) == (1, b"")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import cli, flush, list_metrics, measure
+from metrics_collector import _reports, cli, flush, list_metrics, measure
 from metrics_collector._collector import collector
+from metrics_collector.cli import _export
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,6 +119,14 @@ class TestStats:
         assert err == "no function is known that 'chekout' fits; close: 'shop.checkout'\n"
 
 
+def test_without_any_calls_nothing_is_shown_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["stats"]) == 0
+    assert capsys.readouterr() == ("", "no calls yet\n")
+    assert cli.run(["errors"]) == 0
+    assert capsys.readouterr() == ("", "no errors in this time\n")
+    assert output("export", capsys).count("\n") == 1
+
+
 @pytest.mark.usefixtures("calls")
 class TestHistory:
     def test_a_line_for_each_step(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,3 +168,54 @@ class TestErrors:
         assert sum(checkout["counts"]) == 2
         moves = moments(shown["since"], checkout["first_seen_at"], checkout["last_seen_at"])
         assert moves == sorted(moves)
+
+
+def saved() -> list[dict[str, Any]]:
+    """All entries, as the library has them."""
+
+    async def read() -> list[Any]:
+        return [entry async for some in _reports.entries() for entry in some]
+
+    return [
+        {name: getattr(entry, name) for name in entry.__dataclass_fields__}
+        for entry in asyncio.run(read())
+    ]
+
+
+@pytest.mark.usefixtures("calls")
+class TestExport:
+    def test_json_lines_have_all_as_it_is(self, capsys: pytest.CaptureFixture[str]) -> None:
+        lines = output("export --format jsonl", capsys).splitlines()
+        assert [json.loads(line) for line in lines] == saved()
+        assert len(lines) == sum(calls for calls, _ in CALLS.values())
+
+    def test_csv_has_all_and_no_formula(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["export", "--output", "out.csv"]) == 0
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", "18 entries in out.csv\n")
+        with Path("out.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row, entry in zip(rows, saved(), strict=True):
+            name = entry["func_name"]
+            assert row["func_name"] == ("'" + name if name == FORMULA else name)
+            assert float(row["execution_time"]) == entry["execution_time"]
+            assert float(row["created_at"]) == entry["created_at"]
+            assert int(row["error_occurred"]) == entry["error_occurred"]
+            assert row["error_type"] == (entry["error_type"] or "")
+            assert row["id"] == entry["id"]
+
+    def test_one_function_and_a_window(self, capsys: pytest.CaptureFixture[str]) -> None:
+        lines = output("export checkout --since 10m --format jsonl", capsys).splitlines()
+        assert {json.loads(line)["func_name"] for line in lines} == {"shop.checkout"}
+        assert len(lines) == 6
+        assert output("export --until 2020-01-01 --format jsonl", capsys) == ""
+
+    @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
+    def test_what_a_spreadsheet_would_compute_is_marked(self, begin: str) -> None:
+        with Path("out.csv").open("w+", encoding="utf-8", newline="") as file:
+            entry = _reports.StoredEntry(begin + "1", 1.0, 0, -1.0, "ok", None, None)
+            _export._csv(file)([entry])
+            file.seek(0)
+            (row,) = csv.DictReader(file)
+        assert row["func_name"] == f"'{begin}1"
+        assert row["created_at"] == "-1.0"  # a number is none

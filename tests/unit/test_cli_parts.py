@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_collector import FunctionMetrics
-from metrics_collector._errors import ConfigurationError
-from metrics_collector.cli import _choice, _columns, _names, _times
+from metrics_collector._errors import ConfigurationError, StoreUnavailableError
+from metrics_collector.cli import _choice, _columns, _names, _output, _times
 from metrics_collector.cli._plot import plot
 from metrics_collector.cli._sparkline import sparkline
 
@@ -218,3 +223,65 @@ class TestNames:
             ("…", "dim"),
             ("art.", "dim"),
         ]
+
+
+class TestWholeFile:
+    def test_it_is_there_when_all_is_in_it(self) -> None:
+        with _output.whole_file("out.csv") as file:
+            file.write("half")
+            assert not Path("out.csv").exists()
+            file.write(" and half\n")
+        assert Path("out.csv").read_bytes() == b"half and half\n"
+        assert [path.name for path in Path().iterdir()] == ["out.csv"]
+
+    def test_one_that_fails_leaves_what_was_there(self) -> None:
+        Path("out.csv").write_text("earlier")
+        with suppress(KeyboardInterrupt), _output.whole_file("out.csv") as file:
+            file.write("half")
+            raise KeyboardInterrupt
+        assert Path("out.csv").read_text() == "earlier"
+        assert [path.name for path in Path().iterdir()] == ["out.csv"]
+
+    def test_its_mode_is_as_usual(self) -> None:
+        Path("usual").touch()
+        with _output.whole_file("out.csv"):
+            pass
+        assert stat.S_IMODE(Path("out.csv").stat().st_mode) == stat.S_IMODE(
+            Path("usual").stat().st_mode
+        )
+
+    def test_a_link_stays_one(self) -> None:
+        Path("real.csv").touch()
+        Path("link.csv").symlink_to("real.csv")
+        with _output.whole_file("link.csv") as file:
+            file.write("text")
+        assert Path("link.csv").is_symlink()
+        assert Path("real.csv").read_text() == "text"
+
+    def test_a_pipe_stays_one(self) -> None:
+        os.mkfifo("pipe")
+        seen: list[str] = []
+        reader = threading.Thread(target=lambda: seen.append(Path("pipe").read_text()))
+        reader.start()
+        with _output.whole_file("pipe") as file:
+            file.write("text")
+        reader.join(10)
+        assert seen == ["text"]
+        assert Path("pipe").is_fifo()
+
+    @pytest.mark.parametrize("name", ["nowhere/out.csv", "."])
+    def test_where_none_can_be_is_wrong_input(self, name: str) -> None:
+        with (
+            pytest.raises(ConfigurationError, match="cannot be written: "),
+            _output.whole_file(name),
+        ):
+            pass
+
+    def test_a_full_disk_is_told(self) -> None:
+        if not Path("/dev/full").exists():
+            pytest.skip("there is no device that is always full")
+        with (
+            pytest.raises(StoreUnavailableError, match="'/dev/full' cannot be written: No space"),
+            _output.whole_file("/dev/full") as file,
+        ):
+            file.write("text")

@@ -14,7 +14,7 @@ from metrics_collector import __version__
 from metrics_collector._errors import ConfigurationError
 from metrics_collector.cli import _health
 from metrics_collector.cli._choice import Order
-from metrics_collector.cli._options import AsJson, Since, SinceDay, Until, What
+from metrics_collector.cli._options import AsJson, Format, Since, SinceDay, Until, What
 
 # What wrong input raises. In some releases of typer it is a class of click's, in others its own, of no public name.
 _WrongInput: Final[Any] = typer.BadParameter.__base__
@@ -150,3 +150,27 @@ def errors(*, since: SinceDay = "24h", until: Until = None, json: AsJson = False
     from metrics_collector.cli import _errors_seen
 
     _errors_seen.run(since=since, until=until, as_json=json)
+
+
+@app.command()
+def export(
+    function: Annotated[
+        str | None,
+        typer.Argument(help="Its name, or an end of that which fits one only; all if not given."),
+    ] = None,
+    *,
+    since: Since = None,
+    until: Until = None,
+    form: Annotated[Format, typer.Option("--format", help="What is written.")] = "csv",
+    output: Annotated[
+        str, typer.Option(metavar="FILE", help="A file, there once it is whole; - is stdout.")
+    ] = "-",
+) -> None:
+    """Write the saved entries, a line for each.
+
+    The columns are those of the table `metrics`. In CSV a text that a spreadsheet would compute, as it begins with one
+    of = + - @, gets a ' before it; JSON lines have every text as it is.
+    """
+    from metrics_collector.cli import _export
+
+    _export.run(function, since=since, until=until, form=form, output=output)

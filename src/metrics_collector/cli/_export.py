@@ -1,0 +1,123 @@
+"""`export`: saved entries as CSV or JSON lines, one read after the other, in constant memory."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import fields
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from metrics_collector import _reports
+from metrics_collector.cli import _times
+from metrics_collector.cli._output import whole_file
+from metrics_collector.cli._reading import run as read
+from metrics_collector.cli._text import printable
+from metrics_collector.cli._units import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+    from typing import TextIO
+
+    from metrics_collector._reports import StoredEntry
+    from metrics_collector.cli._options import Format
+
+    Writer = Callable[[Sequence[StoredEntry]], None]
+
+STANDARD_OUTPUT: Final = "-"
+_COLUMNS: Final = tuple(field.name for field in fields(_reports.StoredEntry))
+_values: Final = attrgetter(*_COLUMNS)
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute begins so
+
+
+def run(
+    func_name: str | None, *, since: str | None, until: str | None, form: Format, output: str
+) -> None:
+    """Run the command.
+
+    Args:
+        func_name: or an end of it that fits one function only; `None`: entries of all.
+        since, until: the window; `None`: no bound.
+        form: what is written.
+        output: path of the file, which is there when all is in it; "-": standard output.
+
+    Raises:
+        UnknownFunctionError, AmbiguousNameError: the name fits none, or several.
+        ConfigurationError: a time, the path or a setting is wrong.
+        StoreUnavailableError, IncompatibleStoreError: the database cannot be read.
+    """
+    start, end = _times.window(since, until)
+    if output == STANDARD_OUTPUT:
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="")  # type: ignore[union-attr]
+        read(_export(func_name, start, end, form, sys.stdout))
+        return
+    with whole_file(output) as file:
+        entries = read(_export(func_name, start, end, form, file))
+    sys.stderr.write(f"{counted(entries, 'entry', 'entries')} in {printable(output)}\n")
+
+
+async def _export(
+    func_name: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    form: Format,
+    file: TextIO,
+) -> int:
+    total = await _reports.entry_count(func_name, since=since, until=until)
+    write = await asyncio.to_thread(_csv if form == "csv" else _json_lines, file)
+    done = 0
+    with _progress(total, file) as advance:
+        async for entries in _reports.entries(func_name, since=since, until=until):
+            await asyncio.to_thread(write, entries)
+            done += len(entries)
+            advance(done)
+    return done
+
+
+def _csv(file: TextIO) -> Writer:
+    """Writes CSV, in which no text is a formula to a spreadsheet; a terminal gets escapes for what it would obey."""
+    # Lines end as RFC 4180 has it; so all that could end a line is quoted where it stands in a text.
+    writer = csv.writer(file)
+    writer.writerow(_COLUMNS)
+    shown = file.isatty()
+
+    def cell(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        text = printable(value) if shown else value
+        return f"'{text}" if text.startswith(_FORMULA) else text
+
+    def write(entries: Sequence[StoredEntry]) -> None:
+        writer.writerows([cell(value) for value in _values(entry)] for entry in entries)
+
+    return write
+
+
+def _json_lines(file: TextIO) -> Writer:
+    def write(entries: Sequence[StoredEntry]) -> None:
+        file.writelines(
+            json.dumps(dict(zip(_COLUMNS, _values(entry), strict=True))) + "\n" for entry in entries
+        )
+
+    return write
+
+
+@contextmanager
+def _progress(total: int, file: TextIO) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal at standard error, unless the entries themselves go to a terminal; gone at the end."""
+    console = Console(stderr=True, highlight=False, markup=False)
+    if not console.is_interactive or file.isatty():
+        yield lambda _: None
+        return
+    bar = BarColumn(None, style="dim", complete_style="green", finished_style="green")
+    columns = (bar, MofNCompleteColumn(), TextColumn("entries"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, expand=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda done: progress.update(task, completed=done)
