@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from tests.support.processes import taskiq
 from tests.support.terminal import Terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.redis_server import RedisServer
 
 FUNCTIONS = [
@@ -57,6 +60,11 @@ def block(output: str, first: str) -> list[str]:
     """The indented lines of an output, from the one that begins so to the next blank one."""
     text = output[output.index(f"\n  {first}") + 1 :].partition("\n\n")[0]
     return [line.removeprefix("  ") for line in text.splitlines()]
+
+
+def checks(output: str) -> dict[str, str]:
+    """What `doctor` says of each part."""
+    return {what: state for state, what, *_ in map(str.split, output.splitlines())}
 
 
 def test_the_demo_in_a_pipe_is_plain_text_and_true() -> None:
@@ -190,10 +198,22 @@ def test_health_and_demo_with_real_processes(redis_server: RedisServer, tmp_path
         done = run("health", "scheduler", **environment)
         assert (done.returncode, done.stdout) == (0, "scheduler: alive (1 process)\n")
 
+        done = run("doctor", **environment)
+        assert done.returncode == 0, done.stdout
+        states = checks(done.stdout)
+        assert states.pop("persistence") == "warn"  # such is the test's server
+        assert states == dict.fromkeys(
+            ("redis", "worker", "scheduler", "backlog", "lag", "producers", "database"), "ok"
+        )
+
         worker.terminate(limit=10)
         done = run("health", "worker", **environment)
         assert done.returncode == 1
         assert re.fullmatch(r"worker: no heartbeat from this host \(.+\); is .+\?\n", done.stdout)
+        done = run("doctor", **environment)
+        assert done.returncode == 1
+        assert checks(done.stdout)["worker"] == "FAIL"
+        assert "run `taskiq worker metrics_collector.tasks:broker`" in done.stdout
 
 
 def test_the_demo_without_a_worker_and_without_a_micro_sign(redis_url: str) -> None:
@@ -216,3 +236,39 @@ def test_health_tells_why_the_last_flush_failed(redis_url: str) -> None:
     done = run("health", REDIS_URL=redis_url)
     assert done.returncode == 1
     assert done.stdout == "worker: 1 process, but the last flush failed: the disk is full\n"
+
+
+def test_the_doctor_makes_no_database(redis_url: str) -> None:
+    done = run("doctor", REDIS_URL=redis_url, DATABASE_NAME="elsewhere.db")
+    assert done.returncode == 1
+    states = checks(done.stdout)
+    assert (states["redis"], states["worker"], states["database"]) == ("ok", "FAIL", "warn")
+    assert str(Path("elsewhere.db").absolute()) in done.stdout
+    assert not Path("elsewhere.db").exists()
+
+
+def test_no_part_of_a_password_is_shown(start_redis: Callable[..., RedisServer]) -> None:
+    server = start_redis(requirepass="hush/hush")
+    for url in (server.url, server.url.replace("hush", "wrong")):
+        done = run("doctor", REDIS_URL=url)
+        assert "hush" not in done.stdout + done.stderr
+        assert checks(done.stdout)["redis"] == ("ok" if url == server.url else "FAIL")
+
+
+def test_a_redis_that_never_answers_holds_up_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        done = run("doctor", REDIS_URL=f"redis://127.0.0.1:{port}/0")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert checks(done.stdout) == {"redis": "FAIL", "database": "warn"}
+
+
+def test_trouble_is_told_once_and_not_logged_beside() -> None:
+    Path("notes.txt").write_text("my notes\n" * 200)
+    environment = {"REDIS_URL": "memory://", "DATABASE_NAME": "notes.txt"}
+    done = run("doctor", **environment)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert checks(done.stdout) == {"redis": "ok", "database": "FAIL"}
+    done = run("errors", **environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"metrics-collector: notes\.txt is no SQLite database; .*\n", done.stderr)

@@ -219,3 +219,35 @@ class TestExport:
             (row,) = csv.DictReader(file)
         assert row["func_name"] == f"'{begin}1"
         assert row["created_at"] == "-1.0"  # a number is none
+
+
+@pytest.mark.usefixtures("calls")
+class TestDoctor:
+    def test_in_the_embedded_mode(self, capsys: pytest.CaptureFixture[str]) -> None:
+        lines = output("doctor", capsys).splitlines()
+        assert [line.split()[:2] for line in lines] == [["ok", "redis"], ["ok", "database"]]
+        assert f"{Path('metrics.db').absolute()} can be written; " in lines[1]
+        assert "18 entries saved" in lines[1]
+
+    def test_a_redis_that_is_away(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        collector.reset()
+        monkeypatch.setenv("REDIS_URL", "unix:///nowhere/redis.sock")
+        assert cli.run(["doctor"]) == 1
+        out, err = capsys.readouterr()
+        assert not err
+        assert [line.split()[:2] for line in out.splitlines()] == [
+            ["FAIL", "redis"],
+            ["ok", "database"],
+        ]
+
+    def test_a_database_that_is_none(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        collector.reset()
+        monkeypatch.setenv("DATABASE_NAME", "notes.txt")
+        Path("notes.txt").write_text("my notes\n" * 200)
+        assert cli.run(["doctor"]) == 1
+        out, _ = capsys.readouterr()
+        assert re.search(r"^FAIL +database .*notes\.txt", out, re.MULTILINE)

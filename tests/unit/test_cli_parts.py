@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 
 from metrics_collector import FunctionMetrics
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
-from metrics_collector.cli import _choice, _columns, _names, _output, _times
+from metrics_collector._reports import (
+    DatabaseState,
+    Pipeline,
+    ProcessState,
+    RedisState,
+)
+from metrics_collector.cli import _choice, _columns, _doctor, _names, _output, _times
 from metrics_collector.cli._plot import plot
 from metrics_collector.cli._sparkline import sparkline
 
@@ -222,6 +228,136 @@ class TestNames:
         assert [(shown.plain[s.start : s.end], s.style) for s in shown.spans] == [
             ("…", "dim"),
             ("art.", "dim"),
+        ]
+
+
+REDIS = RedisState(
+    url="redis://localhost:6379/0",
+    embedded=False,
+    error=None,
+    version="7.0.15",
+    used_memory=1_500_000,
+    maxmemory=0,
+    dangers=(),
+)
+DATABASE = DatabaseState(
+    path="/data/metrics.db",
+    error=None,
+    exists=True,
+    size=12_300_000,
+    saved=1234,
+    oldest_entry_at=NOW - timedelta(days=3),
+    rejected=0,
+)
+WORKER = ProcessState(
+    role="worker", host="box", process="1", flushed_at=NOW - timedelta(seconds=5), error=None
+)
+SCHEDULER = ProcessState(role="scheduler", host="box", process="2", flushed_at=None, error=None)
+
+
+def state(
+    redis: RedisState = REDIS,
+    database: DatabaseState = DATABASE,
+    processes: tuple[ProcessState, ...] = (WORKER, SCHEDULER),
+    waiting: int | None = 12,
+    lag: float | None = 1.0,
+    dropped: int = 0,
+) -> Pipeline:
+    return Pipeline(
+        redis=redis,
+        database=database,
+        waiting=waiting,
+        max_backlog=100,
+        claims=0,
+        lag=lag,
+        max_waiting_time=60,
+        processes=processes,
+        producers=2,
+        dropped=dropped,
+        problems=(),
+    )
+
+
+def changed(state: RedisState | DatabaseState, **fields: object) -> dict[str, object]:
+    return {name: getattr(state, name) for name in state.__dataclass_fields__} | fields
+
+
+def checks(pipeline: Pipeline) -> dict[str, tuple[str, str]]:
+    return {check.what: (check.state, check.line) for check in _doctor.judge(pipeline, NOW)}
+
+
+class TestDoctor:
+    def test_all_is_well(self) -> None:
+        found = checks(state())
+        assert {one for one, _ in found.values()} == {"ok"}
+        assert found["redis"][1] == "version 7.0.15 at redis://localhost:6379/0, 1.5 MB used"
+        assert found["worker"][1] == "1 process alive on box; last flush: 5s ago"
+        assert found["database"][1].endswith("12.3 MB, 1,234 entries saved, oldest entry 3d old")
+        assert list(found) == [
+            *("redis", "persistence", "worker", "scheduler"),
+            *("backlog", "lag", "producers", "database"),
+        ]
+
+    def test_without_redis_nothing_is_said_of_what_it_would_tell(self) -> None:
+        down = RedisState(**changed(REDIS, error="Redis is away", version=None))  # type: ignore[arg-type]
+        found = checks(state(redis=down, processes=(), waiting=None, lag=None))
+        assert list(found) == ["redis", "database"]
+        assert found["redis"][0] == "FAIL"
+        assert "Redis is away" in found["redis"][1]
+        assert found["database"][0] == "ok"
+
+    @pytest.mark.parametrize(
+        ("pipeline", "what", "how", "remedy"),
+        [
+            (state(processes=(SCHEDULER,)), "worker", "FAIL", "taskiq worker"),
+            (state(processes=(WORKER,)), "scheduler", "warn", "taskiq scheduler"),
+            (state(waiting=100), "backlog", "FAIL", "more workers"),
+            (state(lag=500.0), "lag", "warn", "worker"),
+            (state(dropped=3), "producers", "warn", "METRICS_SPOOL_DIR"),
+            (
+                state(
+                    processes=(
+                        SCHEDULER,
+                        ProcessState(
+                            role="worker", host="b", process="3", flushed_at=None, error="disk full"
+                        ),
+                    )
+                ),
+                "worker",
+                "FAIL",
+                "disk full",
+            ),
+        ],
+    )
+    def test_what_is_not_well(self, pipeline: Pipeline, what: str, how: str, remedy: str) -> None:
+        found = checks(pipeline)
+        assert found[what][0] == how
+        assert remedy in found[what][1]
+        assert {one for part, (one, _) in found.items() if part != what} == {"ok"}
+
+    @pytest.mark.parametrize(
+        ("fields", "what", "how", "remedy"),
+        [
+            ({"error": "the database cannot be used"}, "database", "FAIL", "cannot be used"),
+            ({"exists": False, "size": None}, "database", "warn", "DATABASE_NAME"),
+            ({"rejected": 2}, "rejected", "warn", "rejected_entries"),
+        ],
+    )
+    def test_what_is_not_well_with_the_database(
+        self, fields: dict[str, object], what: str, how: str, remedy: str
+    ) -> None:
+        found = checks(state(database=DatabaseState(**changed(DATABASE, **fields))))  # type: ignore[arg-type]
+        assert found[what][0] == how
+        assert remedy in found[what][1]
+
+    def test_each_danger_has_a_line(self) -> None:
+        risky = RedisState(**changed(REDIS, dangers=("may evict", "keeps nothing")))  # type: ignore[arg-type]
+        lines = [
+            check for check in _doctor.judge(state(redis=risky), NOW) if check.what == "persistence"
+        ]
+        assert [(one.state, one.line) for one in lines] == [
+            ("warn", "may evict"),
+            ("warn", "keeps nothing"),
         ]
 
 

@@ -174,3 +174,14 @@ def export(
     from metrics_collector.cli import _export
 
     _export.run(function, since=since, until=until, form=form, output=output)
+
+
+@app.command()
+def doctor() -> int:
+    """Look whether Redis, worker, scheduler and database are well.
+
+    A line for each: ok, warn, or FAIL with the remedy. Exit status: 0, 1 if there is a FAIL, 2 for wrong settings.
+    """
+    from metrics_collector.cli import _doctor
+
+    return _doctor.run()

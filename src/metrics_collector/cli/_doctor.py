@@ -1,0 +1,134 @@
+"""`doctor`: whether all parts are well, a line for each, with the remedy for what is not."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from rich.filesize import decimal as size
+from rich.text import Text
+
+from metrics_collector import _reports
+from metrics_collector._errors import StoreUnavailableError
+from metrics_collector.cli import _times
+from metrics_collector.cli._console import console
+from metrics_collector.cli._reading import run as read
+from metrics_collector.cli._text import printable
+from metrics_collector.cli._units import count, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from metrics_collector._reports import Pipeline, ProcessState
+
+_LIMIT: Final = 30.0  # seconds; each part has a shorter one of its own
+_STYLES: Final = {"ok": "green", "warn": "yellow", "FAIL": "bold red"}
+
+
+class Check(NamedTuple):
+    """One line: how it is, of what, and what to do."""
+
+    state: Literal["ok", "warn", "FAIL"]
+    what: str
+    line: str
+
+
+def run() -> int:
+    """Run the command; returns the exit status: 1 if a check has failed.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+        StoreUnavailableError: there was no answer in time.
+    """
+    checks = list(judge(read(_look()), datetime.now(UTC)))
+    width = max(len(check.what) for check in checks)
+    for check in checks:
+        state = Text(f"{check.state:<5}", style=_STYLES[check.state])
+        line = Text.assemble(state, f"{check.what:<{width}}  ", printable(check.line))
+        console.print(line, soft_wrap=True)
+    return int(any(check.state == "FAIL" for check in checks))
+
+
+async def _look() -> Pipeline:
+    try:
+        async with asyncio.timeout(_LIMIT):
+            return await _reports.pipeline()
+    except TimeoutError as error:
+        raise StoreUnavailableError(
+            f"no answer within {_LIMIT:g} s; look at Redis (REDIS_URL) and at the disk of DATABASE_NAME"
+        ) from error
+
+
+def judge(state: Pipeline, now: datetime) -> Iterator[Check]:
+    """What the state of the pipeline at a moment says of each part."""
+    problems = list(_reports.problems(state))
+    for part, fact in _facts(state, now):
+        found = [problem for problem in problems if problem.part == part]
+        for problem in found:
+            yield Check("FAIL" if problem.grave else "warn", part, problem.line)
+        if not found and fact is not None:
+            yield fact if isinstance(fact, Check) else Check("ok", part, fact)
+
+
+def _facts(state: Pipeline, now: datetime) -> Iterator[tuple[str, Check | str | None]]:
+    """The parts that can be looked at, and what is to be said where all is well."""
+    redis = state.redis
+    if redis.embedded:
+        yield "redis", "inside each process (memory://), which saves its own entries"
+    else:
+        bound = f" of {size(redis.maxmemory)}" if redis.maxmemory else ""
+        used = "" if redis.used_memory is None else f", {size(redis.used_memory)}{bound} used"
+        yield "redis", f"version {redis.version} at {redis.url}{used}"
+        if redis.error is None:
+            yield "persistence", "kept on disk and not evicted, as far as the server tells"
+            yield "worker", _worker(_alive(state, "worker"), now)
+            yield "scheduler", _processes(_alive(state, "scheduler"))
+            yield from _traffic(state)
+    yield from _database(state, now)
+
+
+def _alive(state: Pipeline, role: str) -> list[ProcessState]:
+    return [one for one in state.processes if one.role == role]
+
+
+def _worker(alive: list[ProcessState], now: datetime) -> str:
+    flushes = [one.flushed_at for one in alive if one.flushed_at is not None]
+    last = f"{_times.span(_age(max(flushes), now))} ago" if flushes else "not yet"
+    return f"{_processes(alive)}; last flush: {last}"
+
+
+def _processes(alive: list[ProcessState]) -> str:
+    hosts = sorted({one.host for one in alive})
+    return f"{counted(len(alive), 'process', 'processes')} alive on {', '.join(hosts)}"
+
+
+def _traffic(state: Pipeline) -> Iterator[tuple[str, str]]:
+    waiting = counted(state.waiting or 0, "entry waits", "entries wait")
+    yield "backlog", f"{waiting}, of {count(state.max_backlog)} that may"
+    if state.lag is None:
+        yield "lag", "nothing waits"
+    else:
+        yield "lag", f"the oldest entry that waits is {_times.span(state.lag)} old"
+    sent = counted(state.producers or 0, "process has", "processes have")
+    yield "producers", f"{sent} sent something in 24 h and dropped nothing"
+
+
+def _database(state: Pipeline, now: datetime) -> Iterator[tuple[str, Check | str | None]]:
+    database = state.database
+    if not database.exists:
+        line = f"there is none at {database.path} yet; if the worker saves elsewhere, let DATABASE_NAME name that"
+        yield "database", Check("warn", "database", line)
+        return
+    kept = database.oldest_entry_at
+    oldest = "no entry kept" if kept is None else f"oldest entry {_times.span(_age(kept, now))} old"
+    saved = counted(database.saved or 0, "entry", "entries")
+    yield (
+        "database",
+        f"{database.path} can be written; {size(database.size or 0)}, {saved} saved, {oldest}",
+    )
+    yield "rejected", None
+
+
+def _age(moment: datetime, now: datetime) -> float:
+    return max(0.0, (now - moment).total_seconds())
