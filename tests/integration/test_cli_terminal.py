@@ -133,3 +133,27 @@ class TestExport:
                 check=False,
             )
         assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.usefixtures("calls")
+class TestPurge:
+    ASKED = ("purge", "--entries-older-than", "2099-01-01T00:00")
+
+    @pytest.mark.parametrize(("answer", "status"), [("y", 0), ("YES", 0), ("n", 1), ("", 1)])
+    def test_it_asks(self, answer: str, status: int) -> None:
+        with Terminal(*self.ASKED, columns=120, environment=MEMORY | {"TZ": "XYZ-5"}) as terminal:
+            terminal.see("Delete? [y/N]")
+            assert str(Path("metrics.db").absolute()) in "".join(terminal.screen)
+            assert "entries from before 2099-01-01 00:00 XYZ" in "\n".join(terminal.screen)
+            terminal.press(answer + "\r")
+            assert terminal.wait() == status
+        left = run("export", "--format", "jsonl", **MEMORY).stdout.count("\n")
+        assert left == (0 if status == 0 else 19)
+
+    def test_ctrl_c_deletes_nothing(self) -> None:
+        with Terminal(*self.ASKED, columns=120, environment=MEMORY) as terminal:
+            terminal.see("Delete? [y/N]")
+            terminal.press("\x03")
+            assert terminal.wait() == 130
+            assert "Traceback" not in terminal.shown
+        assert run("export", "--format", "jsonl", **MEMORY).stdout.count("\n") == 19

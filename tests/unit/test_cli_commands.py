@@ -8,6 +8,7 @@ import json
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -251,3 +252,48 @@ class TestDoctor:
         assert cli.run(["doctor"]) == 1
         out, _ = capsys.readouterr()
         assert re.search(r"^FAIL +database .*notes\.txt", out, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("calls")
+class TestPurge:
+    def left(self, capsys: pytest.CaptureFixture[str]) -> int:
+        return output("export --format jsonl", capsys).count("\n")
+
+    @pytest.mark.parametrize("arguments", ["", " --entries-older-than 30d"])
+    def test_without_a_terminal_it_needs_to_be_sure(
+        self, arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        collector.reset()
+        monkeypatch.setenv("METRICS_RETENTION", "7")
+        monkeypatch.setattr("sys.stdin", StringIO("y\n"))
+        assert cli.run(f"purge{arguments}".split()) == 2
+        assert re.fullmatch(r"metrics-collector: .* give --yes .*\n", capsys.readouterr().err)
+        assert self.left(capsys) == 18
+
+    @pytest.mark.parametrize(
+        ("command", "said"),
+        [
+            ("purge --yes", "give --entries-older-than 30d or the like, or set METRICS_RETENTION"),
+            ("purge --yes --hours-older-than soon", "'soon' is no time"),
+        ],
+    )
+    def test_wrong_input(self, command: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(command.split()) == 2
+        out, err = capsys.readouterr()
+        assert not out
+        assert re.fullmatch(rf"metrics-collector: .*{re.escape(said)}.*\n", err)
+
+    def test_what_is_old_goes_and_is_told(self, capsys: pytest.CaptureFixture[str]) -> None:
+        said = output("purge --yes --entries-older-than 1d", capsys)
+        assert said.startswith("deleted 0 entries, ")
+        said = output("purge --yes --entries-older-than 2099-01-01", capsys)
+        assert said.startswith("deleted 18 entries, figures 0 by minute, 0 by hour, 0 by day, ")
+        assert self.left(capsys) == 0
+        assert len(table(output("stats", capsys))) == 1 + len(CALLS)  # the totals stay
+
+    def test_the_settings_decide_where_nothing_is_asked_for(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        collector.reset()
+        monkeypatch.setenv("METRICS_RETENTION", "0.0000001")  # days
+        assert output("purge --yes", capsys).startswith("deleted 18 entries, ")

@@ -185,3 +185,37 @@ def doctor() -> int:
     from metrics_collector.cli import _doctor
 
     return _doctor.run()
+
+
+@app.command()
+def purge(
+    *,
+    entries_older_than: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Delete entries from before it: 30d.")
+    ] = None,
+    minutes_older_than: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Delete figures by minute from before it.")
+    ] = None,
+    hours_older_than: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Delete figures by hour from before it.")
+    ] = None,
+    days_older_than: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Delete figures by day from before it.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> int:
+    """Delete old entries and figures.
+
+    Totals of all time stay. Without a time, what the METRICS_RETENTION settings no longer keep. Asks before.
+    """
+    from metrics_collector.cli import _purge
+
+    return _purge.run(
+        {
+            "entries": entries_older_than,
+            "minutes": minutes_older_than,
+            "hours": hours_older_than,
+            "days": days_older_than,
+        },
+        sure=yes,
+    )

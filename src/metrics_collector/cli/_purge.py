@@ -1,0 +1,84 @@
+"""`purge`: delete what is older than asked for, or than the settings keep it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from metrics_collector import _reports
+from metrics_collector._collector import collector
+from metrics_collector._errors import ConfigurationError
+from metrics_collector.cli import _times
+from metrics_collector.cli._reading import run as read
+from metrics_collector.cli._units import count, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from metrics_collector._reports import Purged
+    from metrics_collector._settings import Settings
+
+# What can be purged, with the setting that tells how many days it is kept.
+_SETTINGS: Final[Mapping[str, str]] = {
+    "entries": "retention",
+    "minutes": "retention_minute",
+    "hours": "retention_hour",
+    "days": "retention_day",
+}
+
+
+def run(given: Mapping[str, str | None], *, sure: bool) -> int:
+    """Run the command; returns the exit status.
+
+    Args:
+        given: for each of `entries`, `minutes`, `hours` and `days` the time before which they are deleted, or `None`;
+            if all are `None`, the settings decide.
+        sure: do not ask.
+
+    Raises:
+        ConfigurationError: a time or a setting is wrong, nothing says what to delete, or nobody can be asked.
+        StoreUnavailableError, IncompatibleStoreError: the database cannot be written.
+    """
+    settings = collector.settings()
+    now = datetime.now(UTC)
+    asked = {kind: _times.parse(text, now) for kind, text in given.items() if text is not None}
+    moments = asked or _of_settings(settings, now)
+    if not moments:
+        raise ConfigurationError(
+            "nothing says what to delete: give --entries-older-than 30d or the like, or set METRICS_RETENTION"
+        )
+    if not sure and not _confirmed(moments, Path(settings.database_name).absolute()):
+        return 1
+    _tell(read(_reports.purge(**asked)))
+    return 0
+
+
+def _of_settings(settings: Settings, now: datetime) -> dict[str, datetime]:
+    days = {kind: getattr(settings, name) for kind, name in _SETTINGS.items()}
+    return {kind: now - timedelta(days=kept) for kind, kept in days.items() if kept is not None}
+
+
+def _confirmed(moments: Mapping[str, datetime], database: Path) -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "standard input is no terminal, so nobody can be asked: give --yes to delete all the same"
+        )
+    sys.stderr.write(f"From {database} will be deleted:\n")
+    for kind, moment in moments.items():
+        what = "entries" if kind == "entries" else f"figures by {kind.removesuffix('s')}"
+        sys.stderr.write(f"  {what} from before {_times.local(moment)} {_times.zone(moment)}\n")
+    sys.stderr.write("Delete? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().casefold() in {"y", "yes"}
+
+
+def _tell(purged: Purged) -> None:
+    rollups = {"minute": purged.minutes, "hour": purged.hours, "day": purged.days}
+    by = ", ".join(f"{count(number)} by {resolution}" for resolution, number in rollups.items())
+    rejected = counted(purged.rejected, "rejected entry", "rejected entries")
+    sys.stdout.write(
+        f"deleted {counted(purged.entries, 'entry', 'entries')}, figures {by}, {rejected}; "
+        f"{count(purged.freed_bytes)} bytes are free again\n"
+    )
