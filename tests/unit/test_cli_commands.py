@@ -74,6 +74,75 @@ def moments(*texts: str) -> list[datetime]:
     return [datetime.fromisoformat(text) for text in texts]
 
 
+class TestInput:
+    @pytest.mark.parametrize(
+        ("command", "said"),
+        [
+            ("stats --since 1x", "'1x' is no time; give one back from now"),
+            ("stats --since 1h --until 2h", "--since 1h is not before --until 2h"),
+            ("stats --sort speed", "'speed' is not one of 'total'"),
+            ("stats --limit 0", "'--limit'"),
+            ("stats a b", "unexpected extra argument"),
+            ("top", "top needs a terminal"),
+            ("top --since yesterday", "--since yesterday is no time back from now"),
+            ("top --interval 0", "'--interval'"),
+            ("history", "Missing argument"),
+            ("history f --what speed", "'speed' is not one of 'calls'"),
+            ("history shop.chekout", "close: 'shop.checkout'"),
+            ("errors --since 2999-01-01", "--since 2999-01-01 is not before now"),
+            ("export --format xml", "'xml' is not one of 'csv'"),
+            ("export chekout", "close: 'shop.checkout'"),
+            ("export --output nowhere/x.csv", "'nowhere/x.csv' cannot be written: No such file"),
+            ("doctor now", "unexpected extra argument"),
+        ],
+    )
+    @pytest.mark.usefixtures("calls")
+    def test_that_is_wrong_gets_one_line_and_2(
+        self, command: str, said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.run(command.split()) == 2
+        out, err = capsys.readouterr()
+        assert not out
+        assert re.fullmatch(rf"metrics-collector: .*{re.escape(said)}.*\n", err)
+
+    @pytest.mark.usefixtures("calls")
+    def test_a_name_that_fits_several_is_wrong_too(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with measure("other.checkout"):
+            pass
+        assert cli.run(["history", "checkout"]) == 2
+        assert "'other.checkout', 'shop.checkout'" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        "command", ["stats", "top", "history", "errors", "export", "doctor", "purge"]
+    )
+    def test_each_command_has_help(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert f"Usage: metrics-collector {command}" in output(f"{command} --help", capsys)
+
+    def test_help_cuts_no_summary(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "..." not in output("--help", capsys).partition("Commands:")[2]
+
+    @pytest.mark.parametrize("command", ["stats", "errors", "doctor", "export", "history f", "top"])
+    def test_wrong_settings_are_told(
+        self, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("MAX_ITEMS", "many")
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        assert cli.run(command.split()) == 2
+        assert command == "top" or "MAX_ITEMS='many'" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("command", ["stats", "errors", "export", "history f"])
+    def test_a_redis_that_is_away_is_told_in_one_line(
+        self, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("REDIS_URL", "unix:///nowhere/redis.sock")
+        assert cli.run(command.split()) == 1
+        out, err = capsys.readouterr()
+        assert not out
+        assert re.fullmatch(r"metrics-collector: Redis at unix:///nowhere/redis.sock .*\n", err)
+
+
 @pytest.mark.usefixtures("calls")
 class TestStats:
     @pytest.mark.parametrize("window", ["", " --since 10m"])

@@ -18,16 +18,21 @@ from metrics_collector import FunctionMetrics
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
 from metrics_collector._reports import (
     DatabaseState,
+    FunctionRow,
+    Overview,
     Pipeline,
     ProcessState,
     RedisState,
+    Window,
 )
 from metrics_collector.cli import _choice, _columns, _doctor, _names, _output, _times
 from metrics_collector.cli._plot import plot
 from metrics_collector.cli._sparkline import sparkline
+from metrics_collector.cli._top import _columns as top_columns
+from metrics_collector.cli._top._rates import Rates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 NOW = datetime(2026, 5, 17, 9, 30, tzinfo=UTC)
 BARS = " ▁▂▃▄▅▆▇█"
@@ -210,6 +215,87 @@ class TestPlot:
         assert lines[-1].split() == ["then", "now"]
 
 
+def row(name: str, calls: Sequence[int], errors: int = 0) -> FunctionRow:
+    return FunctionRow(
+        metrics=FunctionMetrics(func_name=name, call_count=sum(calls), error_count=errors),
+        calls=tuple(calls),
+        errors=(0,) * len(calls),
+        times=(0.0,) * len(calls),
+        calls_before=0,
+        errors_before=0,
+        time_before=0.0,
+    )
+
+
+def reading(first: int, calls: Mapping[str, Sequence[int]], step: int = 60) -> Overview:
+    """An overview whose steps begin with the one of that number."""
+    length = max((len(numbers) for numbers in calls.values()), default=1)
+    starts = tuple((first + number) * step for number in range(length))
+    since = datetime.fromtimestamp(starts[0], UTC)
+    until = datetime.fromtimestamp(starts[-1] + step, UTC)
+    nothing = FunctionMetrics(func_name="")
+    return Overview(
+        window=Window(since=since, until=until, step=step, starts=starts, before=since),
+        rows=tuple(row(name, numbers) for name, numbers in calls.items()),
+        total=nothing,
+        total_before=nothing,
+        functions_before=0,
+        left_out=0,
+    )
+
+
+class TestRates:
+    def test_one_reading_gives_none(self) -> None:
+        rates = Rates()
+        rates.add(reading(0, {"f": [5]}), 0.0)
+        assert rates.of("f") is None
+        assert rates.total() is None
+
+    def test_what_is_new_since_then_counts(self) -> None:
+        rates = Rates()
+        rates.add(reading(0, {"f": [5, 7], "g": [1, 1]}), 0.0)
+        rates.add(reading(0, {"f": [5, 17], "g": [1, 1]}), 2.0)
+        assert rates.of("f") == 5.0
+        assert rates.of("g") == 0.0
+        assert rates.total() == 5.0
+
+    def test_the_window_may_move_on(self) -> None:
+        rates = Rates()
+        rates.add(reading(0, {"f": [5, 7]}), 0.0)
+        rates.add(reading(1, {"f": [9, 4]}), 2.0)
+        assert rates.of("f") == (2 + 4) / 2
+
+    def test_a_function_that_was_not_there_begins_at_zero(self) -> None:
+        rates = Rates()
+        rates.add(reading(0, {}), 0.0)
+        rates.add(reading(0, {"f": [6]}), 2.0)
+        assert rates.of("f") == 3.0
+
+    def test_a_function_that_is_gone_stands_still(self) -> None:
+        rates = Rates()
+        rates.add(reading(0, {"f": [6]}), 0.0)
+        rates.add(reading(1, {}), 2.0)
+        assert rates.of("f") == 0.0
+
+    def test_other_steps_begin_anew(self) -> None:
+        rates = Rates()
+        rates.add(reading(0, {"f": [6]}), 0.0)
+        rates.add(reading(0, {"f": [6]}, step=120), 2.0)
+        assert rates.of("f") is None
+        rates.add(reading(0, {"f": [8]}, step=120), 4.0)
+        assert rates.of("f") == 1.0
+
+    @given(st.lists(st.integers(0, 50), min_size=8, max_size=40))
+    def test_it_is_the_mean_of_the_last_ten_seconds(self, new: list[int]) -> None:
+        rates = Rates()
+        calls = 0
+        for second, number in enumerate(new):
+            calls += number
+            rates.add(reading(0, {"f": [calls]}), float(second))
+        last = new[max(1, len(new) - 10) :]
+        assert rates.of("f") == pytest.approx(sum(last) / len(last))
+
+
 class TestNames:
     @given(st.text(st.characters(), min_size=1, max_size=60), st.integers(2, 40))
     def test_a_long_one_shows_its_end(self, name: str, width: int) -> None:
@@ -229,6 +315,30 @@ class TestNames:
             ("…", "dim"),
             ("art.", "dim"),
         ]
+
+
+class TestTopColumns:
+    @given(st.integers(1, 200))
+    def test_no_line_is_too_long(self, width: int) -> None:
+        name, columns = top_columns.fitting(width)
+        assert name + sum(column.width + 1 for column in columns) <= max(width, 1)
+
+    def test_an_ordinary_terminal_shows_all(self) -> None:
+        assert top_columns.fitting(80)[1] == top_columns.COLUMNS
+
+    def test_rates_and_errors_stay_longest(self) -> None:
+        headings = [column.heading for column in top_columns.fitting(40)[1]]
+        assert headings == ["calls/s", "errors"]
+
+    def test_order(self) -> None:
+        lines = [
+            top_columns.Line(row("a", [1], errors=5), 1.0),
+            top_columns.Line(row("b", [9]), None),
+            top_columns.Line(row("c", [1]), 3.0),
+        ]
+        for order, names in {"calls": "bac", "calls/s": "cab", "errors": "abc"}.items():
+            shown = top_columns.ordered(lines, order)
+            assert "".join(line.row.metrics.func_name for line in shown) == names, order
 
 
 REDIS = RedisState(

@@ -122,6 +122,31 @@ def stats(
 
 
 @app.command()
+def top(
+    *,
+    interval: Annotated[
+        float,
+        typer.Option(
+            metavar="N",
+            callback=_check_seconds,
+            show_default=False,
+            help="Seconds between two readings (2 if not given).",
+        ),
+    ] = 2.0,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="How far back the figures go: 15m, 24h, 7d.")
+    ] = "15m",
+) -> int:
+    """Watch the functions live.
+
+    Keys: arrows and letters sort, / filters, p pauses, ? explains, q quits.
+    """
+    from metrics_collector.cli import _top
+
+    return _top.run(interval=interval, since=since)
+
+
+@app.command()
 def history(
     function: Annotated[
         str, typer.Argument(help="Its name, or an end of that which fits one function only.")

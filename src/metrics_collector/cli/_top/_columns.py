@@ -1,0 +1,132 @@
+"""The columns of the view: which ones a terminal has room for, and what stands in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from rich.text import Text
+
+from metrics_collector.cli._names import short_name
+from metrics_collector.cli._sparkline import sparkline
+from metrics_collector.cli._units import count, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from metrics_collector._reports import FunctionRow
+
+_GAP: Final = 1  # between two columns
+_LEAST: Final = 16  # characters that a name gets
+_AMPLE: Final = 50  # characters of a name that are enough
+_BARS: Final = 10
+_MORE_BARS: Final = 20
+_WHOLE: Final = 999.95  # calls a second; of more a fraction says nothing
+
+
+class Line(NamedTuple):
+    """A function in the view."""
+
+    row: FunctionRow
+    rate: float | None
+
+
+class Column(NamedTuple):
+    """A column of numbers.
+
+    Attributes:
+        heading: what it is called.
+        width: characters.
+        need: how early it has to go where there is not room for all; the lowest goes first.
+        value: what it is sorted by; `None` if it is not.
+        cell: what stands in it, if it has so many characters.
+    """
+
+    heading: str
+    width: int
+    need: int
+    value: Callable[[Line], float | None] | None
+    cell: Callable[[Line, int], str | Text]
+
+
+def _errors(line: Line, _: int) -> Text:
+    number = line.row.metrics.error_count
+    return Text(count(number), style="red" if number else "dim")
+
+
+def rate(a_second: float | None) -> str:
+    """How a number of calls a second is put; a dash for none."""
+    if a_second is None:
+        return "-"
+    return f"{a_second:.1f}" if a_second < _WHOLE else count(round(a_second))
+
+
+COLUMNS: Final = (
+    Column("calls/s", 8, 9, lambda line: line.rate, lambda line, _: rate(line.rate)),
+    Column(
+        "calls",
+        9,
+        6,
+        lambda line: line.row.metrics.call_count,
+        lambda line, _: count(line.row.metrics.call_count),
+    ),
+    Column("errors", 8, 8, lambda line: line.row.metrics.error_count, _errors),
+    Column(
+        "p50",
+        7,
+        4,
+        lambda line: line.row.metrics.p50,
+        lambda line, _: duration(line.row.metrics.p50, space=""),
+    ),
+    Column(
+        "p95",
+        7,
+        7,
+        lambda line: line.row.metrics.p95,
+        lambda line, _: duration(line.row.metrics.p95, space=""),
+    ),
+    Column(
+        "p99",
+        7,
+        5,
+        lambda line: line.row.metrics.p99,
+        lambda line, _: duration(line.row.metrics.p99, space=""),
+    ),
+    Column("activity", _BARS, 3, None, lambda line, width: sparkline(line.row.calls, width)),
+)
+NAME: Final = "function"
+ORDERS: Final = (NAME, *(column.heading for column in COLUMNS if column.value is not None))
+
+
+def fitting(width: int) -> tuple[int, tuple[Column, ...]]:
+    """Characters for the name, and the columns beside it, on a terminal of that width."""
+    shown = list(COLUMNS)
+    while shown and _room(width, shown) < _LEAST:
+        shown.remove(min(shown, key=lambda column: column.need))
+    if shown and shown[-1] is COLUMNS[-1]:  # the bars take what names hardly need
+        more = min(_MORE_BARS, max(0, _room(width, shown) - _AMPLE))
+        shown[-1] = shown[-1]._replace(width=_BARS + more)
+    return max(1, _room(width, shown)), tuple(shown)
+
+
+def _room(width: int, columns: list[Column]) -> int:
+    return width - sum(column.width + _GAP for column in columns)
+
+
+def ordered(lines: list[Line], order: str) -> list[Line]:
+    """Those with the highest value first, and among equals by name."""
+    value = next((c.value for c in COLUMNS if c.heading == order and c.value is not None), None)
+    return sorted(
+        lines,
+        key=lambda line: (-((value and value(line)) or 0), line.row.metrics.func_name),
+    )
+
+
+def cells(line: Line, name_width: int, columns: tuple[Column, ...]) -> list[Text]:
+    """What stands in a line; numbers at the right of their columns."""
+    texts = [short_name(line.row.metrics.func_name, name_width)]
+    for column in columns:
+        cell = column.cell(line, column.width)
+        text = cell if isinstance(cell, Text) else Text(cell)
+        text.justify = "right"
+        texts.append(text)
+    return texts

@@ -1,0 +1,84 @@
+"""The first lines of the view, and the note below the table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from metrics_collector.cli._top._columns import rate
+from metrics_collector.cli._units import count, counted
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from metrics_collector._reports import Overview, Pipeline
+
+_SPACE = "   "
+
+
+def figures(overview: Overview, pipeline: Pipeline | None, calls_a_second: float | None) -> Text:
+    """All functions together, and how entries travel.
+
+    Args:
+        overview: the functions.
+        pipeline: `None`: not read yet.
+        calls_a_second: of all functions; `None`: not known yet.
+    """
+    total = overview.total
+    share = total.error_count / total.call_count if total.call_count else 0.0
+    parts = [
+        Text.assemble("calls/s ", (rate(calls_a_second), "bold")),
+        Text.assemble("errors ", (f"{share:.1%}", "bold red" if total.error_count else "bold")),
+    ]
+    if pipeline is not None:
+        parts += _travel(pipeline)
+    return Text(_SPACE).join(parts)
+
+
+def _travel(pipeline: Pipeline) -> list[Text]:
+    waiting = "-" if pipeline.waiting is None else count(pipeline.waiting)
+    parts = [Text.assemble("waiting ", (waiting, "bold"))]
+    if pipeline.redis.embedded:
+        return [*parts, Text("memory://")]
+    workers = [one for one in pipeline.processes if one.role == "worker"]
+    failing = any(one.error is not None for one in workers)
+    style = "bold" if workers and not failing else "bold red"
+    alive = f"{len(workers)}{', failing' if failing else ''}"
+    return [*parts, Text.assemble("workers ", (alive, style))]
+
+
+def note(
+    *,
+    error: str | None,
+    paused: bool,
+    read_at: datetime,
+    age: float | None,
+    left_out: int,
+    hidden: int,
+) -> Text:
+    """What to bear in mind, in one line; empty if nothing.
+
+    Args:
+        error: why the last reading did not work.
+        paused: whether nothing is read.
+        read_at: when the figures were read, in local time.
+        age: how many seconds ago that was, if it is longer than it should be.
+        left_out: entries that are not in the figures.
+        hidden: functions that fit the filter and are not in the table.
+    """
+    clock = f"{read_at:%H:%M:%S}"
+    parts = []
+    if error is not None:
+        parts.append(Text(f"figures of {clock}: {error}", style="bold red"))
+    elif paused:
+        parts.append(Text(f"paused: figures of {clock}", style="bold yellow"))
+    elif age is not None:
+        parts.append(Text(f"figures of {clock}: reading takes long ({age:.0f} s)", style="yellow"))
+    if left_out:
+        entries = counted(left_out, "waiting entry is", "waiting entries are")
+        parts.append(Text(f"{entries} not in these figures: too many to be read", style="yellow"))
+    if hidden:
+        functions = counted(hidden, "function", "functions")
+        parts.append(Text(f"{functions} more: / filters", style="dim"))
+    return Text(_SPACE).join(parts)
