@@ -1,0 +1,173 @@
+"""Windows, histories and the overview over many functions, beside reading the same rollups and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter as clock
+from typing import TYPE_CHECKING, Any
+
+from metrics_collector import MetricsCollector, Settings, flush, history, list_metrics, measure
+from metrics_collector._reports import _overview, overview
+from metrics_collector._reports._closed import Closed
+from metrics_collector._sqlite._rows import as_row
+from metrics_collector._tiles import SECONDS
+from metrics_collector._totals import Totals
+from tests.benchmarks import load
+from tests.benchmarks.harness import Target, line
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from tests.benchmarks.harness import Line, Run
+
+GROUP = "history"
+MANY = 1000
+FEW = 100
+BUCKETS = 30
+DAY_LIMIT = Target("value", 0.6)
+MONTH_LIMIT = Target("value", 0.1)
+AGAIN_LIMIT = Target("value", 0.1)
+
+
+def lines(run: Run) -> Iterator[Line]:
+    """A line for each question."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "metrics.db")
+        yield from asyncio.run(_lines(run, path))
+
+
+async def _lines(run: Run, path: Path) -> list[Line]:
+    found: list[Line] = []
+    many = run.pick(MANY, FEW)
+    async with MetricsCollector(Settings(redis_url="memory://", database_name=str(path))):
+        with measure("benchmark"):
+            pass
+        await flush()
+        await asyncio.to_thread(_fill, path, many)
+
+        async def compare(
+            name: str,
+            ask: Callable[[], Awaitable[object]],
+            resolution: str,
+            since: float,
+            functions: int,
+            target: Target | None,
+            begin: Callable[[], None] = lambda: None,
+        ) -> None:
+            ours, bare = [], []
+            for _ in range(run.pick(9, 2)):
+                begin()
+                start = clock()
+                await ask()
+                ours.append(clock() - start)
+                start = clock()
+                await asyncio.to_thread(_read, path, resolution, since, functions)
+                bare.append(clock() - start)
+            reference = "the same rollups by sqlite3, each with json.loads"
+            found.append(
+                line(GROUP, name, ours, reference, bare, target=None if run.quick else target)
+            )
+
+        def forget() -> None:
+            _overview._closed = Closed()
+
+        day, month = time.time() - 24 * 3600, time.time() - 30 * 86400
+        await compare(
+            f"list_metrics(since='24h'), {many:,} functions",
+            lambda: list_metrics(since="24h"),
+            "hour",
+            day,
+            many,
+            DAY_LIMIT,
+        )
+        await compare(
+            f"history(None, since='24h', resolution='hour'), {many:,} functions",
+            lambda: history(None, since="24h", resolution="hour"),
+            "hour",
+            day,
+            many,
+            DAY_LIMIT,
+        )
+        await compare(
+            f"overview of 24 h at first, {many:,} functions",
+            lambda: overview("24h"),
+            "hour",
+            day,
+            many,
+            DAY_LIMIT,
+            forget,
+        )
+        await compare(
+            f"overview of 24 h from then on, {many:,} functions",
+            lambda: overview("24h"),
+            "hour",
+            day,
+            many,
+            AGAIN_LIMIT,
+        )
+        await asyncio.to_thread(_keep, path, FEW)
+        await compare(
+            f"history(None, since='30d', resolution='day'), {FEW:,} functions",
+            lambda: history(None, since="30d", resolution="day"),
+            "day",
+            month,
+            FEW,
+            MONTH_LIMIT,
+        )
+    return found
+
+
+def _fill(path: Path, functions: int) -> None:
+    """Two days of minutes and hours, and a month of days, of functions that are called all the time."""
+    now = time.time()
+    times = load.durations(2000)
+    several = [_totals(times[n : n + 400], now) for n in range(0, 1600, 40)]
+    with closing(sqlite3.connect(path)) as connection:
+        for resolution, count in (("minute", 120), ("hour", 49), ("day", 31)):
+            seconds = SECONDS[resolution]
+            last = int(now) // seconds * seconds
+            connection.executemany(
+                "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (resolution, last - n * seconds, _name(k), *several[k % len(several)])
+                    for n in range(count)
+                    for k in range(functions)
+                ),
+            )
+            connection.commit()
+        connection.execute("PRAGMA optimize")
+
+
+def _totals(times: list[float], now: float) -> tuple[Any, ...]:
+    totals = Totals()
+    for seconds in times:
+        totals.add(seconds, now, None)
+        if len(totals.counts) > BUCKETS:
+            break
+    return as_row(totals)
+
+
+def _keep(path: Path, functions: int) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM rollups WHERE func_name >= ?", (_name(functions),))
+        connection.commit()
+
+
+def _name(number: int) -> str:
+    return f"shop.function_{number:04}"
+
+
+def _read(path: Path, resolution: str, since: float, functions: int) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute(
+            "SELECT * FROM rollups WHERE resolution = ? AND start >= ? AND func_name < ?",
+            (resolution, since, _name(functions)),
+        )
+        for row in rows.fetchall():
+            json.loads(row[-1])
