@@ -33,9 +33,9 @@ from metrics_collector._errors import (
     UnknownFunctionError,
 )
 from metrics_collector._measure import measure
-from metrics_collector._models import FunctionMetrics, HistoryPoint, Statistics
 
 if TYPE_CHECKING:
+    from metrics_collector._models import FunctionMetrics, HistoryPoint, Statistics
     from metrics_collector._settings import Settings
 
 __version__ = "0.1.0"
@@ -63,14 +63,22 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Settings come with pydantic, whose import takes longer than that of all the rest.
-    if name == "Settings":
-        from metrics_collector._settings import Settings
+# What is not needed to decorate and to record, and takes longer to load than all the rest: pydantic and dataclasses.
+_LATER = {
+    "FunctionMetrics": "_models",
+    "HistoryPoint": "_models",
+    "Settings": "_settings",
+    "Statistics": "_models",
+}
 
-        return Settings
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "Settings"})
+    return sorted({*globals(), *_LATER})

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector import _registry, _timespan
+from metrics_collector import _registry
 from metrics_collector._collector import SEND_TIMEOUT, collector
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._models import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Literal, Self
 
-    from metrics_collector._models import FunctionMetrics, HistoryPoint
+    from metrics_collector._models import FunctionMetrics, HistoryPoint, Statistics
     from metrics_collector._places import TaskPlace
     from metrics_collector._query import Query
     from metrics_collector._settings import Settings
@@ -109,7 +107,7 @@ async def get_metrics(
         ConfigurationError: a time cannot be understood, or a setting is wrong.
         StoreUnavailableError: Redis, or for a window the database, cannot be reached.
     """
-    begin, end = _timespan.span(since, until, datetime.now(UTC))
+    begin, end = _span(since, until)
 
     async def read(query: Query) -> FunctionMetrics:
         name = (
@@ -128,7 +126,7 @@ async def list_metrics(
     until: datetime | timedelta | str | None = None,
 ) -> list[FunctionMetrics]:
     """The figures of every function that was called, by name; times and errors as in `get_metrics`."""
-    begin, end = _timespan.span(since, until, datetime.now(UTC))
+    begin, end = _span(since, until)
 
     return await collector.read(lambda query: query.functions(begin, end))
 
@@ -150,7 +148,7 @@ async def history(
     Raises:
         As `get_metrics`; it always needs the database file.
     """
-    begin, end = _timespan.span(since, until, datetime.now(UTC))
+    begin, end = _span(since, until)
     if begin is None:
         raise ConfigurationError("history needs `since`, such as '24h'")
     start = begin
@@ -195,6 +193,8 @@ async def flush() -> int:
 
 def statistics() -> Statistics:
     """What this process has done with its entries so far; cheap, and safe from any thread."""
+    from metrics_collector._models import Statistics
+
     counts = collector.outbox.counts()
     return Statistics(
         recorded=counts.recorded,
@@ -206,3 +206,13 @@ def statistics() -> Statistics:
         retried=counts.retried,
         last_error=collector.last_error,
     )
+
+
+def _span(
+    since: datetime | timedelta | str | None, until: datetime | timedelta | str | None
+) -> tuple[datetime | None, datetime | None]:
+    from datetime import UTC, datetime
+
+    from metrics_collector import _timespan
+
+    return _timespan.span(since, until, datetime.now(UTC))

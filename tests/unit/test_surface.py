@@ -47,6 +47,7 @@ LATER = {
     "taskiq_redis",
     "typer",
 }
+SLOW = {"dataclasses", "datetime", "pathlib", "urllib.parse"}  # milliseconds each
 
 
 def fresh(program: str) -> str:
@@ -115,6 +116,20 @@ import sys, metrics_collector
 def function(): ...
 metrics_collector.statistics()
 print(*sorted({LATER} & set(sys.modules)))
+"""
+
+    assert fresh(program).split() == []
+
+
+def test_importing_and_decorating_load_no_slow_module_beyond_asyncios() -> None:
+    program = f"""
+import sys, asyncio
+before = set(sys.modules)
+from metrics_collector import metrics_collector
+@metrics_collector
+def function(): ...
+function.__name__
+print(*sorted({SLOW} & (set(sys.modules) - before)))
 """
 
     assert fresh(program).split() == []
