@@ -79,7 +79,7 @@ class Totals:
             marks: of those that were not ok.
         """
         counts = self.counts
-        for bucket, by in Counter(map(_histogram.bucket, execution_times)).items():
+        for bucket, by in _histogram.counted(execution_times).items():
             counts[bucket] = counts.get(bucket, 0) + by
         counts[CALLS] = counts.get(CALLS, 0) + len(execution_times)
         for mark, by in Counter(marks).items():

@@ -18,6 +18,8 @@ from metrics_collector._histogram import bucket
 from metrics_collector._totals import Totals
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from metrics_collector._recorder import Record
 
 PRODUCER = "0123456789abcdef"
@@ -105,7 +107,7 @@ def test_totals_are_those_of_the_numbers_as_written(records: list[Record], offse
 )
 def test_elements_read_together_are_what_each_is_alone(elements: list[bytes]) -> None:
     good = [raw(id=f"{PRODUCER}-1"), raw(error_occurred=1, error_type="E"), raw(created_at=-1)]
-    together = _bulk.decode_all(good + elements)
+    together = _all(good + elements)
 
     assert [_told(one) for one in together] == [_told(_alone(one)) for one in good + elements]
 
@@ -127,7 +129,7 @@ def test_odd_elements_among_usual_ones_are_what_each_is_alone(field: str) -> Non
     for number, value in enumerate(ODD_VALUES, 1):
         usual = {**USUAL, "id": f"{PRODUCER}-{number}"}
         elements += [json.dumps(usual).encode(), json.dumps({**usual, field: value}).encode()]
-    together = _bulk.decode_all(elements)
+    together = _all(elements)
     assert [_told(one) for one in together] == [_told(_alone(one)) for one in elements]
     assert list(map(repr, together)) == [repr(_alone(one)) for one in elements]  # -0.0, too
 
@@ -137,31 +139,116 @@ def test_fields_in_another_order_or_of_another_name_are_read_by_name() -> None:
     swapped = {key: usual[key] for key in sorted(usual)}
     renamed = {"at" if key == "created_at" else key: value for key, value in usual.items()}
     elements = [json.dumps(fields).encode() for fields in (usual, swapped, renamed)]
-    first, second, third = _bulk.decode_all(elements)
+    first, second, third = _all(elements)
     assert first == second == decode(elements[1])
     assert isinstance(third, RejectedEntryError)
 
 
-def test_what_a_producer_writes_of_good_calls_is_usual(monkeypatch: pytest.MonkeyPatch) -> None:
-    long_way: list[Any] = []
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["f", "é", '"', "a\\b\n"]) | names,
+            st.floats(0, 1e6),
+            st.none() | st.sampled_from(["", "TimeoutError", 'Odd"Error']) | names,
+            st.sampled_from([PRODUCER, "f" * 16]),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_what_producers_write_of_usual_calls_comes_as_runs(calls: list[Any]) -> None:
+    elements = []
+    number = 0
+    for name, seconds, mark, producer, missed in calls:
+        number += 1 + missed
+        (line,) = encode([(name, 0.0, seconds, mark)], producer, number, 1e9, {})
+        elements.append(line.encode())
 
-    def checked(fields: Any) -> Entry:
-        long_way.append(fields)
-        return _entries.checked(fields)
+    runs = _bulk.decode_all(elements)
 
-    monkeypatch.setattr(_bulk, "checked", checked)
-    records = [("f", 1.0, 1.0 + n / 1000, None) for n in range(1, 9)]
-    lines = encode(records, PRODUCER, 1, 1e9, {})
-    _bulk.decode_all([line.encode() for line in lines])
-    assert len(long_way) == 1  # the first of a producer
+    assert all(isinstance(run, _bulk.Run) for run in runs)
+    assert _flat(runs) == [decode(element) for element in elements]
+    breaks = sum(
+        calls[index][3] != calls[index - 1][3] or calls[index][4] for index in range(1, len(calls))
+    )
+    assert len(runs) == 1 + breaks
+
+
+@pytest.mark.parametrize(
+    ("element", "odd"),
+    [
+        ("execution_time", "01e-9"),
+        ("execution_time", "-1e-9"),
+        ("execution_time", "12345678901234567890e-9"),
+        ("execution_time", "1e-9\n"),
+        ("created_at", "99999999999999999999e-6"),
+        ("created_at", "\u0661e-6"),
+        ("func_name", '""'),
+        ("func_name", '"\\u0000"'),
+        ("func_name", '"\\ud800"'),
+        ("func_name", '"\\x"'),
+        ("func_name", '"a\tb"'),
+        ("func_name", f'"{"x" * 10_001}"'),
+        ("func_name", '"' + r"\ud83d\ude00" * 6_000 + '"'),
+        ("error_occurred", "true"),
+        ("error_occurred", '1,"error_type":"a\\u0000b"'),
+        ("error_occurred", '0,"error_type":"E"'),
+        ("error_occurred", '1,"error_type":""'),
+        ("error_occurred", '1,"error_type":"E","outcome":"cancelled"'),
+        ("id", f'"{PRODUCER}-01"'),
+        ("id", f'"{PRODUCER}-0"'),
+        ("id", f'"{PRODUCER}-1\n"'),
+        ("id", f'"{PRODUCER}-1"}}\n{{"id":"{PRODUCER}-2"'),
+    ],
+)
+def test_an_odd_field_in_what_a_producer_writes(element: str, odd: str) -> None:
+    fields = {
+        "func_name": '"f"',
+        "execution_time": "5e-9",
+        "created_at": "7e-6",
+        "error_occurred": "0",
+        "id": f'"{PRODUCER}-1"',
+    }
+    lines = [
+        "{" + ",".join(f'"{key}":{text}' for key, text in written.items()) + "}"
+        for written in (fields, fields | {element: odd})
+    ]
+    elements = [line.encode() for line in lines]
+
+    assert list(map(_told, _all(elements))) == [_told(_alone(one)) for one in elements]
+    assert isinstance(_bulk.decode_all(elements[:1])[0], _bulk.Run)  # else nothing is shown
+
+
+def test_two_entries_in_an_element_are_none_though_another_one_is_missing() -> None:
+    (line,) = encode([("f", 0.0, 1.0, None)], PRODUCER, 1, 1e9, {})
+    elements = [f"{line}\n{line}".encode(), b"{}"]
+
+    assert all(isinstance(one, RejectedEntryError) for one in _all(elements))
 
 
 def test_good_elements_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_bulk, "decode", None)
 
-    (entry, again) = _bulk.decode_all([raw(), raw()])
+    (entry, again) = _all([raw(), raw()])
 
     assert entry == again
+
+
+def _all(elements: list[bytes]) -> list[Entry | RejectedEntryError]:
+    return _flat(_bulk.decode_all(elements))
+
+
+def _flat(found: Sequence[_bulk.Run | Entry | RejectedEntryError]) -> list[Any]:
+    flat: list[Any] = []
+    for one in found:
+        if isinstance(one, _bulk.Run):
+            flat += [
+                Entry(*row, one.producer, number) for number, row in enumerate(one.rows, one.first)
+            ]
+        else:
+            flat.append(one)
+    return flat
 
 
 def _alone(element: bytes) -> Entry | RejectedEntryError:

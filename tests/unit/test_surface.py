@@ -128,7 +128,6 @@ before = set(sys.modules)
 from metrics_collector import metrics_collector
 @metrics_collector
 def function(): ...
-function.__name__
 print(*sorted({SLOW} & (set(sys.modules) - before)))
 """
 

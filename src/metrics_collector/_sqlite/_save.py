@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._bulk import decode_all
@@ -20,12 +19,12 @@ from metrics_collector._totals import Totals
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from metrics_collector._bulk import Run
     from metrics_collector._entries import Entry, RejectedEntryError
     from metrics_collector._sqlite._session import Steps
 
 RESOLUTIONS: Final = (("minute", MINUTE), ("hour", 3600), ("day", 86400))
 SLICE: Final = 200  # elements handled between two pauses for the loop
-_ROW: Final = itemgetter(slice(7))  # of an entry
 FUNCTIONS: Final = 20  # the same of functions, with some hundred buckets each
 
 
@@ -41,7 +40,7 @@ def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Step
         now: UTC epoch seconds.
     """
     claim = unnumbered(token)
-    chunk: list[Entry | RejectedEntryError] = []
+    chunk: list[Run | Entry | RejectedEntryError] = []
     for start in range(0, len(elements), SLICE):
         chunk += decode_all(elements[start : start + SLICE])
         yield Pause()
@@ -64,17 +63,17 @@ def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Step
         no,
         functions,
         {producer: known.text() for producer, known in ledger.items() if producer != claim},
-        len(work.entries),
+        len(work.rows),
         len(work.rejected),
     )
 
 
 def _add_entries(work: Work, now: float) -> Steps[None]:
     yield Many(
-        # In the order of an entry's fields.
+        # In the order of an entry's fields, as a row has them.
         "INSERT INTO metrics (func_name, execution_time, created_at, error_occurred, outcome, error_type, id) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        map(_ROW, work.entries),  # in the thread of the connection, if it has one
+        work.rows,
     )
     yield Many(
         "INSERT INTO rejected_entries (raw, reason, rejected_at) VALUES (?, ?, ?)",

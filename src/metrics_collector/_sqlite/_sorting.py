@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from metrics_collector._entries import Entry, RejectedEntryError
+from metrics_collector._bulk import Run
+from metrics_collector._entries import RejectedEntryError
 from metrics_collector._sqlite._session import Pause
 from metrics_collector._totals import Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from metrics_collector._bulk import Row
+    from metrics_collector._entries import Entry
     from metrics_collector._intervals import Intervals
     from metrics_collector._sqlite._session import Steps
+
+    Contents: TypeAlias = Sequence[Run | Entry | RejectedEntryError]
 
 MINUTE: Final = 60
 SLICE: Final = 200  # elements handled between two pauses for the loop
 
-Contents: TypeAlias = "Sequence[Entry | RejectedEntryError]"
 Figures: TypeAlias = dict[tuple[str, int], Totals]
-"""By function and minute (UTC epoch seconds); by 0 where the minute does not matter."""
+"""By function and minute (UTC epoch seconds)."""
 
 
 class Work(NamedTuple):
     """What is to be done.
 
     Attributes:
-        entries, rejected: to be saved, as the ledger does not know them; rejected ones with the reason.
+        rows, rejected: to be saved, as the ledger does not know them; rejected ones with the reason. Rows are together
+            by function, as the index has them, which SQLite takes faster.
         fresh: figures of those entries that have a number.
         others: figures of those that have none.
         again: figures of entries that have a number and are saved already.
         functions: all that occur.
     """
 
-    entries: list[Entry]
+    rows: list[Row]
     rejected: list[tuple[bytes, str]]
     fresh: Figures
     others: Figures
@@ -41,13 +47,51 @@ class Work(NamedTuple):
     functions: set[str]
 
 
-class _Run(NamedTuple):
-    """Elements from `start` on whose numbers follow each other."""
+class _Groups:
+    """Rows by minute and function."""
 
-    producer: str
-    first: int
-    start: int
-    length: int
+    def __init__(self) -> None:
+        self._by_minute: dict[int, dict[str, list[Row]]] = {}
+
+    def add(self, rows: Iterable[Row]) -> None:
+        begin = end = 0
+        functions: dict[str, list[Row]] = {}
+        for row in rows:
+            created_at = row[2]
+            if not begin <= created_at < end:
+                begin = int(created_at) // MINUTE * MINUTE
+                end = begin + MINUTE
+                functions = self._by_minute.setdefault(begin, {})
+            try:
+                functions[row[0]].append(row)
+            except KeyError:
+                functions[row[0]] = [row]
+
+    def rows(self) -> Iterator[Row]:
+        for functions in self._by_minute.values():
+            yield from chain.from_iterable(functions.values())
+
+    def functions(self) -> Iterator[str]:
+        return chain.from_iterable(self._by_minute.values())
+
+    def figures(self) -> Steps[Figures]:
+        figures: Figures = {}
+        handled = 0
+        for minute, functions in self._by_minute.items():
+            for func_name, rows in functions.items():
+                totals = figures[func_name, minute] = Totals()
+                for start in range(0, len(rows), SLICE):
+                    some = rows[start : start + SLICE]
+                    totals.add_all(
+                        [row[1] for row in some],
+                        max([row[2] for row in some]),
+                        [_mark(row) for row in some if row[4] != "ok"],
+                    )
+                    handled += len(some)
+                    if handled >= SLICE:
+                        handled = 0
+                        yield Pause()
+        return figures
 
 
 def sort(
@@ -66,94 +110,67 @@ def sort(
         length: of the claim.
         ledger: by producer; grows.
     """
-    known = yield from _known(contents, claim, length, ledger)
-    entries: list[Entry] = []
-    rejected: list[tuple[bytes, str]] = []
-    functions: set[str] = set()
-    fresh: dict[tuple[str, int], list[Entry]] = {}
-    others: dict[tuple[str, int], list[Entry]] = {}
-    again: dict[tuple[str, int], list[Entry]] = {}
-    for index, content in enumerate(contents):
-        if not index % SLICE:
-            yield Pause()
-        if isinstance(content, RejectedEntryError):
-            if not known[index]:
-                rejected.append((elements[index], str(content)))
-        elif not known[index]:
-            entries.append(content)
-            groups = others if content.producer is None else fresh
-            key = content.func_name, int(content.created_at) // MINUTE * MINUTE
-            group = groups.get(key)
-            if group is None:
-                group = groups[key] = []
-            group.append(content)
+    sorter = _Sorter(claim, ledger)
+    index = paused = 0
+    for content in contents:
+        if isinstance(content, Run):
+            sorter.take_run(content)
+            index += len(content.rows)
         else:
-            functions.add(content.func_name)
-            if content.producer is not None:
-                again.setdefault((content.func_name, 0), []).append(content)
-    for groups in (fresh, others):
-        functions.update(func_name for func_name, _ in groups)
+            sorter.take(content, elements[index], length - index)
+            index += 1
+        if index - paused >= SLICE:
+            paused = index
+            yield Pause()
+    fresh, others, again = sorter.fresh, sorter.others, sorter.again
     return Work(
-        entries,
-        rejected,
-        (yield from _figures(fresh)),
-        (yield from _figures(others)),
-        (yield from _figures(again)),
-        functions,
+        [*fresh.rows(), *others.rows()],
+        sorter.rejected,
+        (yield from fresh.figures()),
+        (yield from others.figures()),
+        (yield from again.figures()),
+        sorter.functions.union(fresh.functions(), others.functions(), again.functions()),
     )
 
 
-def _known(
-    contents: Contents, claim: str, length: int, ledger: Mapping[str, Intervals]
-) -> Steps[bytearray]:
-    """A byte for each element: 1 if the ledger knew it, or it came before; 0 if it is new. It is noted, too."""
-    known = bytearray(len(contents))
-    handled = 0
-    for run in _runs(contents, claim, length):
-        numbers = ledger[run.producer]
-        last = run.first + run.length - 1
-        if numbers.count(run.first, last):
-            for offset in range(run.length):
-                known[run.start + offset] = not numbers.add(run.first + offset)
-        else:
+class _Sorter:
+    """What was found so far."""
+
+    def __init__(self, claim: str, ledger: Mapping[str, Intervals]) -> None:
+        self._claim = claim
+        self._ledger = ledger
+        self.rejected: list[tuple[bytes, str]] = []
+        self.functions: set[str] = set()
+        self.fresh, self.others, self.again = _Groups(), _Groups(), _Groups()
+
+    def take_run(self, run: Run) -> None:
+        numbers = self._ledger[run.producer]
+        last = run.first + len(run.rows) - 1
+        if not numbers.count(run.first, last):
             numbers.add(run.first, last)
-        handled += run.length
-        if handled >= SLICE:
-            handled = 0
-            yield Pause()
-    return known
+            self.fresh.add(run.rows)
+            return
+        for number, row in enumerate(run.rows, run.first):
+            (self.fresh if numbers.add(number) else self.again).add((row,))
+
+    def take(self, content: Entry | RejectedEntryError, raw: bytes, distance: int) -> None:
+        """Take one element, at a distance from the claim's end."""
+        if content.producer is not None:
+            new = self._ledger[content.producer].add(content.number)
+        else:
+            new = self._ledger[self._claim].add(distance)
+        if isinstance(content, RejectedEntryError):
+            if new:
+                self.rejected.append((raw, str(content)))
+            return
+        self.functions.add(content.func_name)
+        row = content[:7]
+        if content.producer is not None:
+            (self.fresh if new else self.again).add((row,))
+        elif new:
+            self.others.add((row,))
 
 
-def _runs(contents: Contents, claim: str, length: int) -> Iterator[_Run]:
-    """Entries come in the order in which their producer numbered them, mostly; at most a slice of them at once."""
-    producer, first, start, following = "", 0, 0, 0
-    for index, content in enumerate(contents):
-        number, whose = content.number, content.producer
-        if whose is None:
-            number, whose = length - index, claim
-        if number != following or whose != producer or index - start >= SLICE:
-            if index:
-                yield _Run(producer, first, start, index - start)
-            producer, first, start = whose, number, index
-        following = number + 1
-    if contents:
-        yield _Run(producer, first, start, len(contents) - start)
-
-
-def _figures(groups: Mapping[tuple[str, int], Sequence[Entry]]) -> Steps[Figures]:
-    figures: Figures = {}
-    handled = 0
-    for key, group in groups.items():
-        totals = figures[key] = Totals()
-        for start in range(0, len(group), SLICE):
-            some = group[start : start + SLICE]
-            totals.add_all(
-                [entry.execution_time for entry in some],
-                max([entry.created_at for entry in some]),
-                [entry.mark or "" for entry in some if entry.outcome != "ok"],
-            )
-            handled += len(some)
-            if handled >= SLICE:
-                handled = 0
-                yield Pause()
-    return figures
+def _mark(row: Row) -> str:
+    """What `Totals` takes of a call that did not go well."""
+    return "" if row[4] == "cancelled" else row[5] or "Exception"
