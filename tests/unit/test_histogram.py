@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metrics_collector import _histogram
-from metrics_collector._histogram import bounds, bucket, quantile
+from metrics_collector._histogram import bounds, bucket, counted, quantile
 
 SMALLEST = 5e-324
 SMALLEST_NORMAL = sys.float_info.min
@@ -112,6 +112,17 @@ def test_fields_do_not_change(time: float, field: str) -> None:
 def test_bucket_refuses_what_is_no_time(time: float) -> None:
     with pytest.raises(ValueError, match=f"{time!r} is not a finite number of seconds"):
         bucket(time)
+
+
+@given(st.lists(st.one_of(st.just(0.0), positive_times, likely_times, times_at_a_bound())))
+def test_many_are_counted_as_each_alone(times: list[float]) -> None:
+    assert counted(times) == Counter(map(bucket, times))
+
+
+@pytest.mark.parametrize("time", [-1.0, nan, inf])
+def test_what_is_no_time_is_refused_among_many(time: float) -> None:
+    with pytest.raises(ValueError, match="not a finite number of seconds"):
+        counted([1.0, time])
 
 
 @given(indexes)

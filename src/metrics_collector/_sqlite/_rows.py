@@ -23,7 +23,7 @@ def as_row(totals: Totals) -> tuple[Any, ...]:
         totals.minimum,
         totals.maximum,
         totals.last_called_at,
-        json.dumps(details, separators=(",", ":")),
+        _totals.counts_text(details),
     )
 
 
