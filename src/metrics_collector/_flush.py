@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from metrics_collector._notice import Notice
     from metrics_collector._records import Acknowledged, Claim, FunctionState, Saved
 
-CHUNK: Final = 20_000  # entries in one transaction
+CHUNK: Final = 40_000  # entries in one transaction
 FUNCTIONS: Final = 500  # of which a true-up tells at a time
 DAY: Final = 86400.0
 
