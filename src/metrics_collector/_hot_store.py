@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER: Final = (6, 2)
 PRODUCER_TTL_MS: Final = 24 * 3600 * 1000
-_FUNCTIONS_A_CALL: Final = 100  # that a reader or a true-up asks for in one go
+_FUNCTIONS_A_CALL: Final = 100  # that a script is given at once
+_FUNCTIONS_READ: Final = 1000  # that a reader asks for in one go
 _PAGE: Final = 1000  # elements that a reader gets in one go
 _BYTES_READ: Final = 8_000_000  # of a claim in one go, and up to 100 elements more
 
@@ -80,7 +81,7 @@ class HotStore:
             name: client.register_script(
                 resources.files("metrics_collector").joinpath(f"_lua/{name}.lua").read_text("utf-8")
             )
-            for name in ("push", "claim", "read", "ack")
+            for name in ("push", "claim", "read", "ack", "live")
         }
 
     async def aclose(self) -> None:
@@ -242,7 +243,7 @@ class HotStore:
             func_name: FunctionState(None, total, function_no, None)
             for func_name, (total, function_no) in totals.items()
         }
-        for names in _groups(list(acks)):
+        for names in _groups(list(acks), _FUNCTIONS_A_CALL):
             seen = await self.acknowledge(
                 "", 0, 0, db=db, no=no, functions={name: acks[name] for name in names}, producers={}
             )
@@ -252,18 +253,20 @@ class HotStore:
     async def live(self, func_names: Iterable[str]) -> dict[str, Live]:
         """The live totals of those of the functions that Redis knows."""
         found: dict[str, Live] = {}
-        for names in _groups(list(func_names)):
+        for names in _groups(list(func_names), _FUNCTIONS_READ):
+            groups = list(_groups(names, _FUNCTIONS_A_CALL))
+            # In one pipeline: while one reply is read, Redis makes the next one.
             pipeline = self.client.pipeline(transaction=False)
-            for name in names:
-                pipeline.hgetall(_keys.totals(name))
-            hashes = await self.answer(pipeline.execute(raise_on_error=False))
-            for name, fields in zip(names, hashes, strict=True):
-                if isinstance(fields, Exception):
-                    if str(fields).startswith("WRONGTYPE"):  # no totals: nothing is known
-                        continue
-                    raise self._translated(fields) from fields
-                if fields:
-                    found[name] = Live(Totals.from_hash(fields), b"as_of" in fields)
+            for some in groups:
+                await self._scripts["live"](keys=[*map(_keys.totals, some)], client=pipeline)
+            replies = await self.answer(pipeline.execute(raise_on_error=False))
+            for some, reply in zip(groups, replies, strict=True):
+                if isinstance(reply, Exception):
+                    raise self._translated(reply) from reply
+                for name, pairs in zip(some, reply, strict=True):
+                    if pairs:
+                        fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
+                        found[name] = Live(Totals.from_hash(fields), b"as_of" in fields)
         return found
 
     async def function_names(self) -> set[str]:
@@ -385,6 +388,6 @@ def _push_reply(reply: list[Any]) -> PushReply:
     return PushReply(kind.decode(), int(seen), saved.decode(), bool(ring), int(bad))
 
 
-def _groups(names: list[str]) -> Iterable[list[str]]:
-    for start in range(0, len(names), _FUNCTIONS_A_CALL):
-        yield names[start : start + _FUNCTIONS_A_CALL]
+def _groups(names: list[str], size: int) -> Iterable[list[str]]:
+    for start in range(0, len(names), size):
+        yield names[start : start + size]

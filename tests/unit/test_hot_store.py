@@ -9,7 +9,6 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis.exceptions import NoPermissionError
 
 from metrics_collector import _connection, _hot_store, _keys
 from metrics_collector._connection import connect
@@ -838,9 +837,8 @@ async def test_users_and_passwords(redis_server: RedisServer) -> None:
         await client.execute_command("ACL", "SETUSER", "worker", *rules)
     async with opened(f"redis://worker:{QUOTED}@{where}") as store:
         assert (await store.push(PRODUCER, batch_of(Call()), 0)).kind == "ok"
-        with pytest.raises(StoreUnavailableError, match="hgetall") as refused:
+        with pytest.raises(StoreUnavailableError, match="can't run this command"):
             await store.live(["app.f"])
-        assert isinstance(refused.value.__cause__, NoPermissionError)
     async with opened(f"redis://worker:wrong-{QUOTED}@{where}") as store:
         with pytest.raises(StoreUnavailableError, match=r"worker:\*\*\*@.*invalid") as caught:
             await store.push(PRODUCER, batch_of(Call()), 0)
