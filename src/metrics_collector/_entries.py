@@ -11,12 +11,13 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from metrics_collector._totals import Totals
+from metrics_collector._totals import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from metrics_collector._recorder import Record
+    from metrics_collector._totals import Totals
 
 MAX_ENTRY_BYTES: Final = 65_536
 MAX_TEXT: Final = 10_000  # characters of a name, of an error type or of an id
@@ -70,66 +71,87 @@ class RejectedEntryError(ValueError):
 
 
 def encode(
-    records: Sequence[Record],
-    producer: str,
-    first: int,
-    offset: float,
-    totals: dict[str, Totals],
+    records: Sequence[Record], producer: str, first: int, offset: float, tally: Tally
 ) -> list[str]:
-    """The JSON of each record, numbered from `first`, and its figures added to `totals` (by function).
+    """The JSON of each record, numbered from `first`; and each is noted in the tally.
 
     Args:
         records: what the recorder holds: (func_name, start, end, mark), both times of the monotonic clock.
         producer: 16 hexadecimal digits.
         first: number of the first record.
         offset: seconds to add to the monotonic clock for UTC epoch seconds.
-        totals: grows by the records' figures, taken from the numbers just as the JSON has them.
+        tally: gets the numbers just as the JSON has them.
 
     Times are written to the nanosecond, which is what clocks tell, and moments to the microsecond.
     """
-    lines = []
-    number = first
-    identity = f'"id":"{producer}-'
-    for func_name, start, end, mark in records:
-        execution_time, created_at = end - start, end + offset
-        if 0.0 <= execution_time < _EXACT_SECONDS and 0.0 <= created_at < _EXACT_TIME:
-            # Whole numbers are written several times as fast as floats.
-            nanoseconds = int(execution_time * 1e9 + 0.5)
-            microseconds = int(created_at * 1e6 + 0.5)
-            execution_time, created_at = nanoseconds / 1e9, microseconds / 1e6
-            times = f'{nanoseconds}e-9,"created_at":{microseconds}e-6'
-        else:
-            execution_time, created_at = _in_bounds(execution_time, created_at)
-            times = f'{execution_time!r},"created_at":{created_at!r}'
-        if mark is None:
-            kind = '"error_occurred":0'
-        elif mark:
-            mark = mark[:ERROR_TYPE_CHARACTERS]  # noqa: PLW2901 - the shortened name is what both JSON and totals get
-            kind = _error_fields(mark)
-        else:
-            kind = '"error_occurred":0,"outcome":"cancelled"'
-        lines.append(
-            f'{{"func_name":{_json_text(func_name)},"execution_time":{times},{kind},{identity}{number}"}}'
-        )
-        number += 1
-        of_function = totals.get(func_name)
-        if of_function is None:
-            of_function = totals[func_name] = Totals()
-        of_function.add(execution_time, created_at, mark)
+    if not records:
+        return []
+    names, starts, ends, whole_marks = zip(*records, strict=True)
+    # The shortened name of an error's type is what both JSON and totals get.
+    marks = [mark and mark[:ERROR_TYPE_CHARACTERS] for mark in whole_marks]
+    texts, execution_times, created_at = _times(
+        [end - start for start, end in zip(starts, ends, strict=True)],
+        [end + offset for end in ends],
+    )
+    heads = {name: f'{{"func_name":{_json_text(name)},"execution_time":' for name in set(names)}
+    tails = {mark: f',{_kind(mark)},"id":"{producer}-' for mark in set(marks)}
+    numbers = range(first, first + len(records))
+    lines = [
+        f'{heads[name]}{text}{tails[mark]}{number}"}}'
+        for name, text, mark, number in zip(names, texts, marks, numbers, strict=True)
+    ]
+    tally.add_all(names, execution_times, created_at, marks)
     return lines
 
 
+def _times(
+    execution_times: list[float], created_at: list[float]
+) -> tuple[list[str], list[float], list[float]]:
+    """Of each record the two times as text, with what stands between them; and all of both as the text has them."""
+    # Not what `min` and `max` say, which may pass over a NaN.
+    exact = [0.0 <= seconds < _EXACT_SECONDS for seconds in execution_times]
+    exact += [0.0 <= moment < _EXACT_TIME for moment in created_at]
+    if all(exact):
+        # Whole numbers are written several times as fast as floats.
+        nanoseconds = [int(seconds * 1e9 + 0.5) for seconds in execution_times]
+        microseconds = [int(moment * 1e6 + 0.5) for moment in created_at]
+        return (
+            [
+                f'{some}e-9,"created_at":{others}e-6'
+                for some, others in zip(nanoseconds, microseconds, strict=True)
+            ],
+            [number / 1e9 for number in nanoseconds],
+            [number / 1e6 for number in microseconds],
+        )
+    texts = []
+    for index, pair in enumerate(zip(execution_times, created_at, strict=True)):
+        if len(execution_times) > 1:
+            ((text,), (seconds,), (moment,)) = _times([pair[0]], [pair[1]])
+        else:
+            seconds, moment = _in_bounds(*pair)
+            text = f'{seconds!r},"created_at":{moment!r}'
+        texts.append(text)
+        execution_times[index], created_at[index] = seconds, moment
+    return texts, execution_times, created_at
+
+
 def totals_of(lines: Sequence[str]) -> dict[str, Totals]:
-    """What `encode` added to the totals as it wrote these lines; one that is no entry to us has no figures."""
-    totals: dict[str, Totals] = {}
+    """The totals of what `encode` noted as it wrote these lines."""
+    return tally_of(lines).totals()
+
+
+def tally_of(lines: Sequence[str]) -> Tally:
+    """What `encode` noted as it wrote these lines; one that is no entry to us has no figures."""
+    tally = Tally()
     for line in lines:
         try:
             entry = decode(line.encode())
         except RejectedEntryError:
             continue  # a newer release's, in its spool: the worker will say what it is
-        of_function = totals.setdefault(entry.func_name, Totals())
-        of_function.add(entry.execution_time, entry.created_at, entry.mark)
-    return totals
+        tally.add_all(
+            (entry.func_name,), (entry.execution_time,), (entry.created_at,), (entry.mark,)
+        )
+    return tally
 
 
 def _in_bounds(execution_time: float, created_at: float) -> tuple[float, float]:
@@ -153,8 +175,12 @@ def _json_text(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _error_fields(error_type: str) -> str:
-    return f'"error_occurred":1,"error_type":{json.dumps(error_type)}'
+def _kind(mark: str | None) -> str:
+    if mark is None:
+        return '"error_occurred":0'
+    if mark == "":
+        return '"error_occurred":0,"outcome":"cancelled"'
+    return f'"error_occurred":1,"error_type":{json.dumps(mark)}'
 
 
 def decode(raw: bytes) -> Entry:

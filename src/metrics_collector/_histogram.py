@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "h:"
 _ZERO: Final = "h:zero"
+_UNUSUAL: Final = ""
 
 _PER_DOUBLING: Final = 32
 _HIGHEST: Final = 32767  # the bucket of the largest float
@@ -99,26 +100,24 @@ def bucket(execution_time: float) -> str:
         return _fields(exponent)[bisect_left(_EDGES, fraction)]
 
 
-def counted(execution_times: Sequence[float]) -> dict[str, int]:
+def counted(execution_times: Sequence[float]) -> Counter[str]:
     """How many of the times fall into each bucket; as `bucket` for each of them, in a fifth of the time."""
     edges, fields = _usual_buckets()
-    found: dict[str, int] = {}
-    for index, count in Counter(map(bisect_left, repeat(edges), execution_times)).items():
-        if 0 < index < len(edges):
-            found[fields[index]] = count
-    if sum(found.values()) < len(execution_times):
-        for time in execution_times:
-            if not edges[0] < time <= edges[-1]:
-                field = bucket(time)
-                found[field] = found.get(field, 0) + 1
+    found = Counter(map(fields.__getitem__, map(bisect_left, repeat(edges), execution_times)))
+    if found.pop(_UNUSUAL, 0):
+        found.update(bucket(time) for time in execution_times if not edges[0] < time <= edges[-1])
     return found
 
 
 @lru_cache(maxsize=1)
 def _usual_buckets() -> tuple[list[float], list[str]]:
-    """The edges of all buckets from 4 ns to 4,096 s, and the field of the bucket that each edge ends."""
+    """The edges of all buckets from 4 ns to 4,096 s, and the field of the bucket that each edge ends.
+
+    The first edge ends, and one beyond the last begins, what is `_UNUSUAL`.
+    """
     indexes = range(-28 * _PER_DOUBLING, 12 * _PER_DOUBLING + 1)
-    return [_edge(index) for index in indexes], [f"{_PREFIX}{index - 1}" for index in indexes]
+    fields = [f"{_PREFIX}{index - 1}" for index in indexes]
+    return [_edge(index) for index in indexes], [_UNUSUAL, *fields[1:], _UNUSUAL]
 
 
 def bounds(field: str) -> tuple[float, float]:

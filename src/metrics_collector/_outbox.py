@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from metrics_collector import _batch, _entries
 from metrics_collector._batch import Batch
 from metrics_collector._intervals import Intervals
+from metrics_collector._totals import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from metrics_collector._batch import Content, Place
     from metrics_collector._recorder import Record
     from metrics_collector._records import PushReply
-    from metrics_collector._totals import Totals
 
 SLICE: Final = 200  # records encoded between two pauses for the loop
 BATCH: Final = 2000  # entries sent in one go
@@ -66,7 +66,7 @@ class Outbox:
         self._dropped = 0
         self._retried = 0
         self._lines: list[str] = []
-        self._totals: dict[str, Totals] = {}
+        self._tally = Tally()  # of `_lines`
         self._last = 0  # number of the newest entry
         self._batches: deque[Batch] = deque()  # kept ones, in order
         self._unguarded = Intervals()  # acknowledged, their bytes given up at the bound
@@ -116,11 +116,9 @@ class Outbox:
             try:
                 for _ in range(min(SLICE, batch - len(self._lines), len(self._buffer))):
                     records.append(self._buffer.popleft())  # noqa: PERF401 - Ctrl-C may come in between
-                lines = _entries.encode(
-                    records, self.producer, self._last + 1, offset, self._totals
-                )
+                lines = _entries.encode(records, self.producer, self._last + 1, offset, self._tally)
             except BaseException as error:
-                self._totals = _entries.totals_of(self._lines)  # without the part of this slice
+                self._tally = _entries.tally_of(self._lines)  # without the part of this slice
                 if isinstance(error, Exception):  # it would fail again
                     self._dropped += len(records)
                 else:
@@ -134,10 +132,10 @@ class Outbox:
         """Make the open batch one that can be sent."""
         with self._lock:
             if self._lines:
-                content = _batch.content(self._lines, self._totals)
+                content = _batch.content(self._lines, self._tally.totals())
                 first = self._last - len(self._lines) + 1
                 self._batches.append(Batch(first, self._last, content))
-                self._lines, self._totals = [], {}
+                self._lines, self._tally = [], Tally()
 
     def next(self) -> tuple[Batch, int] | None:
         """The batch to push now, and the number that Redis must have seen, since it acknowledged it; or 0."""
@@ -315,7 +313,7 @@ class Outbox:
         Without the lock, which a thread of the parent may have held.
         """
         self._buffer = deque()
-        self._lines, self._totals = [], {}
+        self._lines, self._tally = [], Tally()
         self._batches = deque()
 
     @property

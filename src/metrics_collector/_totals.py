@@ -8,7 +8,6 @@ whole numbers under the very field names of `app:metrics:{func_name}` (`call_cou
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector import _histogram
@@ -79,12 +78,16 @@ class Totals:
             marks: of those that were not ok.
         """
         counts = self.counts
-        for bucket, by in _histogram.counted(execution_times).items():
-            counts[bucket] = counts.get(bucket, 0) + by
+        buckets = _histogram.counted(execution_times)
+        if counts:
+            for bucket, by in buckets.items():
+                counts[bucket] = counts.get(bucket, 0) + by
+        else:
+            counts.update(buckets)
         counts[CALLS] = counts.get(CALLS, 0) + len(execution_times)
-        for mark, by in Counter(marks).items():
+        for mark in marks:
             for field in (ERRORS, ERROR_PREFIX + mark) if mark else (CANCELLED,):
-                counts[field] = counts.get(field, 0) + by
+                counts[field] = counts.get(field, 0) + 1
         self.execution_time += sum(execution_times)
         self.minimum = _extreme(min, self.minimum, min(execution_times))
         self.maximum = _extreme(max, self.maximum, max(execution_times))
@@ -154,6 +157,45 @@ class Totals:
         for part in parts:
             whole.merge(part)
         return whole
+
+
+class Tally:
+    """Calls that are yet to be counted, as to count many at once is several times as fast."""
+
+    __slots__ = ("_calls",)
+
+    def __init__(self) -> None:
+        # Of each function: seconds and ends of all its calls, and the marks of those that were not ok.
+        self._calls: dict[str, tuple[list[float], list[float], list[str]]] = {}
+
+    def add_all(
+        self,
+        func_names: Sequence[str],
+        execution_times: Sequence[float],
+        created_at: Sequence[float],
+        marks: Sequence[str | None],
+    ) -> None:
+        """Note calls, as `Totals.add` takes them."""
+        calls = self._calls
+        for func_name, seconds, moment, mark in zip(
+            func_names, execution_times, created_at, marks, strict=True
+        ):
+            try:
+                times, ends, others = calls[func_name]
+            except KeyError:
+                times, ends, others = calls[func_name] = ([], [], [])
+            times.append(seconds)
+            ends.append(moment)
+            if mark is not None:
+                others.append(mark)
+
+    def totals(self) -> dict[str, Totals]:
+        """The totals of each function."""
+        found: dict[str, Totals] = {}
+        for func_name, (times, ends, marks) in self._calls.items():
+            totals = found[func_name] = Totals()
+            totals.add_all(times, max(ends), marks)
+        return found
 
 
 def counts_text(counts: Mapping[str, int]) -> str:

@@ -13,7 +13,7 @@ import fakeredis
 from metrics_collector import _entries, _keys
 from metrics_collector._batch import Batch, Content, content
 from metrics_collector._hot_store import HotStore
-from metrics_collector._totals import Totals
+from metrics_collector._totals import Tally, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -70,10 +70,10 @@ class Call(NamedTuple):
 
 def batch_of(*calls: Call, first: int = 1, producer: str = PRODUCER, at: float = NOON) -> Batch:
     """The batch that a producer would make of these calls, which all end at `at`, give or take their times."""
-    totals: dict[str, Totals] = {}
+    tally = Tally()
     records = [(call.func_name, 0.0, call.seconds, call.mark) for call in calls]
-    lines = _entries.encode(records, producer, first, at, totals)
-    return Batch(first, first + len(lines) - 1, content(lines, totals))
+    lines = _entries.encode(records, producer, first, at, tally)
+    return Batch(first, first + len(lines) - 1, content(lines, tally.totals()))
 
 
 def lines_of(batch: Batch) -> list[bytes]:

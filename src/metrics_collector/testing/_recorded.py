@@ -16,7 +16,7 @@ from metrics_collector._models import FunctionMetrics, figures
 from metrics_collector._query import resolve
 from metrics_collector._recorder import Record
 from metrics_collector._settings import Settings
-from metrics_collector._totals import Totals
+from metrics_collector._totals import Tally, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,9 +129,10 @@ class RecordedMetrics:
 
     def _sent(self) -> tuple[list[str], dict[str, Totals]]:
         """The entries and figures that a sender would make of it, so that both agree to the last digit."""
-        totals: dict[str, Totals] = {}
+        tally = Tally()
         records = self._records.copy()  # at once, whoever else appends
-        return _entries.encode(records, _NOBODY, 1, self._offset, totals), totals
+        lines = _entries.encode(records, _NOBODY, 1, self._offset, tally)
+        return lines, tally.totals()
 
 
 def _counted(metrics: FunctionMetrics) -> str:
