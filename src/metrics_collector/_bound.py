@@ -84,14 +84,7 @@ class Bound:
             while await self._write(shelf, outbox.loose(keep, sent=sent)):
                 if not outbox.has_before(mark):
                     return
-                await self._number_some(mark)
-
-    async def _number_some(self, mark: int) -> None:
-        while self._outbox.has_before(mark):
-            if self._outbox.fill(self._batch):
-                break
-            await asyncio.sleep(0)
-        self._outbox.close_batch()
+                await outbox.make_batch(mark, self._batch)
 
     async def _write(self, shelf: Shelf, batches: Sequence[tuple[Batch, Content]]) -> bool:
         try:

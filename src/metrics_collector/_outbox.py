@@ -6,6 +6,7 @@ producer are these.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -136,6 +137,22 @@ class Outbox:
                 first = self._last - len(self._lines) + 1
                 self._batches.append(Batch(first, self._last, content))
                 self._lines, self._tally = [], Tally()
+
+    async def make_batch(self, mark: int, batch: int = BATCH) -> None:
+        """Make a batch of what was recorded before the mark, of `batch` entries at most.
+
+        In slices, with a pause between them: so the loop's lag stays below that of one slice.
+        """
+        while self.has_before(mark):
+            if self.fill(batch):
+                break
+            await asyncio.sleep(0)
+        uncounted = True
+        while uncounted:
+            await asyncio.sleep(0)
+            with self._lock:
+                uncounted = self._tally.count(SLICE)
+        self.close_batch()
 
     def next(self) -> tuple[Batch, int] | None:
         """The batch to push now, and the number that Redis must have seen, since it acknowledged it; or 0."""

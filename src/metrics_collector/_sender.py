@@ -194,12 +194,7 @@ class Sender:
             if following is None:
                 if not outbox.open and not outbox.has_before(mark):
                     return
-                # Encoded in slices: a pause between them keeps the loop's lag below that of one slice.
-                while outbox.has_before(mark):
-                    if outbox.fill(self._batch):
-                        break
-                    await asyncio.sleep(0)
-                outbox.close_batch()
+                await outbox.make_batch(mark, self._batch)
                 continue
             batch, need = following
             if batch.content is None and not await self._read_back(batch):

@@ -8,6 +8,7 @@ whole numbers under the very field names of `app:metrics:{func_name}` (`call_cou
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector import _histogram
@@ -162,11 +163,12 @@ class Totals:
 class Tally:
     """Calls that are yet to be counted, as to count many at once is several times as fast."""
 
-    __slots__ = ("_calls",)
+    __slots__ = ("_calls", "_totals")
 
     def __init__(self) -> None:
+        self._totals: dict[str, Totals] = {}
         # Of each function: seconds and ends of all its calls, and the marks of those that were not ok.
-        self._calls: dict[str, tuple[list[float], list[float], list[str]]] = {}
+        self._calls: OrderedDict[str, tuple[list[float], list[float], list[str]]] = OrderedDict()
 
     def add_all(
         self,
@@ -189,13 +191,19 @@ class Tally:
             if mark is not None:
                 others.append(mark)
 
+    def count(self, some: int) -> bool:
+        """Count at least so many of the calls, if there are as many; whether that leaves any."""
+        while some > 0 and self._calls:
+            func_name, (times, ends, marks) = self._calls.popitem(last=False)
+            self._totals.setdefault(func_name, Totals()).add_all(times, max(ends), marks)
+            some -= len(times)
+        return bool(self._calls)
+
     def totals(self) -> dict[str, Totals]:
         """The totals of each function."""
-        found: dict[str, Totals] = {}
-        for func_name, (times, ends, marks) in self._calls.items():
-            totals = found[func_name] = Totals()
-            totals.add_all(times, max(ends), marks)
-        return found
+        while self.count(1):
+            pass
+        return self._totals
 
 
 def counts_text(counts: Mapping[str, int]) -> str:

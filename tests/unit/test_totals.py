@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_collector._histogram import bucket
-from metrics_collector._totals import Totals, counts_text
+from metrics_collector._totals import Tally, Totals, counts_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,6 +72,26 @@ def test_counting_many_at_once_is_counting_each(calls: list[Call]) -> None:
 
     assert figures(totals) == figures(counted(calls))
     assert totals.execution_time == pytest.approx(counted(calls).execution_time)
+
+
+@given(st.lists(st.tuples(st.sampled_from("fg"), calls), max_size=4), st.integers(1, 9))
+def test_a_tally_is_counted_in_pieces(parts: list[tuple[str, list[Call]]], some: int) -> None:
+    tally = Tally()
+    for name, part in parts:
+        if part:
+            tally.add_all([name] * len(part), *zip(*part, strict=True))
+            tally.count(some)  # in between, too
+    while tally.count(some):
+        pass
+
+    expected = {
+        name: counted(c for n, part in parts if n == name for c in part)
+        for name, part in parts
+        if part
+    }
+    assert {name: figures(one) for name, one in tally.totals().items()} == {
+        name: figures(one) for name, one in expected.items()
+    }
 
 
 @given(calls, calls)
