@@ -43,17 +43,15 @@ def _measured(rounds: int, timed: dict[str, Callable[[], float]]) -> dict[str, l
 
 def _kinds() -> Iterator[tuple[str, dict[str, Any], Target | None]]:
     others = {name: decorate(work_later) for name, decorate in peers.of_coroutines().items()}
-    yield (
-        "coroutine function",
-        {
-            BARE: work_later,
-            WRAPPER: timed_later(work_later),
-            OURS: metrics_collector(work_later),
-            **others,
-        },
-        FIRM,
-    )
+    later = {
+        BARE: work_later,
+        WRAPPER: timed_later(work_later),
+        OURS: metrics_collector(work_later),
+        **others,
+    }
+    yield "coroutine function", later, FIRM
     plain = {name: decorate(work) for name, decorate in peers.of_functions().items()}
+    yield f"coroutine function, {THREADS} threads", later, None
     both = {BARE: work, WRAPPER: timed(work), OURS: metrics_collector(work)}
     yield "function", both | plain, FIRM
     bare = Worker()
@@ -84,18 +82,23 @@ def _kinds() -> Iterator[tuple[str, dict[str, Any], Target | None]]:
 
 def _timer(kind: str, subject: Any, stretches: int) -> Callable[[], float]:
     """What gives the seconds that one call takes."""
-    if kind.endswith("threads"):
-        return lambda: _in_threads(subject, stretches)
-    if kind in {"coroutine function", "async with"}:
+    if kind.startswith("coroutine function") or kind == "async with":
         stretch: Any = _awaited
     else:
         stretch = {"generator": _iterated, "async generator": _iterated_later}.get(kind, _called)
 
+    def one() -> float:
+        got = stretch(subject)
+        seconds: float = asyncio.run(got) if asyncio.iscoroutine(got) else got
+        return seconds
+
+    if kind.endswith("threads"):
+        return lambda: _in_threads(one, stretches)
+
     def sample() -> float:
         seconds = 0.0
         for _ in range(stretches):
-            got = stretch(subject)
-            seconds += asyncio.run(got) if asyncio.iscoroutine(got) else got
+            seconds += one()
             _recorder.buffer.clear()
         return seconds / (stretches * STRETCH)
 
@@ -132,13 +135,13 @@ async def _iterated_later(subject: Any) -> float:
     return clock() - start
 
 
-def _in_threads(subject: Callable[[int], object], stretches: int) -> float:
+def _in_threads(one: Callable[[], float], stretches: int) -> float:
     ready = threading.Barrier(THREADS + 1)
 
     def work_on() -> None:
         ready.wait()
         for _ in range(stretches):
-            _called(subject)
+            one()
 
     threads = [threading.Thread(target=work_on) for _ in range(THREADS)]
     for thread in threads:
