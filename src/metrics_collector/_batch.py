@@ -9,7 +9,7 @@ from metrics_collector import _entries
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from metrics_collector._totals import Totals
+    from metrics_collector._totals import Tally
 
 
 class Content(NamedTuple):
@@ -26,16 +26,16 @@ class Content(NamedTuple):
     deltas: str
 
 
-def content(lines: Sequence[str], totals: dict[str, Totals]) -> Content:
-    """The content of a batch with these entries, whose figures these totals are."""
-    deltas = "[" + ",".join(figures.dumps() for figures in totals.values()) + "]"
-    return Content("\n".join(lines).encode(), tuple(totals), deltas)
+def content(lines: Sequence[str], tally: Tally) -> Content:
+    """The content of a batch with these entries, of which this is the tally."""
+    texts = tally.texts()
+    return Content("\n".join(lines).encode(), tuple(texts), f"[{','.join(texts.values())}]")
 
 
 def content_of(payload: bytes) -> Content:
     """The content whose payload this is: the figures come from the numbers in the JSON, so they are the same again."""
     lines = payload.decode().split("\n")
-    return content(lines, _entries.totals_of(lines))
+    return content(lines, _entries.tally_of(lines))
 
 
 class Place(Protocol):

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from metrics_collector._recorder import Record
-    from metrics_collector._totals import Totals
 
 MAX_ENTRY_BYTES: Final = 65_536
 MAX_TEXT: Final = 10_000  # characters of a name, of an error type or of an id
@@ -133,11 +132,6 @@ def _times(
         texts.append(text)
         execution_times[index], created_at[index] = seconds, moment
     return texts, execution_times, created_at
-
-
-def totals_of(lines: Sequence[str]) -> dict[str, Totals]:
-    """The totals of what `encode` noted as it wrote these lines."""
-    return tally_of(lines).totals()
 
 
 def tally_of(lines: Sequence[str]) -> Tally:

@@ -133,7 +133,7 @@ class Outbox:
         """Make the open batch one that can be sent."""
         with self._lock:
             if self._lines:
-                content = _batch.content(self._lines, self._tally.totals())
+                content = _batch.content(self._lines, self._tally)
                 first = self._last - len(self._lines) + 1
                 self._batches.append(Batch(first, self._last, content))
                 self._lines, self._tally = [], Tally()

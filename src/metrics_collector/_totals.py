@@ -29,6 +29,7 @@ _COUNTS: Final = (
     ERRORS,
     CANCELLED,
 )  # what their fields begin with
+_CALLS_A_FUNCTION: Final = 20  # that are counted in the time that a function takes beside
 
 
 class Totals:
@@ -163,10 +164,11 @@ class Totals:
 class Tally:
     """Calls that are yet to be counted, as to count many at once is several times as fast."""
 
-    __slots__ = ("_calls", "_totals")
+    __slots__ = ("_calls", "_texts", "_totals")
 
     def __init__(self) -> None:
         self._totals: dict[str, Totals] = {}
+        self._texts: dict[str, str] = {}
         # Of each function: seconds and ends of all its calls, and the marks of those that were not ok.
         self._calls: OrderedDict[str, tuple[list[float], list[float], list[str]]] = OrderedDict()
 
@@ -192,11 +194,13 @@ class Tally:
                 others.append(mark)
 
     def count(self, some: int) -> bool:
-        """Count at least so many of the calls, if there are as many; whether that leaves any."""
+        """Count some of the calls, fewer where there are many functions; whether that leaves any."""
         while some > 0 and self._calls:
             func_name, (times, ends, marks) = self._calls.popitem(last=False)
-            self._totals.setdefault(func_name, Totals()).add_all(times, max(ends), marks)
-            some -= len(times)
+            totals = self._totals.setdefault(func_name, Totals())
+            totals.add_all(times, max(ends), marks)
+            self._texts[func_name] = totals.dumps()
+            some -= len(times) + _CALLS_A_FUNCTION
         return bool(self._calls)
 
     def totals(self) -> dict[str, Totals]:
@@ -204,6 +208,12 @@ class Tally:
         while self.count(1):
             pass
         return self._totals
+
+    def texts(self) -> dict[str, str]:
+        """What `dumps` gives of each function's totals."""
+        while self.count(1):
+            pass
+        return self._texts
 
 
 def counts_text(counts: Mapping[str, int]) -> str:

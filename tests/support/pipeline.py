@@ -73,7 +73,7 @@ def batch_of(*calls: Call, first: int = 1, producer: str = PRODUCER, at: float =
     tally = Tally()
     records = [(call.func_name, 0.0, call.seconds, call.mark) for call in calls]
     lines = _entries.encode(records, producer, first, at, tally)
-    return Batch(first, first + len(lines) - 1, content(lines, tally.totals()))
+    return Batch(first, first + len(lines) - 1, content(lines, tally))
 
 
 def lines_of(batch: Batch) -> list[bytes]:

@@ -92,6 +92,7 @@ def test_a_tally_is_counted_in_pieces(parts: list[tuple[str, list[Call]]], some:
     assert {name: figures(one) for name, one in tally.totals().items()} == {
         name: figures(one) for name, one in expected.items()
     }
+    assert tally.texts() == {name: one.dumps() for name, one in tally.totals().items()}
 
 
 @given(calls, calls)
