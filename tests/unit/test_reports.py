@@ -483,7 +483,7 @@ def test_each_problem_has_a_line(change: Callable[[Pipeline], dict[str, Any]], l
     well = well_running()
     assert not list(_problems.problems(well))
     problems = list(_problems.problems(replace(well, **change(well))))
-    assert any(line in problem for problem in problems), problems
+    assert any(line in problem.line for problem in problems), problems
 
 
 def well_running() -> Pipeline:
