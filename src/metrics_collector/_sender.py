@@ -199,7 +199,7 @@ class Sender:
             batch, need = following
             if batch.content is None and not await self._read_back(batch):
                 continue
-            reply = await self._push(batch, need, mark)
+            reply = await self._destination.push(outbox.producer, batch, need)
             await self._take_in(reply, batch)
             if reply.ring:
                 self._start_ring()
@@ -220,17 +220,6 @@ class Sender:
         if dropped != self._told_dropped:
             await self._destination.tell_dropped(self._outbox.producer, dropped)
             self._told_dropped = dropped
-
-    async def _push(self, batch: Batch, need: int, mark: int) -> PushReply:
-        """Push a batch, and make the next one while Redis is at work."""
-        making = None
-        if self._outbox.has_before(mark):
-            making = asyncio.ensure_future(self._outbox.make_batch(mark, self._batch))
-        try:
-            return await self._destination.push(self._outbox.producer, batch, need)
-        finally:
-            if making is not None:
-                await making
 
     async def _read_back(self, batch: Batch) -> bool:
         """Read a batch from the spool; whether it was still there."""
