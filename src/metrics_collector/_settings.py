@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -127,6 +127,14 @@ def _check_folder(path: str | None) -> str | None:
     return path
 
 
+def check_token(token: str | None) -> str | None:
+    """The token itself; ValueError if it is too easily guessed, or cannot be sent in a header."""
+    if token is not None and not re.fullmatch(r"[!-~]{16,}", token):
+        raise ValueError("it is too short, or holds what a header cannot hold")
+    return token
+
+
+MANY_CHARACTERS: Final = "a text of 16 or more ASCII characters without blanks"
 _URL_ALLOWED: Final = "a URL that begins with redis://, rediss://, unix:// or memory://"
 _RedisURL = Annotated[str, AfterValidator(_check_url), Field(description=_URL_ALLOWED)]
 _Path = Annotated[str, AfterValidator(_check_path), Field(description="the path of a file")]
@@ -152,6 +160,7 @@ _LedgerDays = Annotated[
 _Folder = Annotated[
     str | None, AfterValidator(_check_folder), Field(description="the path of a folder")
 ]
+_Token = Annotated[str | None, AfterValidator(check_token), Field(description=MANY_CHARACTERS)]
 _Switch = Annotated[bool, Field(description="true or false")]
 
 
@@ -190,6 +199,7 @@ class Settings(BaseSettings):
         ledger_days: Days that SQL remembers what it has of a producer: a copy that comes later
             than that may be saved twice.
         exit_timeout: Seconds that the exit of a process may wait to send its last entries.
+        dashboard_token: What one has to know to see the dashboard; None: nobody but this machine sees it.
     """
 
     # The defaults are not validated: "" stands for "as redis_url", which nobody can give.
@@ -215,6 +225,7 @@ class Settings(BaseSettings):
     retention_day: _Retention = None
     ledger_days: _LedgerDays = 30.0
     exit_timeout: _Timeout = 2.0
+    dashboard_token: _Token = None
 
     if not TYPE_CHECKING:  # checkers shall see the fields as the keywords, with their types
 
@@ -251,10 +262,7 @@ class Settings(BaseSettings):
     @override
     def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
         # `repr`, `str` and rich's output are made of these.
-        return [
-            (name, mask_url(value) if name is not None and name.endswith("_url") else value)
-            for name, value in super().__repr_args__()
-        ]
+        return [(name, _masked(name or "", value)) for name, value in super().__repr_args__()]
 
 
 class _Variables(PydanticBaseSettingsSource):
@@ -268,6 +276,12 @@ class _Variables(PydanticBaseSettingsSource):
     @override
     def __call__(self) -> dict[str, object]:
         return {field: value for field, (_, value) in _found().items()}
+
+
+def _masked(name: str, value: Any) -> object:
+    if name.endswith("_url"):
+        return mask_url(value)
+    return _HIDDEN if name.endswith("_token") and value is not None else value
 
 
 def _found() -> dict[str, tuple[str, str]]:
@@ -299,6 +313,8 @@ def _problems(error: ValidationError, given: Mapping[str, object]) -> list[str]:
 
 
 def _shown(field: str, value: object) -> str:
+    if field.endswith("_token"):
+        return _HIDDEN
     text = value if isinstance(value, str) else repr(value)
     if field.endswith("_url") or "://" in text or "@" in text:
         text = mask_url(text)

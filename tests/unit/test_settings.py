@@ -36,6 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "retention_day": None,
     "ledger_days": 30,
     "exit_timeout": 2,
+    "dashboard_token": None,
 }
 BARE = list(DEFAULTS)[:6]
 PREFIXED_ONLY = list(DEFAULTS)[6:]
@@ -69,6 +70,8 @@ def a_value(field: str, number: int) -> tuple[str, Any]:
         return f"redis://host{number}", f"redis://host{number}"
     if field in {"database_name", "spool_dir"}:
         return f"{number}.db", f"{number}.db"
+    if field == "dashboard_token":
+        return f"{number}" * 16, f"{number}" * 16
     if field == "enabled":
         return ("off", False) if number == 0 else ("on", True)
     return str(number + 1), number + 1
@@ -194,6 +197,7 @@ ALLOWED: dict[str, list[Any]] = {
     "retention": [None, 0.5, "7", 36500],
     "ledger_days": [1, "90"],
     "exit_timeout": [0, "0", 2.5],
+    "dashboard_token": [None, "0123456789abcdef", "~!$%&/()=?{[]}\\'\"", "x" * 1000],
 }
 REFUSED: dict[str, list[Any]] = {
     "redis_url": [
@@ -240,6 +244,7 @@ REFUSED: dict[str, list[Any]] = {
     "retention": [0, -1, "nan", "inf", "never", 36501],
     "ledger_days": [0, 0.5, "nan", "inf", None],
     "exit_timeout": [-0.1, "nan", "inf", None],
+    "dashboard_token": ["", "0123456789abcde", "a blank in the middle", "päßwörter-sind-das", 5],
 }
 for _name in ("retention_minute", "retention_hour", "retention_day"):
     ALLOWED[_name] = ALLOWED["retention"]
@@ -321,6 +326,10 @@ def test_all_wrong_values_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_a_wrong_token_is_not_shown() -> None:
+    assert refusal(dashboard_token="S3CR3T").startswith("dashboard_token=***: ")
+
+
 @pytest.mark.parametrize("name", ["max_itmes", "REDIS_URL", "_env_file", "_build_sources"])
 def test_unknown_keywords(name: str) -> None:
     message = refusal(**{name: "secret"})
@@ -359,11 +368,13 @@ def test_repr_shows_all_but_passwords() -> None:
     settings = Settings(
         redis_url="rediss://user:S3CR3T@host:6380/1",
         taskiq_broker_url="unix:///run/redis.sock?db=1&password=S3CR3T",
+        dashboard_token="S3CR3T" * 3,
     )
     for text in (repr(settings), str(settings)):
         assert "redis_url='rediss://user:***@host:6380/1'" in text
         assert "taskiq_broker_url='unix:///run/redis.sock?db=1&password=***'" in text
         assert "taskiq_result_backend_url='rediss://user:***@host:6380/1'" in text
+        assert "dashboard_token='***'" in text
         assert "max_items=100" in text
         assert "S3CR3T" not in text
 
