@@ -1,0 +1,186 @@
+"""The dashboard's Starlette app: each view as a page and as JSON, made of the same data."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from metrics_collector import _errors as errors
+from metrics_collector._collector import collector
+from metrics_collector._errors import ConfigurationError, MetricsCollectorError
+from metrics_collector._settings import MANY_CHARACTERS, check_token
+from metrics_collector.dashboard import _assets, _errors, _function, _overview, _pipeline
+from metrics_collector.dashboard._pages import Pages
+from metrics_collector.dashboard._paths import local_path
+from metrics_collector.dashboard._security import LOOPBACK_NAMES, Guard
+from metrics_collector.dashboard._state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Scope
+
+_FOR_EVER: Final = "public, max-age=31536000, immutable"
+_STATUS: Final = (
+    (errors.UnknownFunctionError, 404),
+    (errors.AmbiguousNameError, 404),
+    (ConfigurationError, 400),
+    (MetricsCollectorError, 503),
+)
+
+# The pages that say how to begin if nothing was ever recorded, and of which figure that has to be zero.
+_BEGINS: Final = {"overview": "calls", "errors": "errors"}
+
+_logger = logging.getLogger("metrics_collector")
+
+
+def create(*, token: str | Literal[False] | None, hosts: Collection[str] | None) -> ASGIApp:
+    """As `metrics_collector.dashboard.create_app`."""
+    secret = _token(token)
+    if secret is None and hosts is None:
+        hosts = LOOPBACK_NAMES
+    views = _Views(Pages())
+    app = Starlette(
+        routes=[
+            Route("/", views.overview),
+            Route("/function", views.function),
+            Route("/errors", views.errors),
+            Route("/pipeline", views.pipeline),
+            Route("/api", views.api),
+            Route("/api/overview", views.overview_json),
+            Route("/api/function", views.function_json),
+            Route("/api/errors", views.errors_json),
+            Route("/api/pipeline", views.pipeline_json),
+            Route("/static/{version}/{name}", _static),
+        ],
+        exception_handlers={
+            MetricsCollectorError: views.failed,
+            HTTPException: views.refused,
+            Exception: views.broken,
+        },
+    )
+    return Guard(app, token=secret, hosts=hosts, refuse=views.refusal)
+
+
+def _token(given: str | Literal[False] | None) -> str | None:
+    if given is False:
+        return None
+    token = collector.settings().dashboard_token if given is None else given
+    if token is None:
+        raise ConfigurationError(
+            "the dashboard needs a token: set METRICS_DASHBOARD_TOKEN or create_app(token=…), for instance to what "
+            "`python -c 'import secrets; print(secrets.token_urlsafe())'` prints; "
+            "create_app(token=False) answers this machine only, without one"
+        )
+    try:
+        return check_token(token)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"create_app(token=***): {error}; allowed is {MANY_CHARACTERS}"
+        ) from None
+
+
+class _Views:
+    """What answers the routes."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._recent = _pipeline.RecentPipeline()
+
+    async def overview(self, request: Request) -> Response:
+        return await self._page(request, "overview", _overview.build)
+
+    async def overview_json(self, request: Request) -> Response:
+        return _json(await _overview.build(State.of(request.query_params)))
+
+    async def function(self, request: Request) -> Response:
+        name = _name(request)
+        return await self._page(request, "function", lambda state: _function.build(name, state))
+
+    async def function_json(self, request: Request) -> Response:
+        return _json(await _function.build(_name(request), State.of(request.query_params)))
+
+    async def errors(self, request: Request) -> Response:
+        return await self._page(request, "errors", _errors.build)
+
+    async def errors_json(self, request: Request) -> Response:
+        return _json(await _errors.build(State.of(request.query_params)))
+
+    async def pipeline(self, request: Request) -> Response:
+        async def build(_: State) -> dict[str, Any]:
+            return _pipeline.show(await self._recent.renew())
+
+        return await self._page(request, "pipeline", build)
+
+    async def pipeline_json(self, _: Request) -> Response:
+        return _json(_pipeline.show(await self._recent.renew()))
+
+    async def api(self, request: Request) -> Response:
+        async def build(_: State) -> dict[str, Any]:
+            return {}
+
+        return await self._page(request, "api", build)
+
+    async def _page(
+        self, request: Request, name: str, build: Callable[[State], Awaitable[dict[str, Any]]]
+    ) -> Response:
+        state = State.of(request.query_params)
+        pipeline, data = await asyncio.gather(self._recent.get(), build(state))
+        if (
+            name in _BEGINS
+            and not data["totals"][_BEGINS[name]]
+            and _pipeline.is_beginning(pipeline)
+        ):
+            return await self._pages.begin(request.scope, name, state, pipeline)
+        return await self._pages.page(request.scope, name, state, data, pipeline)
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        status = next(status for kind, status in _STATUS if isinstance(error, kind))
+        return await self.refusal(request.scope, status, str(error))
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+        text = "There is no such page." if error.status_code == 404 else error.detail  # noqa: PLR2004 - HTTP's
+        return await self.refusal(request.scope, error.status_code, text)
+
+    async def broken(self, request: Request, error: Exception) -> Response:
+        _logger.error("the dashboard failed at %s", request.url.path, exc_info=error)
+        text = "The dashboard failed. The log of its process says how."
+        return await self.refusal(request.scope, 500, text)
+
+    async def refusal(self, scope: Scope, status: int, text: str) -> Response:
+        """An error, as JSON where JSON was asked for."""
+        if local_path(scope).startswith("/api/"):
+            return JSONResponse({"error": text}, status)
+        return await self._pages.message(scope, status, text)
+
+
+def _name(request: Request) -> str:
+    name = request.query_params.get("name", "")
+    if not name:
+        raise ConfigurationError("name is missing: /function?name=… takes the name of a function")
+    return name
+
+
+def _json(data: dict[str, Any]) -> Response:
+    return JSONResponse(data)
+
+
+async def _static(request: Request) -> Response:
+    assets = await asyncio.to_thread(_assets.load)
+    name = request.path_params["name"]
+    if name not in assets.contents or request.path_params["version"] != assets.version:
+        raise HTTPException(404)
+    content = assets.contents[name]
+    headers = {"Cache-Control": _FOR_EVER, "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        content = await asyncio.to_thread(_assets.compressed, name)
+        headers["Content-Encoding"] = "gzip"
+    return Response(content, headers=headers, media_type=_assets.content_type(name))

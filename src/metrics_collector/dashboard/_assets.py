@@ -1,0 +1,81 @@
+"""What a browser loads once: our script and style, and the library of charts out of its Python package."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from metrics_collector._errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FOLDER: Final = Path(__file__).parent / "static"
+_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# Some releases of plotly carry the style of a map in an element that they make as they load, unless there is one of
+# this id: under our policy for styles that would be refused, and be an error in the browser's console.
+_STYLE_GUARD: Final = re.compile(rb'document\.getElementById\("([0-9a-f]{64})"\)')
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """All files for the browser.
+
+    Attributes:
+        version: names what is in them, so that they may be kept for ever.
+        contents: by name.
+        element_ids: of elements that a page has to have before plotly is loaded.
+    """
+
+    version: str
+    contents: Mapping[str, bytes]
+    element_ids: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def load() -> Assets:
+    """Read all, once.
+
+    Raises:
+        ConfigurationError: the library is not installed, or its script is not where it always was.
+    """
+    contents = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir())}
+    contents["plotly.js"] = plotly = _plotly().read_bytes()
+    version = hashlib.sha256()
+    for name, content in contents.items():
+        version.update(b"%s %d " % (name.encode(), len(content)) + content)
+    return Assets(
+        version=version.hexdigest()[:16],
+        contents=contents,
+        element_ids=tuple(sorted({found.decode() for found in _STYLE_GUARD.findall(plotly)})),
+    )
+
+
+@lru_cache
+def compressed(name: str) -> bytes:
+    """A file compressed; once, since that takes some tenths of a second for the library."""
+    return gzip.compress(load().contents[name])
+
+
+def content_type(name: str) -> str:
+    """The type of a file."""
+    return f"{_TYPES[Path(name).suffix]}; charset=utf-8"
+
+
+def _plotly() -> Path:
+    # Looked up, not imported: of the package we need this one file.
+    spec = find_spec("plotly")
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    for folder in folders:
+        path = Path(folder, "package_data", "plotly.min.js")
+        if path.is_file():
+            return path
+    raise ConfigurationError(
+        "plotly.js, which draws the charts, is missing: pip install 'metrics-collector[dashboard]'"
+    )

@@ -1,0 +1,73 @@
+"""The errors of a window, by type and function."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector import _reports
+from metrics_collector.dashboard import _shown, _table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from metrics_collector._reports import ErrorRow, Window
+    from metrics_collector.dashboard._state import State
+
+_TYPES: Final = 5  # that have a colour of their own in the chart; the others share one
+
+_COLUMNS: Final[Mapping[str, Callable[[ErrorRow], Any]]] = {
+    "type": lambda row: row.error_type.casefold(),
+    "name": lambda row: row.func_name.casefold(),
+    "count": lambda row: row.count,
+    "first_seen_at": lambda row: row.first_seen_at,
+    "last_seen_at": lambda row: row.last_seen_at,
+}
+
+
+async def build(state: State) -> dict[str, Any]:
+    """What the page of errors shows.
+
+    Raises:
+        As `_reports.errors`, and ConfigurationError for a column that there is not.
+    """
+    window, rows = await _reports.errors(state.begin, state.until)
+    return await asyncio.to_thread(_show, window, rows, state)
+
+
+def _show(window: Window, rows: Sequence[ErrorRow], state: State) -> dict[str, Any]:
+    counts: Counter[str] = Counter()
+    for row in rows:
+        counts[row.error_type] += row.count
+    types = [kind for kind, _ in counts.most_common(_TYPES)]
+    by_type = {kind: [0] * len(window.starts) for kind in types}
+    others = [0] * len(window.starts)
+    for row in rows:
+        sums = by_type.get(row.error_type, others)
+        for step, number in enumerate(row.counts):
+            sums[step] += number
+    return {
+        "window": _shown.window(window),
+        "totals": {
+            "errors": counts.total(),
+            "types": len(counts),
+            "functions": len({row.func_name for row in rows}),
+        },
+        "types": [
+            {"type": kind, "count": counts[kind], "by_step": by_type[kind]} for kind in types
+        ],
+        "other_types": {
+            "types": len(counts) - len(types),
+            "count": sum(others),
+            "by_step": others,
+        },
+        "table": _table.page(
+            rows,
+            state,
+            columns=_COLUMNS,
+            names=lambda row: (row.error_type, row.func_name),
+            usual="last_seen_at",
+            show=_shown.error,
+        ),
+    }

@@ -1,0 +1,110 @@
+"""One function in a window."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector import _reports
+from metrics_collector.dashboard import _buckets, _shown
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Mapping
+
+    from metrics_collector._reports import FunctionReport
+    from metrics_collector.dashboard._state import State
+
+_HEATMAP: Final = (
+    2  # buckets in a doubling of the time: what a row of the heatmap is tall enough for
+)
+_DISTRIBUTION: Final = 8
+_SQL: Final = """\
+SELECT datetime(created_at, 'unixepoch') AS at, execution_time, outcome, error_type
+FROM metrics
+WHERE func_name = {name}
+  AND created_at >= {since:.0f} AND created_at < {until:.0f}
+ORDER BY execution_time DESC
+LIMIT 20;"""
+
+
+async def build(name: str, state: State) -> dict[str, Any]:
+    """What the page of a function shows; `name` as `_reports.function` takes it.
+
+    Raises:
+        As `_reports.function`.
+    """
+    report = await _reports.function(name, state.begin, state.until)
+    return await asyncio.to_thread(_show, report)
+
+
+def _show(report: FunctionReport) -> dict[str, Any]:
+    window = report.window
+    return {
+        "name": report.func_name,
+        "window": _shown.window(window),
+        "totals": {
+            **_shown.figures(report.metrics, window.seconds),
+            "before": _shown.figures(report.metrics_before, window.seconds),
+        },
+        "points": [
+            {
+                "start": point.start.timestamp(),
+                **_shown.figures(point, _shown.passed(window, point.start)),
+            }
+            for point in report.points
+        ],
+        "heatmap": _heatmap(report),
+        "distribution": _distribution(report.metrics.histogram),
+        "errors": [_shown.error(row) for row in report.errors],
+        "slowest": [
+            {
+                "created_at": _shown.moment(entry.created_at),
+                "execution_time": entry.execution_time,
+                "outcome": entry.outcome,
+                "error_type": entry.error_type,
+            }
+            for entry in report.slowest
+        ],
+        "entries_kept": report.entries_kept,
+        "left_out": report.left_out,
+        "sql": _SQL.format(
+            name="'" + report.func_name.replace("'", "''") + "'",
+            since=window.since.timestamp(),
+            until=window.until.timestamp(),
+        ),
+    }
+
+
+def _heatmap(report: FunctionReport) -> dict[str, Any]:
+    """Calls by step and time taken: `bounds` has one element more than a step of `counts` has."""
+    columns = {
+        point.start.timestamp(): _buckets.coarse(point.histogram, _HEATMAP)
+        for point in report.points
+    }
+    bounds, buckets = _range(set().union(*columns.values()), _HEATMAP)
+    empty: Counter[int | None] = _buckets.coarse({}, _HEATMAP)
+    return {
+        "bounds": bounds,
+        "counts": [
+            [columns.get(float(start), empty)[bucket] for bucket in buckets]
+            for start in report.window.starts
+        ],
+    }
+
+
+def _distribution(histogram: Mapping[str, int]) -> dict[str, Any]:
+    """Calls by time taken: `bounds` has one element more than `counts`."""
+    counts = _buckets.coarse(histogram, _DISTRIBUTION)
+    bounds, buckets = _range(set(counts), _DISTRIBUTION)
+    return {"bounds": bounds, "counts": [counts[bucket] for bucket in buckets]}
+
+
+def _range(buckets: set[int | None], per_doubling: int) -> tuple[list[float], list[int | None]]:
+    """All buckets from the lowest to the highest, the empty ones between them included, and their bounds."""
+    timed = [bucket for bucket in buckets if bucket is not None]
+    if not timed:
+        return ([0.0, 0.0], [None]) if buckets else ([], [])
+    between: list[int | None] = [*range(min(timed), max(timed) + 1)]
+    bounds = [_buckets.start(b, per_doubling) for b in range(min(timed), max(timed) + 2)]
+    return ([0.0, *bounds], [None, *between]) if None in buckets else (bounds, between)

@@ -1,0 +1,133 @@
+"""The pages, as HTML: templates filled with what the JSON of the same view has."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.responses import HTMLResponse
+
+from metrics_collector import __version__
+from metrics_collector.dashboard import _assets, _format
+from metrics_collector.dashboard._paths import local_path, root
+from metrics_collector.dashboard._state import WINDOWS, State
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.types import Scope
+
+    from metrics_collector._reports import Pipeline
+
+
+class Pages:
+    """Makes pages."""
+
+    def __init__(self) -> None:
+        self._templates = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {
+            "ago": _format.ago,
+            "change": _format.change,
+            "count": _format.count,
+            "counted": _format.counted,
+            "data": _data,
+            "duration": _format.duration,
+            "long_duration": _format.long_duration,
+            "percent": _format.percent,
+            "prose": _prose,
+            "rate": _format.rate,
+            "size": _format.size,
+            "utc": _format.utc,
+        }
+        self._templates.globals |= {"release": __version__, "windows": WINDOWS}
+
+    async def page(
+        self, scope: Scope, name: str, state: State, data: dict[str, Any], pipeline: Pipeline
+    ) -> Response:
+        """A view as a page."""
+        return await asyncio.to_thread(
+            self._render,
+            scope,
+            f"{name}.html",
+            200,
+            view=name,
+            state=state,
+            data=data,
+            pipeline=pipeline,
+        )
+
+    async def begin(self, scope: Scope, name: str, state: State, pipeline: Pipeline) -> Response:
+        """How to begin, as long as nothing is recorded."""
+        return await asyncio.to_thread(
+            self._render, scope, "begin.html", 200, view=name, state=state, pipeline=pipeline
+        )
+
+    async def message(self, scope: Scope, status: int, text: str) -> Response:
+        """A page that says what is wrong and what to do."""
+        return await asyncio.to_thread(
+            self._render,
+            scope,
+            "message.html",
+            status,
+            view="message",
+            state=State(),
+            title=HTTPStatus(status).phrase,
+            text=text,
+            pipeline=None,
+            status=status,
+        )
+
+    def _render(self, scope: Scope, template: str, status_code: int, **context: Any) -> Response:
+        above = quote(root(scope))
+        assets = _assets.load()
+
+        def url(page: str, state: State | None = None, **more: str) -> str:
+            path = f"{above}/{page}"
+            if state is None:
+                return f"{path}?{urlencode(more)}" if more else path
+            return path + state.query(**more)
+
+        state: State = context["state"]
+        data = context.get("data") or {}
+        name = {"name": data["name"]} if "name" in data else {}  # of a function's page
+
+        html = self._templates.get_template(template).render(
+            **context,
+            url=url,
+            here=lambda other: _here(scope) + other.query(**name),
+            here_fields=lambda: parse_qsl(state.query(**name).removeprefix("?")),
+            static=lambda name: f"{above}/static/{assets.version}/{name}",
+            element_ids=assets.element_ids,
+            now=datetime.now(UTC),
+        )
+        return HTMLResponse(html, status_code)
+
+
+def _here(scope: Scope) -> str:
+    return quote(root(scope) + local_path(scope))
+
+
+def _prose(text: str) -> Markup:
+    """A line with code in backticks, as messages have it."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
+
+
+def _data(value: Any) -> Markup:
+    """A value as JSON that may stand in an element of a page: nothing in it ends that element."""
+    text = json.dumps(value, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - it is escaped above, in a way that JSON knows

@@ -1,0 +1,23 @@
+"""Paths within the dashboard, wherever it is mounted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+
+def root(scope: Scope) -> str:
+    """The path that the dashboard is mounted under, without a slash at its end; "" if it stands alone."""
+    return str(scope.get("root_path", "")).rstrip("/")
+
+
+def local_path(scope: Scope) -> str:
+    """The path of a request below `root`, with a slash at its beginning."""
+    path = str(scope["path"])
+    above = root(scope)
+    # Some servers and frameworks give the whole path, some what is below the mount only.
+    if above and (path == above or path.startswith(f"{above}/")):
+        path = path[len(above) :]
+    return path or "/"

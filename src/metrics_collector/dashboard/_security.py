@@ -1,0 +1,208 @@
+"""Who is answered, and what a browser may do with the answer: an ASGI middleware around the whole dashboard."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import RedirectResponse
+
+from metrics_collector.dashboard._paths import local_path, root
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+# plotly makes an empty style element and adds its rules by script, which no policy for styles hinders. This is the
+# hash of the empty text: it allows that element, and nothing that could do anything.
+_EMPTY_STYLE: Final = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; script-src 'self'; style-src 'self' {_EMPTY_STYLE}; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_COOKIE_SECONDS: Final = 30 * 86400
+_HOST: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+class Guard:
+    """Lets through what may be answered, and adds the headers to each answer.
+
+    Args:
+        app: the dashboard.
+        token: what a client has to know; `None`: it has to be on this machine.
+        hosts: the names by which the dashboard may be asked for; `None`: any.
+        refuse: makes the answer to a request that is not let through, of the scope, a status and a message.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        token: str | None,
+        hosts: Collection[str] | None,
+        refuse: Callable[[Scope, int, str], Awaitable[Response]],
+    ) -> None:
+        self._app = app
+        self._token = token
+        self._hosts = None if hosts is None else {host.lower().strip("[]") for host in hosts}
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":  # lifespan; there are no WebSockets
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        answer: ASGIApp = await self._refusal(scope) or await self._signed_in(scope) or self._app
+        await answer(scope, receive, send_with_headers)
+
+    async def _refusal(self, scope: Scope) -> Response | None:
+        if scope["method"] not in {"GET", "HEAD"}:
+            response = await self._refuse(
+                scope, 405, "The dashboard only reads: GET and HEAD are answered."
+            )
+            response.headers["Allow"] = "GET, HEAD"
+            return response
+        host = Headers(scope=scope).get("host", "")
+        if not self._may_be_called(host):
+            return await self._refuse(
+                scope,
+                400,
+                "It is not answered under this name. Open it by an address of the loopback interface, such as "
+                "http://127.0.0.1, or allow the name: `metrics-collector dashboard --allow-host NAME`, "
+                "or `create_app(hosts=[…])`.",
+            )
+        if self._token is None and not _is_local(scope):
+            return await self._refuse(
+                scope,
+                403,
+                "Without a token only this machine is answered. Set METRICS_DASHBOARD_TOKEN and start it again.",
+            )
+        return None
+
+    def _may_be_called(self, host: str) -> bool:
+        match = _HOST.fullmatch(host)
+        if match is None:
+            return False
+        name = match["name"].lower().strip("[]").rstrip(".")
+        # An address is no name that a stranger could let point here; without a token it is left at the loopback ones.
+        return (
+            self._hosts is None
+            or name in self._hosts
+            or (self._token is not None and _is_address(name))
+        )
+
+    async def _signed_in(self, scope: Scope) -> Response | None:
+        """What answers a client that has not yet shown the token, or shows it in the URL; `None` for the others."""
+        if self._token is None or local_path(scope).startswith("/static/"):
+            return None
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        shown = [value for name, value in query if name == "token"]
+        if shown:
+            if not _same(shown[-1], self._token):
+                return await self._unknown(scope, "This token is not the right one.")
+            rest = urlencode([(name, value) for name, value in query if name != "token"])
+            path = root(scope) + local_path(scope)
+            response = RedirectResponse(f"{path}?{rest}" if rest else path, status_code=303)
+            response.set_cookie(
+                _cookie_name(self._token),
+                _cookie_value(self._token),
+                max_age=_COOKIE_SECONDS,
+                path=root(scope) or "/",
+                secure=scope.get("scheme") == "https",
+                httponly=True,
+                samesite="strict",
+            )
+            return response
+        if self._knows(Headers(scope=scope), self._token):
+            return None
+        return await self._unknown(scope, "")
+
+    def _knows(self, headers: Headers, token: str) -> bool:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and _same(given.strip(), token):
+            return True
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie_name(token))
+        except CookieError:
+            return False
+        return cookie is not None and _same(cookie.value, _cookie_value(token))
+
+    async def _unknown(self, scope: Scope, why: str) -> Response:
+        response = await self._refuse(
+            scope,
+            401,
+            f"{why} The token of METRICS_DASHBOARD_TOKEN is needed: open this page once with ?token=…, "
+            "or send it as `Authorization: Bearer …`.".strip(),
+        )
+        response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is one of this machine's loopback interface."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_local(scope: Scope) -> bool:
+    """Whether a program of this machine asks, and not a proxy on it for somebody else."""
+    client = scope.get("client")
+    forwarded = any(name in Headers(scope=scope) for name in _FORWARDED)
+    return client is not None and is_loopback(client[0]) and not forwarded
+
+
+def _same(given: str, expected: str) -> bool:
+    return secrets.compare_digest(given.encode(), expected.encode())
+
+
+def _cookie_name(token: str) -> str:
+    # Cookies know no ports: two dashboards of one machine, with a token each, shall not take each other's.
+    return f"metrics_dashboard_{_derived(token, 'name')[:8]}"
+
+
+def _cookie_value(token: str) -> str:
+    return _derived(token, "value")
+
+
+def _derived(token: str, purpose: str) -> str:
+    """What only one who knows the token can make, and what does not tell it."""
+    message = f"metrics_collector dashboard cookie {purpose}"
+    return hmac.new(token.encode(), message.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,321 @@
+// The charts, by plotly: each element with `data-chart` is filled by the function of that name, from the page's data.
+
+const COLOURS = ["panel", "line", "text", "muted", "accent", "calls", "failed", "p50", "p95", "p99", "other", "few", "many"];
+const CONFIG = { displayModeBar: false, responsive: true, showTips: false, doubleClick: false };
+const NARROW = matchMedia("(max-width: 640px)");
+const BY_TOUCH = matchMedia("(pointer: coarse)");
+
+// plotly takes some of HTML in names for markup; nothing of a name shall be.
+const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+const shortened = (text, most) => (text.length > most ? `…${text.slice(1 - most)}` : text);
+const time = (seconds) => new Date(seconds * 1000).toISOString();
+
+function duration(seconds) {
+  for (const [scale, unit] of [[1, "s"], [1e-3, "ms"], [1e-6, "µs"], [1e-9, "ns"]]) {
+    if (seconds >= scale * 0.9995 || unit === "ns") return `${+(seconds / scale).toPrecision(3)} ${unit}`;
+  }
+}
+
+function longDuration(seconds) {
+  for (const [length, unit, least] of [[86400, "d", 172800], [3600, "h", 7200], [60, "min", 600]]) {
+    if (seconds >= least) return `${(seconds / length).toLocaleString("en", { maximumSignificantDigits: 3 })} ${unit}`;
+  }
+  return duration(seconds);
+}
+
+// Calls a second, or a minute or an hour where they are rare, so that an axis shows no thousandths.
+function rates(perSecond) {
+  const most = Math.max(...perSecond);
+  const [seconds, unit] = [[1, "a second"], [60, "a minute"], [3600, "an hour"]].find(([length]) => most * length >= 1 || length === 3600);
+  return { y: perSecond.map((n) => n * seconds), unit };
+}
+
+function colours() {
+  const probe = document.body.appendChild(document.createElement("span"));
+  const found = {};
+  for (const name of COLOURS) {
+    probe.style.color = `var(--${name})`;
+    found[name] = getComputedStyle(probe).color;
+  }
+  probe.remove();
+  return found;
+}
+
+const faint = (rgb, alpha) => rgb.replace("rgb(", "rgba(").replace(")", `, ${alpha})`);
+
+function layout(c, more) {
+  return {
+    font: { family: getComputedStyle(document.body).fontFamily, size: 11.5, color: c.muted },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 56, r: 8, t: 8, b: 26 },
+    showlegend: false,
+    hoverlabel: { bgcolor: c.panel, bordercolor: c.line, font: { color: c.text, size: 12 }, align: "left" },
+    dragmode: BY_TOUCH.matches ? false : "zoom",
+    ...more,
+  };
+}
+
+const legend = (c) => ({ orientation: "h", x: 1, xanchor: "right", y: 1.02, yanchor: "bottom", font: { color: c.text } });
+const axis = (c, more) => ({
+  gridcolor: c.line, zerolinecolor: c.line, linecolor: c.line, tickcolor: c.line,
+  fixedrange: true, rangemode: "tozero", nticks: 5, automargin: false, ...more,
+});
+
+// What a part of a chart shows, above it on the left.
+const caption = (c, text, y) => ({
+  text, x: 0, xref: "paper", xanchor: "left", y, yref: "paper", yanchor: "bottom", showarrow: false, font: { color: c.text, size: 12 },
+});
+
+// An axis of whole numbers; few of them would get ticks between them.
+const counts = (c, numbers, more) => axis(c, { tickformat: "~s", ...(Math.max(...numbers) < 4 ? { dtick: 1 } : {}), ...more });
+
+function timeAxis(c, window, more) {
+  return {
+    type: "date", range: [time(window.starts[0]), time(window.starts.at(-1) + window.step)],
+    gridcolor: "rgba(0,0,0,0)", linecolor: c.line, tickcolor: c.line, nticks: NARROW.matches ? 4 : 8, tickangle: 0,
+    hoverformat: window.step < 86400 ? "%e %b %H:%M UTC" : "%e %b %Y",
+    showspikes: true, spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: c.muted, spikesnap: "cursor",
+    ...more,
+  };
+}
+
+// Bars stand over the whole of their step.
+const bars = (window, y, more) => ({
+  type: "bar", x: window.starts.map(time), y, width: window.step * 930, offset: window.step * 35, ...more,
+});
+
+function top({ top }, c, element) {
+  if (!top.length) return null;
+  const rows = top.toReversed();
+  const most = element.clientWidth < 500 ? 16 : 32;
+  const label = (name) => plain(shortened(element.clientWidth < 500 ? name.slice(name.lastIndexOf(".") + 1) || name : name, most));
+  return {
+    traces: [{
+      type: "bar", orientation: "h", x: rows.map((row) => row.total_time), y: rows.map((_, index) => index),
+      marker: { color: c.calls }, customdata: rows.map((row) => row.name),
+      text: rows.map((row) => `${longDuration(row.total_time)}  ${Number(((row.share ?? 0) * 100).toPrecision(2))} %`),
+      textposition: "outside", cliponaxis: false, textfont: { color: c.text },
+      hovertext: rows.map((row) => plain(shortened(row.name, 80))), hoverinfo: "text",
+    }],
+    layout: {
+      dragmode: false, bargap: 0.32, margin: { l: most * 6.8, r: 92, t: 2, b: 4 },
+      xaxis: { visible: false, fixedrange: true, rangemode: "tozero" },
+      yaxis: axis(c, {
+        tickvals: rows.map((_, index) => index), ticktext: rows.map((row) => label(row.name)),
+        rangemode: "normal", range: [rows.length - 10.5, rows.length - 0.5], showgrid: false, zeroline: false, showline: false, ticks: "",
+        tickfont: { color: c.text },
+      }),
+    },
+    opens: true,
+  };
+}
+
+function calls({ window, by_step }, c) {
+  // The last step may be under way; its very first seconds would say anything.
+  const passed = (start) => Math.max(window.step / 10, Math.min(window.step, Date.parse(window.until) / 1000 - start));
+  const { y, unit } = rates(by_step.calls.map((n, index) => n / passed(window.starts[index])));
+  return {
+    traces: [
+      bars(window, y, {
+        name: "calls", marker: { color: c.calls }, hovertemplate: `%{y:,.3~r} calls ${unit}<extra></extra>`,
+      }),
+      bars(window, by_step.errors, {
+        name: "errors", yaxis: "y2", marker: { color: c.failed }, hovertemplate: "%{y:,} errors<extra></extra>",
+      }),
+    ],
+    layout: {
+      hovermode: "x unified", xaxis: timeAxis(c, window, { anchor: "y2" }),
+      margin: { l: 44, r: 8, t: 22, b: 26 },
+      yaxis: axis(c, { domain: [0.42, 1], tickformat: ",.3~r" }),
+      yaxis2: counts(c, by_step.errors, { domain: [0, 0.27], nticks: 3 }),
+      annotations: [caption(c, `Calls ${unit}`, 1), caption(c, "Errors", 0.28)],
+    },
+    zooms: true,
+  };
+}
+
+function functionOverTime({ window, points, heatmap }, c) {
+  if (!points.length) return null;
+  const at = new Map(points.map((point) => [point.start, point]));
+  const series = (field) => window.starts.map((start) => at.get(start)?.[field] ?? null);
+  const x = window.starts.map((start) => time(start + window.step / 2));
+  const line = (name) => ({
+    type: "scatter", mode: points.length > 1 ? "lines+markers" : "markers", marker: { size: points.length > 5 ? 3.5 : 7 }, name, x, y: series(name), yaxis: "y3",
+    line: { color: c[name], width: 1.8, dash: { p50: "solid", p95: "solid", p99: "dot" }[name] }, connectgaps: false,
+    hovertemplate: `${name} %{customdata}<extra></extra>`, customdata: series(name).map((s) => (s === null ? "" : duration(s))),
+    showlegend: true, legend: "legend",
+  });
+  const { y, unit } = rates(series("calls_per_second").map((n) => n ?? 0));
+  const bounds = heatmap.bounds.map((bound, index) => bound || heatmap.bounds[index + 1] / 1.4 || 1e-9);
+  const z = heatmap.counts[0]?.map((_, row) => heatmap.counts.map((column) => column[row])) ?? [];
+  return {
+    traces: [
+      bars(window, y, {
+        name: "calls", showlegend: false, marker: { color: c.calls }, hovertemplate: `%{y:,.3~r} calls ${unit}<extra></extra>`,
+      }),
+      bars(window, series("errors").map((n) => n ?? 0), {
+        name: "errors", showlegend: false, yaxis: "y2", marker: { color: c.failed }, hovertemplate: "%{y:,} errors<extra></extra>",
+      }),
+      line("p50"), line("p95"), line("p99"),
+      {
+        type: "heatmap", yaxis: "y4", x: [...window.starts, window.starts.at(-1) + window.step].map(time), y: bounds,
+        z: z.map((row) => row.map((n) => (n ? Math.log(n + 1) : null))), showscale: false,
+        xgap: 0.5, ygap: 0.5, zmin: 0, colorscale: [[0, c.few], [1, c.many]],
+        text: z.map((row, index) => row.map((n) => `${n.toLocaleString("en")} calls took ${duration(bounds[index])} to ${duration(bounds[index + 1])}`)),
+        hovertemplate: "%{text}<extra></extra>", hoverongaps: false,
+      },
+    ],
+    layout: {
+      hovermode: "x", hoversubplots: "axis", margin: { l: 56, r: 10, t: 22, b: 26 },
+      xaxis: timeAxis(c, window, { anchor: "y4" }),
+      yaxis: axis(c, { domain: [0.83, 1], tickformat: ",.3~r", nticks: 4 }),
+      yaxis2: counts(c, series("errors"), { domain: [0.67, 0.77], nticks: 3 }),
+      yaxis3: axis(c, { domain: [0.36, 0.61], tickformat: "~s", ticksuffix: "s" }),
+      yaxis4: axis(c, { domain: [0, 0.3], type: "log", rangemode: "normal", ...timeTicks(bounds[0], bounds.at(-1)) }),
+      annotations: [
+        caption(c, `Calls ${unit}`, 1), caption(c, "Errors", 0.775), caption(c, "Percentiles", 0.615),
+        caption(c, "Calls by time taken", 0.305),
+      ],
+      showlegend: true, legend: { ...legend(c), y: 0.61 },
+    },
+    zooms: true,
+  };
+}
+
+// Round times between two, for an axis that shows their logarithm.
+function timeTicks(low, high) {
+  const ticks = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
+    for (const digit of [1, 2, 5]) ticks.push(Number(`${digit}e${power}`));
+  }
+  const within = ticks.filter((tick) => tick >= low && tick <= high);
+  const decades = within.filter((tick) => Number.isInteger(Math.log10(tick)));
+  const tickvals = within.length > 7 ? decades : within;
+  return { tickvals, ticktext: tickvals.map(duration) };
+}
+
+function distribution({ distribution: { bounds, counts: calls }, totals }, c) {
+  if (!calls.length) return null;
+  const low = bounds[0] || bounds[1] / 1.1 || 1e-9;
+  const high = bounds.at(-1) || 1e-8;
+  const place = (seconds) => (Math.log(Math.max(seconds, low) / low) / Math.log(high / low)) * calls.length - 0.5;
+  const { tickvals, ticktext } = timeTicks(low, high);
+  const marks = ["p50", "p95", "p99"].filter((name) => totals[name] !== null);
+  return {
+    traces: [{
+      type: "bar", x: calls.map((_, index) => index), y: calls, marker: { color: c.calls },
+      hovertext: calls.map((n, index) => `${n.toLocaleString("en")} calls took ${duration(bounds[index])} to ${duration(bounds[index + 1])}`), hoverinfo: "text",
+    }],
+    layout: {
+      dragmode: false, bargap: 0.06, margin: { l: 44, r: 22, t: 24, b: 26 },
+      xaxis: axis(c, { tickvals: tickvals.map(place), ticktext, showgrid: false, zeroline: false, rangemode: "normal", range: [-0.6, calls.length - 0.4] }),
+      yaxis: counts(c, calls, {}),
+      shapes: marks.map((name) => ({ type: "line", x0: place(totals[name]), x1: place(totals[name]), y0: 0, y1: 1, yref: "paper", line: { color: c.text, width: 1.2, dash: "dot" } })),
+      annotations: marks.map((name) => ({ x: place(totals[name]), y: 1, yref: "paper", yanchor: "bottom", xanchor: { p50: "center", p95: "right", p99: "left" }[name], text: name, showarrow: false, font: { color: c.text, size: 11.5 } })),
+    },
+  };
+}
+
+function errors({ window, types, other_types: others }, c) {
+  if (!types.length) return null;
+  const palette = [c.failed, c.p50, c.p95, c.p99, c.accent];
+  const all = types.map((one, index) => ({ ...one, colour: palette[index] }));
+  if (others.types) all.push({ ...others, type: `${others.types} other types`, colour: c.other });
+  return {
+    traces: all.map((one) => bars(window, one.by_step, {
+      name: plain(shortened(one.type, 40)), marker: { color: one.colour }, hovertemplate: `%{y:,} ${plain(shortened(one.type, 40))}<extra></extra>`,
+    })),
+    layout: {
+      barmode: "stack", hovermode: "x unified", xaxis: timeAxis(c, window),
+      yaxis: counts(c, window.starts.map((_, step) => all.reduce((sum, one) => sum + one.by_step[step], 0)), {}),
+      showlegend: true, legend: { ...legend(c), x: 0, xanchor: "left" }, margin: { l: 44, r: 8, t: 30, b: 26 },
+    },
+    zooms: true,
+  };
+}
+
+// The column of trends: one chart behind the table, in which each row of the table has its own strip.
+function sparklines({ rows }, c, element) {
+  const cells = [...element.parentElement.querySelectorAll("tbody td.trend")];
+  const area = element.parentElement.getBoundingClientRect();
+  const [first, last] = [cells[0]?.getBoundingClientRect(), cells.at(-1)?.getBoundingClientRect()];
+  element.hidden = !first?.width || rows.length !== cells.length; // nothing found, or no room for the column
+  if (element.hidden) return undefined;
+  Object.assign(element.style, {
+    left: `${first.left - area.left + element.parentElement.scrollLeft + 8}px`, top: `${first.top - area.top}px`,
+    width: `${first.width - 16}px`, height: `${last.bottom - first.top}px`,
+  });
+  const line = { x: [], y: [] };
+  const fill = { x: [], y: [] };
+  cells.forEach((cell, index) => {
+    const box = cell.getBoundingClientRect();
+    const [ground, height] = [box.bottom - first.top - 11, box.height - 22];
+    const most = Math.max(...rows[index], 1);
+    const xs = rows[index].map((_, step) => step / Math.max(1, rows[index].length - 1));
+    const ys = rows[index].map((n) => ground - (n / most) * height);
+    line.x.push(...xs, null);
+    line.y.push(...ys, null);
+    fill.x.push(0, ...xs, 1, 0, null);
+    fill.y.push(ground, ...ys, ground, ground, null);
+  });
+  const colour = document.body.dataset.view === "errors" ? c.failed : c.calls;
+  return {
+    traces: [
+      { ...fill, type: "scatter", mode: "lines", fill: "toself", line: { width: 0 }, fillcolor: faint(colour, 0.18), hoverinfo: "skip" },
+      { ...line, type: "scatter", mode: "lines", line: { width: 1.4, color: colour }, hoverinfo: "skip" },
+    ],
+    layout: {
+      margin: { l: 0, r: 0, t: 0, b: 0 }, dragmode: false, hovermode: false,
+      xaxis: { visible: false, fixedrange: true, range: [-0.01, 1.01] },
+      yaxis: { visible: false, fixedrange: true, range: [last.bottom - first.top, 0] },
+    },
+    still: true,
+  };
+}
+
+const CHARTS = { top, calls, function: functionOverTime, distribution, errors, sparklines };
+
+function zoomed(element, change) {
+  let [from, to] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
+  if (from === undefined) return;
+  const { window } = JSON.parse(document.getElementById("data").textContent);
+  const seconds = (text) => Date.parse(`${String(text).replace(" ", "T")}Z`.replace("ZZ", "Z")) / 1000;
+  from = Math.floor(Math.max(seconds(from), window.starts[0]) / 60) * 60;
+  to = Math.ceil(Math.min(seconds(to), window.starts.at(-1) + window.step) / 60) * 60;
+  const text = (moment) => `${new Date(moment * 1000).toISOString().slice(0, 16)}Z`;
+  element.dispatchEvent(new CustomEvent("zoom", { bubbles: true, detail: { since: text(from), until: text(Math.max(to, from + 60)) } }));
+}
+
+export async function draw() {
+  const data = document.getElementById("data");
+  if (!data || !globalThis.Plotly) return;
+  const values = JSON.parse(data.textContent);
+  const c = colours();
+  for (const element of document.querySelectorAll("[data-chart]")) {
+    const chart = CHARTS[element.dataset.chart](values, c, element);
+    if (chart === undefined) continue;
+    if (chart === null) {
+      if (element._fullLayout) Plotly.purge(element);
+      element.innerHTML = '<p class="nothing">Nothing in this window</p>';
+      continue;
+    }
+    if (!element._fullLayout) element.replaceChildren();
+    const first = !element._fullLayout;
+    await Plotly.react(element, chart.traces, layout(c, chart.layout), { ...CONFIG, staticPlot: Boolean(chart.still) });
+    if (first && chart.zooms) element.on("plotly_relayout", (change) => zoomed(element, change));
+    if (first && chart.opens) {
+      element.on("plotly_click", ({ points }) => {
+        const url = new URL(element.dataset.function, location.href);
+        url.searchParams.set("name", points[0].customdata);
+        location.assign(url);
+      });
+    }
+  }
+}
+
+let settling;
+addEventListener("resize", () => {
+  clearTimeout(settling);
+  settling = setTimeout(draw, 150);
+});

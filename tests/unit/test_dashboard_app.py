@@ -1,0 +1,571 @@
+"""The dashboard as an ASGI app: who is answered, with what headers, and what its JSON says."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from metrics_collector import measure, send
+from metrics_collector._collector import collector
+from metrics_collector._errors import ConfigurationError
+from metrics_collector.dashboard import create_app
+from tests.support.dashboard import EVIL, TOKEN, Call, save
+from tests.support.rows import rows
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from starlette.types import ASGIApp
+
+PAGES = ("/", "/function?name=shop.pay", "/errors", "/pipeline", "/api")
+VIEWS = ("/api/overview", "/api/function?name=shop.pay", "/api/errors", "/api/pipeline")
+
+
+class Tags(HTMLParser):
+    """The tags of a page, each with its attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture(autouse=True)
+def own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("REDIS_URL", "memory://")
+    collector.reset()
+    yield
+    collector.reset()
+
+
+@pytest.fixture
+async def calls(tmp_path: Path) -> list[Call]:
+    """Some calls of the last minutes, and some of five hours ago, all saved."""
+    now = time.time()
+    calls = [
+        Call(
+            "shop.pay",
+            now - 120 - n,
+            0.02 * (1 + n % 5),
+            "CardDeclinedError" if n % 10 == 0 else None,
+        )
+        for n in range(50)
+    ]
+    calls += [Call(f"shop.cart.f{n}", now - 300 - n, 0.001) for n in range(40)]
+    calls += [Call(EVIL, now - 60, 1.0, EVIL)]
+    calls += [Call("shop.pay", now - 5 * 3600, 0.5, "TimeoutError")]
+    await save(calls, tmp_path / "metrics.db")
+    return calls
+
+
+def client(
+    app: ASGIApp, *, ip: str = "127.0.0.1", base: str = "http://127.0.0.1:8765", **headers: str
+) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, client=(ip, 50000)),
+        base_url=base,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+@pytest.fixture
+async def local() -> AsyncIterator[httpx.AsyncClient]:
+    """A program of this machine, which needs no token."""
+    async with client(create_app(token=False)) as one:
+        yield one
+
+
+class TestJson:
+    async def test_overview(self, local: httpx.AsyncClient, calls: list[Call]) -> None:
+        answer = (await local.get("/api/overview")).json()
+        recent = [call for call in calls if call.at > time.time() - 3600]
+        totals = answer["totals"]
+        assert totals["calls"] == len(recent)
+        assert totals["errors"] == sum(call.error is not None for call in recent)
+        assert totals["error_rate"] == pytest.approx(totals["errors"] / totals["calls"])
+        assert totals["calls_per_second"] == pytest.approx(
+            len(recent) / answer["window"]["seconds"]
+        )
+        assert totals["functions"] == len({call.func_name for call in recent})
+        assert totals["before"]["calls"] == 0
+        assert sum(answer["by_step"]["calls"]) == len(recent)
+        assert sum(answer["by_step"]["errors"]) == totals["errors"]
+        assert len(answer["by_step"]["calls"]) == len(answer["window"]["starts"])
+        times: dict[str, float] = {}
+        for call in recent:
+            times[call.func_name] = times.get(call.func_name, 0.0) + call.seconds
+        expected = sorted(times, key=lambda name: -times[name])
+        assert [one["name"] for one in answer["top"][:2]] == expected[:2]
+        assert answer["top"][0]["total_time"] == pytest.approx(times[expected[0]])
+        first = answer["table"]["rows"][0]
+        assert first["name"] == expected[0]
+        assert first["share"] == pytest.approx(times[expected[0]] / sum(times.values()))
+        assert sum(first["calls_by_step"]) == first["calls"]
+
+    @pytest.mark.usefixtures("calls")
+    async def test_the_table_is_sorted_searched_and_paged_by_the_server(
+        self, local: httpx.AsyncClient
+    ) -> None:
+        first = (await local.get("/api/overview?q=CART&sort=name")).json()["table"]
+        second = (await local.get("/api/overview?q=CART&sort=name&page=2")).json()["table"]
+        names = [row["name"] for row in first["rows"] + second["rows"]]
+        assert names == sorted(f"shop.cart.f{n}" for n in range(40))
+        assert (first["found"], first["of"], first["pages"]) == (40, 42, 2)
+        slowest = (await local.get("/api/overview?sort=-p99")).json()["table"]["rows"]
+        assert slowest[0]["name"] == EVIL
+        assert [row["p99"] for row in slowest] == sorted(
+            (row["p99"] for row in slowest), reverse=True
+        )
+
+    async def test_a_longer_window_has_the_older_calls(
+        self, local: httpx.AsyncClient, calls: list[Call]
+    ) -> None:
+        answer = (await local.get("/api/overview?window=24h")).json()
+        assert answer["totals"]["calls"] == len(calls)
+
+    @pytest.mark.usefixtures("calls")
+    async def test_a_custom_window_and_the_period_before_it(self, local: httpx.AsyncClient) -> None:
+        now = datetime.now(UTC)
+        middle = now - timedelta(hours=4)
+        around = {"since": f"{middle:%Y-%m-%dT%H:%MZ}", "until": f"{now:%Y-%m-%dT%H:%MZ}"}
+        answer = (await local.get("/api/function", params={"name": "shop.pay", **around})).json()
+        assert answer["totals"]["calls"] == 50
+        assert answer["totals"]["before"]["calls"] == 1
+
+    async def test_function(
+        self, local: httpx.AsyncClient, calls: list[Call], tmp_path: Path
+    ) -> None:
+        answer = (await local.get("/api/function?name=pay&window=24h")).json()
+        own = [call for call in calls if call.func_name == "shop.pay"]
+        assert answer["name"] == "shop.pay"
+        assert (
+            answer["totals"]["calls"]
+            == len(own)
+            == sum(point["calls"] for point in answer["points"])
+        )
+        assert sum(map(sum, answer["heatmap"]["counts"])) == len(own)
+        assert {len(column) + 1 for column in answer["heatmap"]["counts"]} == {
+            len(answer["heatmap"]["bounds"])
+        }
+        bounds, counts = answer["distribution"]["bounds"], answer["distribution"]["counts"]
+        assert sum(counts) == len(own)
+        for low, high, count in zip(bounds, bounds[1:], counts, strict=False):
+            assert count == sum(low < call.seconds <= high for call in own)
+        assert {row["type"]: row["count"] for row in answer["errors"]} == {
+            "CardDeclinedError": 5,
+            "TimeoutError": 1,
+        }
+        assert [row["execution_time"] for row in answer["slowest"]] == sorted(
+            (call.seconds for call in own), reverse=True
+        )[:20]
+        assert answer["slowest"][0]["error_type"] == "TimeoutError"
+        assert [row[1] for row in rows(tmp_path / "metrics.db", answer["sql"])] == [
+            row["execution_time"] for row in answer["slowest"]
+        ]
+
+    async def test_the_sql_is_right_for_any_name(
+        self, local: httpx.AsyncClient, tmp_path: Path
+    ) -> None:
+        name = "it's; DROP TABLE metrics; --"
+        await save([Call(name, time.time() - 5)], tmp_path / "metrics.db")
+        answer = (await local.get("/api/function", params={"name": name})).json()
+        assert len(rows(tmp_path / "metrics.db", answer["sql"])) == 1
+
+    @pytest.mark.usefixtures("calls")
+    async def test_errors(self, local: httpx.AsyncClient) -> None:
+        answer = (await local.get("/api/errors?window=24h")).json()
+        assert answer["totals"] == {"errors": 7, "types": 3, "functions": 2}
+        assert answer["types"][0]["type"] == "CardDeclinedError"
+        assert answer["types"][0]["count"] == 5
+        assert all(sum(one["by_step"]) == one["count"] for one in answer["types"])
+        assert [row["type"] for row in answer["table"]["rows"]] == [
+            EVIL,
+            "CardDeclinedError",
+            "TimeoutError",
+        ]
+        found = (await local.get("/api/errors?window=24h&q=timeout&sort=-count")).json()["table"]
+        assert [(row["name"], row["count"]) for row in found["rows"]] == [("shop.pay", 1)]
+
+    async def test_of_many_types_the_rarest_are_added_up(
+        self, local: httpx.AsyncClient, tmp_path: Path
+    ) -> None:
+        now = time.time()
+        await save(
+            [Call("f", now - 5, error=f"Error{n}") for n in range(9) for _ in range(n + 1)],
+            tmp_path / "metrics.db",
+        )
+        answer = (await local.get("/api/errors")).json()
+        assert [one["type"] for one in answer["types"]] == [f"Error{n}" for n in (8, 7, 6, 5, 4)]
+        assert answer["other_types"]["types"] == 4
+        assert (
+            answer["other_types"]["count"] == sum(answer["other_types"]["by_step"]) == 1 + 2 + 3 + 4
+        )
+
+    async def test_pipeline(
+        self, local: httpx.AsyncClient, calls: list[Call], tmp_path: Path
+    ) -> None:
+        with measure("waits"):
+            pass
+        await send()
+        answer = (await local.get("/api/pipeline")).json()
+        assert answer["waiting"] == 1
+        assert answer["database"]["path"] == str(tmp_path / "metrics.db")
+        assert answer["database"]["saved"] == len(calls)
+        assert answer["database"]["size"] > 0
+        assert answer["redis"]["embedded"] is True
+
+    @pytest.mark.usefixtures("calls")
+    async def test_every_field_is_explained(self, local: httpx.AsyncClient) -> None:
+        text = re.sub(r"<[^>]+>", " ", (await local.get("/api")).text)
+        for view in VIEWS:
+            for field in (await local.get(view)).json():
+                assert re.search(rf"\b{field}\b", text), (view, field)
+
+    @pytest.mark.parametrize(
+        ("view", "status", "said"),
+        [
+            ("/api/function?name=shop.pya", 404, "shop.pay"),
+            ("/api/function", 400, "name is missing"),
+            ("/api/overview?window=x", 400, "window is a number"),
+            ("/api/overview?sort=size", 400, "no column 'size'"),
+            ("/api/overview?since=2999-01-01", 400, "since must lie before until"),
+            ("/api/nothing", 404, "no such page"),
+        ],
+    )
+    @pytest.mark.usefixtures("calls")
+    async def test_an_error_says_what_is_wrong(
+        self, view: str, status: int, said: str, local: httpx.AsyncClient
+    ) -> None:
+        answer = await local.get(view)
+        assert answer.status_code == status
+        assert said in answer.json()["error"]
+
+    async def test_redis_away_is_told_without_its_password(
+        self, monkeypatch: pytest.MonkeyPatch, local: httpx.AsyncClient
+    ) -> None:
+        monkeypatch.setenv("REDIS_URL", "redis://:S3CR3T@127.0.0.1:1/0")
+        collector.reset()
+        for path in ("/api/overview", "/", "/pipeline", "/api/pipeline"):
+            answer = await local.get(path)
+            assert answer.status_code == (200 if "pipeline" in path else 503)
+            assert "127.0.0.1:1" in answer.text
+            assert "S3CR3T" not in answer.text
+            assert "Traceback" not in answer.text
+
+
+class TestPages:
+    @pytest.mark.parametrize("page", PAGES)
+    @pytest.mark.usefixtures("calls")
+    async def test_every_name_is_escaped(self, page: str, local: httpx.AsyncClient) -> None:
+        text = (await local.get(page)).text
+        assert "<img src=x" not in text
+
+    @pytest.mark.usefixtures("calls")
+    async def test_a_name_stands_as_it_is(self, local: httpx.AsyncClient) -> None:
+        for page in ("/", "/errors"):
+            assert "&lt;img src=x onerror=alert(1)&gt;" in (await local.get(page)).text
+
+    async def test_the_data_in_a_page_cannot_end_its_element(
+        self, local: httpx.AsyncClient, tmp_path: Path
+    ) -> None:
+        name = "</script><script>alert(1)</script><!--"
+        await save([Call(name, time.time() - 5, error=name)], tmp_path / "metrics.db")
+        for page in ("/", "/errors"):
+            text = (await local.get(page)).text
+            assert "<script>alert" not in text
+            data = re.search(
+                r'<script type="application/json" id="data" data-live>(.*?)</script>',
+                text,
+                re.DOTALL,
+            )
+            assert data
+            assert name in json.dumps(json.loads(data[1]))
+
+    @pytest.mark.parametrize("page", PAGES)
+    @pytest.mark.usefixtures("calls")
+    async def test_there_is_neither_script_nor_style_in_a_page(
+        self, page: str, local: httpx.AsyncClient
+    ) -> None:
+        tags = Tags()
+        tags.feed((await local.get(page)).text)
+        assert {"a", "link", "script"} <= {tag for tag, _ in tags.found}
+        for tag, attributes in tags.found:
+            assert tag != "style"
+            assert not any(name == "style" or name.startswith("on") for name in attributes)
+            assert not (attributes.get("href") or "").startswith("javascript:")
+            if tag == "script":
+                assert "src" in attributes or attributes["type"] == "application/json"
+
+    async def test_nothing_recorded_says_how_to_begin(self, local: httpx.AsyncClient) -> None:
+        for page in ("/", "/errors"):
+            assert "@metrics_collector" in (await local.get(page)).text
+
+    async def test_a_first_call_is_seen_at_once(self, local: httpx.AsyncClient) -> None:
+        await local.get("/")
+        with measure("first"):
+            pass
+        assert ">first<" in (await local.get("/")).text
+
+    async def test_an_empty_window_is_no_beginning(
+        self, local: httpx.AsyncClient, tmp_path: Path
+    ) -> None:
+        await save([Call("f", time.time() - 7200)], tmp_path / "metrics.db")
+        text = (await local.get("/?window=15m")).text
+        assert "No calls in this window" in text
+        assert "@metrics_collector" not in text
+
+    @pytest.mark.usefixtures("calls")
+    async def test_links_keep_the_window(self, local: httpx.AsyncClient) -> None:
+        text = (await local.get("/?window=24h&live=off&q=pay")).text
+        links = re.findall(r'href="(/(?:errors|pipeline|function)?\?[^"]*)"', text)
+        assert links
+        assert all(
+            "window=24h" in link and "live=off" in link
+            for link in links
+            if "function" in link or "errors" in link
+        )
+        assert "q=pay" not in next(link for link in links if link.startswith("/errors"))
+
+    @pytest.mark.usefixtures("calls")
+    async def test_nothing_is_written(self, local: httpx.AsyncClient, tmp_path: Path) -> None:
+        def counted() -> list[Any]:
+            return rows(
+                tmp_path / "metrics.db",
+                "SELECT (SELECT count(*) FROM metrics), (SELECT count(*) FROM rollups), "
+                "(SELECT total(call_count) FROM totals)",
+            )
+
+        before = counted()
+        for path in (*PAGES, *VIEWS):
+            assert (await local.get(path)).status_code == 200
+        assert counted() == before
+
+
+class TestHeaders:
+    @pytest.mark.parametrize("path", [*PAGES, *VIEWS, "/nothing", "/api/nothing"])
+    @pytest.mark.usefixtures("calls")
+    async def test_of_every_answer(self, path: str, local: httpx.AsyncClient) -> None:
+        headers = (await local.get(path)).headers
+        policy = dict(
+            part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";")
+        )
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == "'self'"
+        assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] == "no-store"
+
+    async def test_assets_are_compressed_and_kept(self, local: httpx.AsyncClient) -> None:
+        page = (await local.get("/pipeline")).text
+        style = re.search(r'href="(/static/[^"]*/style.css)"', page)
+        assert style
+        answer = await local.get(style[1])
+        assert answer.headers["content-encoding"] == "gzip"
+        assert "immutable" in answer.headers["cache-control"]
+        assert answer.headers["content-type"] == "text/css; charset=utf-8"
+        plain = await local.get(style[1], headers={"Accept-Encoding": "identity"})
+        assert "content-encoding" not in plain.headers
+        assert plain.text == answer.text
+        for gone in (
+            "/static/0000000000000000/style.css",
+            style[1].replace("style.css", "..%2f_app.py"),
+            style[1].replace("style.css", "none.css"),
+        ):
+            assert (await local.get(gone)).status_code == 404
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+    async def test_it_only_reads(self, method: str, local: httpx.AsyncClient) -> None:
+        answer = await local.request(method, "/")
+        assert answer.status_code == 405
+        assert answer.headers["allow"] == "GET, HEAD"
+
+    @pytest.mark.usefixtures("calls")
+    async def test_head(self, local: httpx.AsyncClient) -> None:
+        answer = await local.head("/")
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
+class TestToken:
+    @pytest.fixture
+    def app(self) -> ASGIApp:
+        return create_app(token=TOKEN)
+
+    @pytest.mark.parametrize("path", [*PAGES, *VIEWS, "/nothing"])
+    @pytest.mark.usefixtures("calls")
+    async def test_nothing_is_told_without_it(self, path: str, app: ASGIApp) -> None:
+        for headers in (
+            {},
+            {"authorization": "Bearer wrong"},
+            {"authorization": f"Basic {TOKEN}"},
+            {"cookie": f"metrics_dashboard={TOKEN}"},
+        ):
+            async with client(app, **headers) as stranger:
+                answer = await stranger.get(path)
+                assert answer.status_code == 401
+                assert "shop" not in answer.text
+                assert answer.headers["www-authenticate"] == "Bearer"
+
+    @pytest.mark.usefixtures("calls")
+    async def test_in_the_url_it_is_changed_for_a_cookie(self, app: ASGIApp) -> None:
+        async with client(app) as browser:
+            answer = await browser.get(f"/errors?window=24h&token={TOKEN}&q=a+b")
+            assert answer.status_code == 303
+            assert answer.headers["location"] == "/errors?window=24h&q=a+b"
+            cookie = answer.headers["set-cookie"]
+            assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
+            assert TOKEN not in cookie
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert (await browser.get("/errors?window=24h")).status_code == 200
+
+    async def test_by_tls_the_cookie_stays_there(self, app: ASGIApp) -> None:
+        async with client(app, base="https://127.0.0.1") as browser:
+            assert "Secure" in (await browser.get(f"/?token={TOKEN}")).headers["set-cookie"].split(
+                "; "
+            )
+
+    async def test_a_cookie_is_good_for_its_token_only(self, app: ASGIApp) -> None:
+        async with client(app) as browser:
+            await browser.get(f"/?token={TOKEN}")
+            ((name, value),) = browser.cookies.items()
+        async with client(create_app(token=TOKEN + "-2"), cookie=f"{name}={value}") as other:
+            assert (await other.get("/")).status_code == 401
+
+    async def test_a_wrong_one_in_the_url(self, app: ASGIApp) -> None:
+        async with client(app) as browser:
+            answer = await browser.get("/?token=wrong-wrong-wrong-wrong")
+            assert answer.status_code == 401
+            assert "set-cookie" not in answer.headers
+            assert "wrong-wrong" not in answer.text
+
+    @pytest.mark.usefixtures("calls")
+    async def test_as_a_header(self, app: ASGIApp) -> None:
+        async with client(
+            app,
+            ip="203.0.113.9",
+            base="https://metrics.example.com",
+            authorization=f"Bearer {TOKEN}",
+        ) as program:
+            assert (await program.get("/api/overview")).json()["totals"]["calls"]
+
+    async def test_the_page_that_asks_for_it_has_its_style(self, app: ASGIApp) -> None:
+        async with client(app) as browser:
+            text = (await browser.get("/")).text
+            for asset in re.findall(r'"(/static/[^"]+)"', text):
+                assert (await browser.get(asset)).status_code == 200
+
+    def test_it_is_needed_to_mount(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(ConfigurationError, match="METRICS_DASHBOARD_TOKEN"):
+            create_app()
+        with pytest.raises(ConfigurationError, match="too short") as caught:
+            create_app(token="S3CR3T")
+        assert "S3CR3T" not in str(caught.value)
+        monkeypatch.setenv("METRICS_DASHBOARD_TOKEN", TOKEN)
+        collector.reset()
+        create_app()
+
+
+class TestHosts:
+    @pytest.mark.parametrize(
+        "host",
+        ["127.0.0.1", "127.0.0.1:8765", "localhost", "LOCALHOST:1", "[::1]:8765", "localhost.:80"],
+    )
+    async def test_this_machine_by_its_own_names(self, host: str, local: httpx.AsyncClient) -> None:
+        assert (await local.get("/pipeline", headers={"host": host})).status_code == 200
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost@evil.example",
+            "192.168.1.5",
+            "",
+            "a b",
+            "127.0.0.1:x",
+            "[::1",
+            "evil.example:8765",
+        ],
+    )
+    async def test_others_are_refused(self, host: str, local: httpx.AsyncClient) -> None:
+        answer = await local.get("/pipeline", headers={"host": host})
+        assert answer.status_code == 400
+        assert "--allow-host" in answer.text
+
+    @pytest.mark.parametrize("ip", ["203.0.113.9", "192.168.1.5", "testclient"])
+    async def test_without_a_token_no_other_machine(self, ip: str) -> None:
+        async with client(create_app(token=False), ip=ip) as stranger:
+            answer = await stranger.get("/api/pipeline")
+        assert answer.status_code == 403
+        assert "METRICS_DASHBOARD_TOKEN" in answer.json()["error"]
+
+    @pytest.mark.parametrize(
+        "header", ["forwarded", "x-forwarded-for", "x-real-ip", "via", "x-forwarded-host"]
+    )
+    async def test_without_a_token_no_proxy(self, header: str, local: httpx.AsyncClient) -> None:
+        assert (await local.get("/", headers={header: "127.0.0.1"})).status_code == 403
+
+    async def test_named_ones_only(self) -> None:
+        async with client(
+            create_app(token=TOKEN, hosts=["Metrics.Example.com"]), authorization=f"Bearer {TOKEN}"
+        ) as program:
+            for host, status in (
+                ("metrics.example.com", 200),
+                ("10.1.2.3:80", 200),
+                ("evil.example", 400),
+            ):
+                assert (
+                    await program.get("/pipeline", headers={"host": host})
+                ).status_code == status
+
+    async def test_with_a_token_any(self) -> None:
+        async with client(create_app(token=TOKEN), authorization=f"Bearer {TOKEN}") as program:
+            assert (
+                await program.get("/pipeline", headers={"host": "api.example.com"})
+            ).status_code == 200
+
+
+class TestMounted:
+    @pytest.fixture
+    def service(self) -> ASGIApp:
+        return Starlette(
+            routes=[Mount("/inner", routes=[Mount("/met rics", create_app(token=TOKEN))])]
+        )
+
+    @pytest.mark.usefixtures("calls")
+    async def test_every_link_leads_into_it(self, service: ASGIApp) -> None:
+        async with client(service) as browser:
+            answer = await browser.get(f"/inner/met%20rics/errors?token={TOKEN}")
+            assert answer.headers["location"] == "/inner/met%20rics/errors"
+            assert "Path=/inner/met rics" in answer.headers["set-cookie"].replace("%20", " ")
+        async with client(service, authorization=f"Bearer {TOKEN}") as browser:
+            for page in PAGES:
+                answer = await browser.get(f"/inner/met%20rics{page}")
+                assert answer.status_code == 200
+                links = re.findall(r'(?:href|src|data-function)="([^"#]+)"', answer.text)
+                assert all(link.startswith("/inner/met%20rics/") for link in links)
+                for link in {
+                    link for link in links if "name=&" not in link and not link.endswith("name=")
+                }:
+                    assert (await browser.get(link.replace("&amp;", "&"))).status_code == 200, link
+
+    async def test_json(self, service: ASGIApp) -> None:
+        async with client(service) as program:
+            assert (await program.get("/inner/met%20rics/api/overview")).json()["error"]
+            answer = await program.get(
+                "/inner/met%20rics/api/overview", headers={"authorization": f"Bearer {TOKEN}"}
+            )
+            assert answer.json()["totals"]["calls"] == 0
