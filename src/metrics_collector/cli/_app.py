@@ -244,3 +244,27 @@ def purge(
         },
         sure=yes,
     )
+
+
+@app.command()
+def dashboard(
+    host: Annotated[
+        str, typer.Option(help="Where to listen; others reach it at 0.0.0.0, and need the token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8765,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Answer under this name too, as behind a proxy; as often as needed.",
+        ),
+    ] = None,
+) -> None:
+    """Serve the dashboard: rates, times and errors of all functions, in a browser.
+
+    It only reads. METRICS_DASHBOARD_TOKEN is what a browser has to show to see it; on any other host than a loopback
+    one it has to be set.
+    """
+    from metrics_collector.cli import _dashboard
+
+    _dashboard.run(host, port, allow_host or [])

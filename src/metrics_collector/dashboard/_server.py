@@ -1,0 +1,86 @@
+"""The dashboard as a server of its own, `metrics-collector dashboard`."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from metrics_collector._collector import collector
+from metrics_collector._errors import ConfigurationError, MetricsCollectorError
+from metrics_collector.dashboard import create_app
+from metrics_collector.dashboard._security import LOOPBACK_NAMES, is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_GRACE: Final = 2  # seconds that answers under way have at the end
+
+
+def run(host: str, port: int, allowed: Sequence[str]) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        host: name or address to listen at.
+        port: 0: any that is free; the line that is printed names it.
+        allowed: names by which it may be asked for, beside those that it has in any case.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or others could reach it and there is no token.
+        MetricsCollectorError: it cannot listen there.
+    """
+    token = collector.settings().dashboard_token
+    if token is None and not is_loopback(host):
+        raise ConfigurationError(
+            f"--host {host} can be reached by others, so a token is needed: set METRICS_DASHBOARD_TOKEN, for instance "
+            "to what `python -c 'import secrets; print(secrets.token_urlsafe())'` prints"
+        )
+    app = create_app(token=False if token is None else token, hosts=_hosts(host, allowed))
+    listening = _listen(host, port)
+    address = f"[{host}]" if ":" in host else host
+    where = f"http://{address}:{listening.getsockname()[1]}/"
+    sys.stdout.write(f"The dashboard is at {where}, until Ctrl-C.\n")
+    if token is not None:
+        sys.stdout.write(
+            f"The first time open {where}?token= followed by METRICS_DASHBOARD_TOKEN.\n"
+        )
+    sys.stdout.flush()
+    config = uvicorn.Config(
+        app,
+        access_log=False,  # it would tell the token
+        lifespan="off",
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    with listening:
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _hosts(host: str, allowed: Sequence[str]) -> set[str]:
+    """By which names it answers: no name that a stranger's DNS could let point here."""
+    own = {host, socket.gethostname()} if not is_loopback(host) else {host}
+    return {*LOOPBACK_NAMES, *own, *allowed}
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen()  # now, so that whoever reads the address that is printed finds it answered
+        except OSError:
+            listening.close()
+            raise
+    except OSError as error:
+        raise MetricsCollectorError(
+            f"cannot listen at {host}, port {port}: {error.strerror}; choose another one by --host and --port"
+        ) from error
+    listening.set_inheritable(True)
+    return listening

@@ -1,0 +1,55 @@
+"""The command `dashboard` in this process: what it takes and refuses."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from metrics_collector import cli
+
+
+def without(package: str, program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in which a package cannot be imported, as if it were not installed."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules[{package!r}] = None; {program}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("package", ["starlette", "jinja2", "uvicorn"])
+def test_without_the_extra_it_is_named(package: str) -> None:
+    done = without(package, "from metrics_collector import cli; sys.exit(cli.run(['dashboard']))")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "metrics-collector: the dashboard needs an extra: pip install 'metrics-collector[dashboard]'\n"
+    )
+
+
+@pytest.mark.parametrize("package", ["starlette", "jinja2"])
+def test_without_the_extra_a_service_is_told(package: str) -> None:
+    program = "from metrics_collector.dashboard import create_app; create_app(token=False)"
+    last_line = without(package, program).stderr.splitlines()[-1]
+    assert last_line.startswith("metrics_collector._errors.ConfigurationError: the dashboard needs")
+
+
+@pytest.mark.parametrize("wrong", ["--port x", "--port 70000", "--port -1", "--hosts a", "8765"])
+def test_wrong_input_gets_one_line_and_2(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["dashboard", *wrong.split()]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert re.fullmatch("metrics-collector: .+\n", err)
+
+
+def test_help_tells_of_host_and_port(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["dashboard", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(option in out for option in ("--host", "--port", "--allow-host"))
+    assert "METRICS_DASHBOARD_TOKEN" in out
+    assert cli.run(["--help"]) == 0
+    assert re.search("^  dashboard +Serve", capsys.readouterr().out, re.MULTILINE)
