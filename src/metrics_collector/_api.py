@@ -117,7 +117,7 @@ async def get_metrics(
         )
         return await query.function(name, begin, end)
 
-    return await collector.read(read)
+    return await collector.read(read, live=begin is None and end is None)
 
 
 async def list_metrics(
@@ -128,7 +128,8 @@ async def list_metrics(
     """The figures of every function that was called, by name; times and errors as in `get_metrics`."""
     begin, end = _span(since, until)
 
-    return await collector.read(lambda query: query.functions(begin, end))
+    live = begin is None and end is None
+    return await collector.read(lambda query: query.functions(begin, end), live=live)
 
 
 async def history(

@@ -94,8 +94,12 @@ class Collector:
                 await asyncio.sleep(_MOVE_TIME)
         raise StoreUnavailableError("the sender moves from loop to loop; try again")
 
-    async def read(self, action: Callable[[Query], Awaitable[T]]) -> T:
+    async def read(self, action: Callable[[Query], Awaitable[T]], *, live: bool = False) -> T:
         """Ask something, after what this process has recorded so far is in Redis, unless that takes no more.
+
+        Args:
+            action: asks.
+            live: about live totals, not only about windows and history.
 
         Raises:
             ConfigurationError: a setting is wrong.
@@ -104,7 +108,7 @@ class Collector:
 
         async def read(home: Home) -> T:
             await home.send_for_read(SEND_TIMEOUT)
-            return await action(await home.query(_registry.names()))
+            return await action(await home.query(_registry.names(), live=live))
 
         return await self.call(read)
 

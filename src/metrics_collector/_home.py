@@ -169,10 +169,15 @@ class Home:
         await self.sender.look()
         return saved
 
-    async def query(self, measured: frozenset[str]) -> Query:
-        """What answers questions; in the embedded mode it knows what other processes have saved by now."""
+    async def query(self, measured: frozenset[str], *, live: bool) -> Query:
+        """What answers questions.
+
+        Args:
+            measured: names of the functions measured in this process.
+            live: about live totals, too: in the embedded mode these are told before what other processes have saved.
+        """
         database = _assembly.database(self.settings)
-        if self._worker is not None:
+        if live and self._worker is not None:
             # Not between a flush's commit and its acknowledgement: those entries would count twice for that moment.
             async with self._worker.turn, database.reading() as reader:
                 if reader is not None:
