@@ -82,7 +82,18 @@ def test_the_demo_in_a_pipe_is_plain_text_and_true() -> None:
     assert not Path("real.db").exists()
     assert "from metrics_collector import metrics_collector" in block(done.stdout, "from ")
 
-    # What it prints to look at the database works as it is printed.
+    # What it prints to look at the figures works as it is printed, here with another command that ends.
+    dashboard = "\n".join(block(done.stdout, "REDIS_URL="))
+    stats = f"{sys.executable} -m metrics_collector stats --since 1h"
+    assert dashboard.endswith("metrics-collector dashboard")
+    looked = subprocess.run(
+        ["/bin/sh", "-c", dashboard.replace("metrics-collector dashboard", stats)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=True,
+    )
+    assert all(name in looked.stdout for name in FUNCTIONS)
     program = "sqlite3" if shutil.which("sqlite3") or sys.version_info < (3, 12) else "python -m"
     shell, *queries = block(done.stdout, program)
     assert shell.endswith("sqlite3 metrics-demo.db")

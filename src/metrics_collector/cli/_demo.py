@@ -80,7 +80,7 @@ async def _run(seconds: float, settings: Settings, database: Path) -> None:
         await (_tell_saved() if embedded else _tell_worker(settings))
     # Never broken, so that it can be copied.
     console.print(f"  {database}", "", sep="\n", soft_wrap=True)
-    _next_steps.tell(settings.database_name)
+    _next_steps.tell(settings.database_name, embedded=embedded)
 
 
 async def _trade(seconds: float, errors_before: int) -> None:

@@ -22,13 +22,17 @@ from metrics_collector import metrics_collector
 """
 
 
-def tell(database: str) -> None:
-    """Show how to look at the database and how to measure one's own service.
+def tell(database: str, *, embedded: bool) -> None:
+    """Show how to look at the figures and how to measure one's own service.
 
     Args:
         database: path of the file.
+        embedded: Redis was in this process, so that nobody's settings lead there.
     """
-    console.print("To look at it:", "", sep="\n")
+    settings = f"REDIS_URL=memory:// DATABASE_NAME={shlex.quote(database)} \\\n  "
+    command = f"{settings if embedded else ''}metrics-collector dashboard"
+    console.print("To look at it in a browser, or in a SQLite shell:", "", sep="\n")
+    _show(command)
     _show(f"{_shell()} {shlex.quote(database)}", *QUERIES)
     console.print("In a service of your own:", "", sep="\n")
     _show(_CODE)
