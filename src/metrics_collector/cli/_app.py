@@ -260,10 +260,10 @@ def dashboard(
         ),
     ] = None,
 ) -> None:
-    """Serve the dashboard: rates, times and errors of all functions, in a browser.
+    """Serve a dashboard to browsers.
 
-    It only reads. METRICS_DASHBOARD_TOKEN is what a browser has to show to see it; on any other host than a loopback
-    one it has to be set.
+    Rates, times and errors of all functions. It only reads. METRICS_DASHBOARD_TOKEN is what a browser has to show to
+    see it; on any other host than a loopback one it has to be set.
     """
     from metrics_collector.cli import _dashboard
 
