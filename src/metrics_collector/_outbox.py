@@ -11,6 +11,8 @@ import os
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager
+from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector import _batch, _entries
@@ -19,7 +21,7 @@ from metrics_collector._intervals import Intervals
 from metrics_collector._totals import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from metrics_collector._batch import Content, Place
     from metrics_collector._recorder import Record
@@ -115,9 +117,11 @@ class Outbox:
         with self._lock:
             records: list[Record] = []
             try:
-                for _ in range(min(SLICE, batch - len(self._lines), len(self._buffer))):
-                    records.append(self._buffer.popleft())  # noqa: PERF401 - Ctrl-C may come in between
+                count = min(SLICE, batch - len(self._lines), len(self._buffer))
+                # In one call, within which no Ctrl-C comes: so each record is in one of the two.
+                records.extend(starmap(self._buffer.popleft, repeat((), count)))
                 lines = _entries.encode(records, self.producer, self._last + 1, offset, self._tally)
+                last = self._last + len(lines)
             except BaseException as error:
                 self._tally = _entries.tally_of(self._lines)  # without the part of this slice
                 if isinstance(error, Exception):  # it would fail again
@@ -125,18 +129,22 @@ class Outbox:
                 else:
                     self._buffer.extendleft(reversed(records))
                 raise
+            # Without any call, and so without a Ctrl-C in between.
             self._lines += lines
-            self._last += len(lines)
+            self._last = last
             return len(self._lines) >= batch
 
     def close_batch(self) -> None:
         """Make the open batch one that can be sent."""
         with self._lock:
             if self._lines:
-                content = _batch.content(self._lines, self._tally)
-                first = self._last - len(self._lines) + 1
-                self._batches.append(Batch(first, self._last, content))
-                self._lines, self._tally = [], Tally()
+                with self._counting():
+                    content = _batch.content(self._lines, self._tally)
+                    made = Batch(self._last - len(self._lines) + 1, self._last, content)
+                    tally = Tally()
+                # Again, no Ctrl-C comes before the call is over.
+                self._lines, self._tally = [], tally
+                self._batches.append(made)
 
     async def make_batch(self, mark: int, batch: int = BATCH) -> None:
         """Make a batch of what was recorded before the mark, of `batch` entries at most.
@@ -150,9 +158,18 @@ class Outbox:
         uncounted = True
         while uncounted:
             await asyncio.sleep(0)
-            with self._lock:
+            with self._lock, self._counting():
                 uncounted = self._tally.count(SLICE)
         self.close_batch()
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """Begin anew with the open batch's figures if a Ctrl-C comes in between."""
+        try:
+            yield
+        except BaseException:
+            self._tally = _entries.tally_of(self._lines)
+            raise
 
     def next(self) -> tuple[Batch, int] | None:
         """The batch to push now, and the number that Redis must have seen, since it acknowledged it; or 0."""
