@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._sqlite import _reports as ask
@@ -34,11 +33,11 @@ class Part(NamedTuple):
 class Closed:
     """Reads parts, and remembers the last ones.
 
-    Rollups only grow, but for a purge; so a part stays as it is as long as the number of its calls does.
+    A part stays as it is as long as its rollups, calls, seconds and last call do.
     """
 
     def __init__(self) -> None:
-        self._parts: OrderedDict[object, tuple[int, Part]] = OrderedDict()
+        self._parts: dict[object, tuple[object, Part]] = {}
 
     async def read(
         self, database: OpenDatabase, path: str, tiles: Sequence[Tile], step: int | None
@@ -51,15 +50,17 @@ class Closed:
             tiles: the times; with steps, one.
             step: seconds; `None`: no steps.
         """
-        (name, _), calls = await database.state(), await database.run(ask.call_count(tiles))
+        name, _ = await database.state()
+        now = await database.run(ask.fingerprint(tiles))
         key = path, name, tuple(tiles), step
         known = self._parts.get(key)
-        if known is None or known[0] != calls:
-            known = calls, await _read(database, tiles, step)
+        if known is None or known[0] != now:
+            known = now, await _read(database, tiles, step)
+        # Threads may share it: one statement each, and whatever order they come in.
+        self._parts.pop(key, None)
         self._parts[key] = known
-        self._parts.move_to_end(key)
-        while len(self._parts) > _KEPT:
-            self._parts.popitem(last=False)
+        for oldest in list(self._parts)[:-_KEPT]:
+            self._parts.pop(oldest, None)
         return known[1]
 
 

@@ -49,14 +49,17 @@ def counts(tile: Tile, step: int) -> Steps[list[Counts]]:
     return done
 
 
-def call_count(tiles: Iterable[Tile]) -> Steps[int]:
-    """The calls of all functions in some times. It grows with each late entry, so it tells whether anything changed."""
-    count = 0
+def fingerprint(tiles: Iterable[Tile]) -> Steps[list[Any]]:
+    """What differs once anything has changed in some times: rollups, calls, seconds and the last call in each."""
+    found: list[Any] = []
     for tile in tiles:
         where, parameters = within(tile, None)
-        ((some,),) = yield Query(f"SELECT sum(call_count) FROM rollups WHERE {where}", parameters)
-        count += some or 0
-    return count
+        found += yield Query(
+            "SELECT count(*), sum(call_count), sum(execution_time), max(last_called_at) "
+            f"FROM rollups WHERE {where}",
+            parameters,
+        )
+    return found
 
 
 def failures(tile: Tile, func_name: str | None) -> Steps[list[Rollup]]:
@@ -104,7 +107,8 @@ def slowest(
 ) -> Steps[list[tuple[float, float, str, str | None]]]:
     """The slowest entries of a function in some time: end, seconds, outcome and type of error; the slowest first.
 
-    So many are in so many rollups with the highest maxima, so no others need be looked at.
+    So many are in so many rollups with the highest maxima, and no others need be looked at; but one more, as a part of
+    the first one's entries may no longer be kept.
     """
     where, parameters = within(tile, func_name)
     return (
@@ -114,7 +118,7 @@ def slowest(
             ") AS r CROSS JOIN metrics AS m INDEXED BY metrics_by_function "
             "ON m.func_name = ? AND m.created_at >= r.start AND m.created_at < r.start + ? "
             "ORDER BY m.execution_time DESC LIMIT ?",
-            (*parameters, count, func_name, SECONDS[tile.resolution], count),
+            (*parameters, count + 1, func_name, SECONDS[tile.resolution], count),
         )
     )
 
