@@ -17,7 +17,7 @@ _DAY: Final = 86400.0
 class OpenDatabase(Protocol):
     """A database, open for writing."""
 
-    async def purge(self, before: Mapping[str, float]) -> Purged: ...
+    async def purge(self, before: Mapping[str, float], now: float) -> Purged: ...
 
 
 class Sink(Protocol):
@@ -58,4 +58,4 @@ class Purge:
         """
         if before := self.due():
             async with self._sink.writing() as database:
-                await database.purge(before)
+                await database.purge(before, self._wall())

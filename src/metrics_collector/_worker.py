@@ -123,7 +123,7 @@ class Worker:
 
     def begin_purge(self) -> None:
         """Begin to delete what is no longer to be kept, unless that is under way. Trouble is logged."""
-        if self._purging is None or self._purging.done():
+        if not self._closed and (self._purging is None or self._purging.done()):
             self._purging = asyncio.create_task(self._purge_once())
 
     async def _purge_once(self) -> None:

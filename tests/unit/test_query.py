@@ -358,7 +358,7 @@ def test_after_a_purge_they_go_by_what_is_kept(
 
     async def purge(database: Database) -> dict[str, int]:
         async with database.writing() as writer:
-            await writer.purge(before)
+            await writer.purge(before, NOON + 30 * 86400)
         async with database.reading() as reader:
             assert reader is not None
             return await reader.purged()

@@ -28,6 +28,7 @@ from metrics_collector._errors import (
 from metrics_collector._intervals import Intervals
 from metrics_collector._records import Purged, Saved, unnumbered
 from metrics_collector._sqlite import Database, _purge, _schema, _session
+from metrics_collector._sqlite._session import Pause
 from metrics_collector._totals import Totals
 from tests.support.cancelling import at_each_await
 from tests.support.folders import fast_folder
@@ -50,6 +51,8 @@ from tests.support.pipeline import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+    from metrics_collector._sqlite._session import Steps
 
 T = TypeVar("T")
 
@@ -611,7 +614,7 @@ def test_old_entries_go_and_their_totals_stay(run: Runner, path: Path) -> None:
 
     async def work() -> None:
         async with Database(str(path), plain=run.plain).writing() as database:
-            purged = await database.purge({"entry": LATER})
+            purged = await database.purge({"entry": LATER}, LATER)
             assert (purged.entries, purged.rejected, purged.minutes) == (6000, 1, 0)
             assert purged.freed_bytes > 0
 
@@ -627,6 +630,9 @@ def test_old_entries_go_and_their_totals_stay(run: Runner, path: Path) -> None:
     assert (run.read(path) or {})["app.f"].counts["call_count"] == 12_000
 
 
+NOW = NOON + 30 * 86400
+
+
 def rollup_starts(path: Path) -> dict[str, list[int]]:
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT resolution, start FROM rollups ORDER BY 1, 2").fetchall()
@@ -639,7 +645,7 @@ def purge(run: Runner, path: Path, **before: float) -> tuple[Purged, dict[str, i
     async def work() -> tuple[Purged, dict[str, int]]:
         database = Database(str(path), plain=run.plain)
         async with database.writing() as writer:
-            purged = await writer.purge(before)
+            purged = await writer.purge(before, NOW)
         async with database.reading() as reader:
             assert reader is not None
             return purged, await reader.purged()
@@ -680,6 +686,52 @@ def test_what_is_gone_stays_gone(run: Runner, path: Path) -> None:
     assert (purged.minutes, again) == (1, horizons)
 
 
+def test_a_clock_that_was_ahead_costs_nothing_later(run: Runner, path: Path) -> None:
+    run.save(path, [foreign("app.f", at=NOON)])
+    before = rollup_starts(path)
+    ahead = NOON + 9000 * 86400
+    purged, horizons = purge(run, path, minute=ahead, hour=ahead, day=ahead, entry=ahead)
+    assert max(horizons.values()) <= NOW
+    run.save(path, [foreign("app.f", at=NOW + 10)], token="later")
+    assert all(len(starts) == 1 for starts in rollup_starts(path).values())
+    # Noted by a clock that was wrong altogether.
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE purged SET before = before + 1000 * 86400")
+        connection.commit()
+    _, horizons = purge(run, path, minute=NOON)
+    assert max(horizons[name] for name in before) <= NOW
+    assert all(len(starts) == 1 for starts in rollup_starts(path).values())
+    assert purged.entries == 1
+
+
+def test_pages_are_given_back_many_at_a_time(run: Runner, path: Path) -> None:
+    run.save(path, [foreign("app.f" * 100, at=NOON)] * 3000)
+    pauses: list[float] = []
+
+    def steps() -> Steps[Purged]:
+        work = _purge.purge({"entry": LATER}, LATER)
+        answer: Any = None
+        while True:
+            try:
+                step = work.send(answer)
+            except StopIteration as end:
+                result: Purged = end.value
+                return result
+            if isinstance(step, Pause):
+                pauses.append(step.seconds)
+                answer = []
+            else:
+                answer = yield step
+
+    async def work() -> Purged:
+        async with Database(str(path), plain=run.plain).writing() as writer:
+            return await writer._session.run(steps())
+
+    freed = run(work()).freed_bytes
+    assert freed > 100 * 4096
+    assert len(pauses) < 10
+
+
 def test_a_long_purge_lets_others_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_purge, "_ROWS", 10)
     database = Database(str(path))
@@ -692,7 +744,7 @@ def test_a_long_purge_lets_others_write(path: Path, monkeypatch: pytest.MonkeyPa
 
         async def purge() -> Purged:
             async with database.writing() as writer:
-                return await writer.purge({"entry": LATER})
+                return await writer.purge({"entry": LATER}, LATER)
 
         purging = asyncio.ensure_future(purge())
         while not purging.done():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from metrics_collector import _assembly, _timespan
 from metrics_collector._collector import collector
+from metrics_collector._errors import ConfigurationError
 from metrics_collector._records import Purged
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ async def purge(
             say what is kept.
 
     Raises:
-        ConfigurationError: a time cannot be understood, or a setting is wrong.
+        ConfigurationError: a time cannot be understood or lies in the future, or a setting is wrong.
         StoreUnavailableError: the database cannot be used.
         IncompatibleStoreError: it is too new, or not ours.
     """
@@ -38,6 +39,8 @@ async def purge(
     given = {"entry": entries, "minute": minutes, "hour": hours, "day": days}
     moments = {name: _timespan.moment(value, now) for name, value in given.items()}
     before = {name: when.timestamp() for name, when in moments.items() if when is not None}
+    if late := [str(given[name]) for name, when in moments.items() if when and when > now]:
+        raise ConfigurationError(f"what is to come cannot be deleted: {late[0]} lies in the future")
     settings = collector.settings()
     if not before:
         before = _assembly.purge(settings).due()
@@ -45,4 +48,4 @@ async def purge(
         if reader is None:
             return Purged(0, 0, 0, 0, 0, 0)
     async with _assembly.database(settings).writing() as database:
-        return await database.purge(before)
+        return await database.purge(before, now.timestamp())

@@ -147,6 +147,9 @@ class Writer:
         """Delete what the ledger has not used since `before` (UTC epoch seconds)."""
         await self._session.run(_maintain.forget_old_ledger(before))
 
-    async def purge(self, before: Mapping[str, float]) -> Purged:
-        """Delete what is from before some moments ("entry" or a resolution → UTC epoch seconds); totals stay."""
-        return await self._session.run(_purge.purge(before))
+    async def purge(self, before: Mapping[str, float], now: float) -> Purged:
+        """Delete what is from before some moments ("entry" or a resolution → UTC epoch seconds); totals stay.
+
+        What is from later than `now` stays in any case.
+        """
+        return await self._session.run(_purge.purge(before, now))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._records import Purged
 from metrics_collector._sqlite._reads import function_names, purged
-from metrics_collector._sqlite._session import Pause, Query
+from metrics_collector._sqlite._session import Pause, Query, Script
 from metrics_collector._tiles import COARSER, SECONDS, floor
 
 if TYPE_CHECKING:
@@ -20,35 +21,39 @@ _PAGES: Final = 500  # given back to the disk in one
 _REST: Final = 0.11
 
 
-def purge(before: Mapping[str, float]) -> Steps[Purged]:
+def purge(before: Mapping[str, float], now: float) -> Steps[Purged]:
     """Delete entries and rollups from before some moments; totals stay.
 
     Args:
         before: "entry", "minute", "hour" or "day" → UTC epoch seconds. What is missing is kept. The rollups of one
             resolution go up to where one of the next coarser begins, and so far at least as those of the coarser.
+        now: UTC epoch seconds. Nothing is purged from later than that, whatever a clock that was ahead has noted.
     """
-    horizons = yield from _advance(_horizons(before))
-    deleted = dict.fromkeys(("entry", *SECONDS), 0)
+    before = {name: min(moment, now) for name, moment in before.items()}
+    latest = _horizons(dict.fromkeys(("entry", *SECONDS), now))
+    horizons = yield from _advance(_horizons(before), latest)
+    rest = _Rest()
+    deleted = dict.fromkeys(SECONDS, 0)
     for resolution in SECONDS:
-        if resolution in before or horizons.get(resolution):
-            deleted[resolution] = yield from _delete(
+        if resolution in horizons:
+            deleted[resolution] = yield from rest.delete(
                 "rollups",
                 "(resolution, start, func_name)",
                 "resolution = ? AND start < ?",
-                (resolution, horizons.get(resolution, 0)),
+                (resolution, horizons[resolution]),
             )
-    rejected = 0
+    entries = rejected = 0
     if "entry" in before:
         # Function by function, as the index has them: rows lie only roughly in the order of time.
         for func_name in (yield from function_names()):
-            deleted["entry"] += yield from _delete(
+            entries += yield from rest.delete(
                 "metrics", "rowid", "func_name = ? AND created_at < ?", (func_name, before["entry"])
             )
-        rejected = yield from _delete(
+        rejected = yield from rest.delete(
             "rejected_entries", "rowid", "rejected_at < ?", (before["entry"],)
         )
     return Purged(
-        entries=deleted["entry"],
+        entries=entries,
         minutes=deleted["minute"],
         hours=deleted["hour"],
         days=deleted["day"],
@@ -66,36 +71,49 @@ def _horizons(before: Mapping[str, float]) -> dict[str, int]:
         least = max(least, floor(moment, COARSER.get(resolution, resolution)))
         horizons[resolution] = least
     if "entry" in before:
-        horizons["entry"] = int(before["entry"])
+        horizons["entry"] = ceil(before["entry"])
     return horizons
 
 
-def _advance(wanted: Mapping[str, int]) -> Steps[dict[str, int]]:
-    """Tell readers what will be gone before it is, so that they never see half of it."""
+def _advance(wanted: Mapping[str, int], latest: Mapping[str, int]) -> Steps[dict[str, int]]:
+    """Tell readers what will be gone before it is, so that they never see half of it.
+
+    Args:
+        wanted: before when each is to be gone.
+        latest: the same if all were to go. A clock that was ahead may have noted more.
+    """
     yield Query("BEGIN IMMEDIATE")
     known = yield from purged()
     horizons = {
-        name: max(known.get(name, 0), moment)
-        for name, moment in wanted.items()
-        if max(known.get(name, 0), moment) > 0
+        name: max(min(known.get(name, 0), latest[name]), moment) for name, moment in wanted.items()
     }
+    horizons = {name: moment for name, moment in horizons.items() if moment > 0}
     for name, moment in horizons.items():
         yield Query("INSERT OR REPLACE INTO purged VALUES (?, ?)", (name, moment))
     yield Query("COMMIT")
     return horizons
 
 
-def _delete(table: str, key: str, where: str, parameters: Sequence[object]) -> Steps[int]:
-    columns = key.strip("()")
-    some = f"SELECT {columns} FROM {table} WHERE {where} LIMIT {_ROWS}"
-    deleted = 0
-    while True:
-        yield Query(f"DELETE FROM {table} WHERE {key} IN ({some})", parameters)
-        ((count,),) = yield Query("SELECT changes()")
-        deleted += int(count)
-        if count < _ROWS:
-            return deleted
-        yield Pause(_REST)
+class _Rest:
+    """Deletes, and rests after so many rows, whatever tables they were in."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+
+    def delete(self, table: str, key: str, where: str, parameters: Sequence[object]) -> Steps[int]:
+        """Delete the rows that match; how many there were."""
+        some = f"SELECT {key.strip('()')} FROM {table} WHERE {where} LIMIT {_ROWS}"
+        deleted = 0
+        while True:
+            yield Query(f"DELETE FROM {table} WHERE {key} IN ({some})", parameters)
+            ((count,),) = yield Query("SELECT changes()")
+            deleted += int(count)
+            self._rows += int(count)
+            if self._rows >= _ROWS:
+                self._rows = 0
+                yield Pause(_REST)
+            if count < _ROWS:
+                return deleted
 
 
 def _give_back() -> Steps[int]:
@@ -104,7 +122,7 @@ def _give_back() -> Steps[int]:
     free: int = yield from _free_pages()
     first = free
     while free:
-        yield Query(f"PRAGMA incremental_vacuum({_PAGES})")
+        yield Script(f"PRAGMA incremental_vacuum({_PAGES})")
         left = yield from _free_pages()
         if left >= free:  # somebody has turned it off, or needs them
             break

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -18,6 +19,8 @@ from metrics_collector._sqlite import _file, _schema
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+
+    import aiosqlite
 
 T = TypeVar("T")
 
@@ -39,6 +42,12 @@ class Many(NamedTuple):
     rows: Iterable[Sequence[Any]]
 
 
+class Script(NamedTuple):
+    """One statement that gives no rows and is done step by step, such as `incremental_vacuum`; outside transactions."""
+
+    sql: str
+
+
 class Pause(NamedTuple):
     """No statement, but a moment for the others, on the loop or at the database."""
 
@@ -51,7 +60,7 @@ class Work(NamedTuple):
     work: Callable[[], Any]
 
 
-Step: TypeAlias = Query | Many | Pause | Work
+Step: TypeAlias = Query | Many | Script | Pause | Work
 
 if TYPE_CHECKING:
     Steps = Generator[Step, list[Any], T]
@@ -183,6 +192,8 @@ async def _plain(
             return connection.execute(step.sql, step.parameters).fetchall()
         if isinstance(step, Many):
             connection.executemany(step.sql, step.rows)
+        if isinstance(step, Script):
+            connection.executescript(step.sql)
         return [step.work()] if isinstance(step, Work) else []
 
     try:
@@ -211,17 +222,6 @@ async def _threaded(
 
     connection = aiosqlite.Connection(connector, iter_chunk_size=64)
 
-    async def execute(step: Step) -> list[Any]:
-        if isinstance(step, Query):
-            return list(await connection.execute_fetchall(step.sql, step.parameters))
-        if isinstance(step, Many):
-            await connection.executemany(step.sql, step.rows)
-        elif isinstance(step, Work):
-            return [await _process.aside(step.work)]
-        else:
-            await asyncio.sleep(step.seconds)
-        return []
-
     try:
         try:
             await _to_the_end(connection)
@@ -231,9 +231,23 @@ async def _threaded(
             raise _file.translated(outcome, path) from outcome
         if isinstance(outcome, Exception):
             raise outcome
-        yield None if outcome is None else execute
+        yield None if outcome is None else partial(_execute, connection)
     finally:
         await _to_the_end(connection.close())  # behind whatever still runs in the thread
+
+
+async def _execute(connection: aiosqlite.Connection, step: Step) -> list[Any]:
+    if isinstance(step, Query):
+        return list(await connection.execute_fetchall(step.sql, step.parameters))
+    if isinstance(step, Many):
+        await connection.executemany(step.sql, step.rows)
+    elif isinstance(step, Script):
+        await connection.executescript(step.sql)
+    elif isinstance(step, Work):
+        return [await _process.aside(step.work)]
+    else:
+        await asyncio.sleep(step.seconds)
+    return []
 
 
 async def _to_the_end(work: Awaitable[T]) -> T:

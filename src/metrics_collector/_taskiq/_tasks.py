@@ -190,6 +190,7 @@ class _Flusher:
         """Have the worker begin a purge."""
         self._settle()
         async with self._turn:
+            self._raise_if_over()
             (await self._started()).begin_purge()
 
     def _raise_if_over(self) -> None:
