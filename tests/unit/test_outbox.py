@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections import Counter, deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +23,7 @@ from tests.support.pipeline import content_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import FrameType
 
     from metrics_collector._batch import Batch, Content
     from metrics_collector._recorder import Record
@@ -606,3 +609,69 @@ def test_an_abandoned_outbox_has_nothing_to_do_even_if_its_lock_is_held() -> Non
     assert not outbox.unsent
     assert not outbox.kept
     assert outbox.fill() is False
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt where Python may: after the call of that number, in our modules."""
+
+    def __init__(self, after: int) -> None:
+        self._left = after
+        self.raised = False
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        ours = frame.f_code.co_filename.endswith(
+            ("_outbox.py", "_batch.py", "_totals.py", "_entries.py")
+        )
+        if self.raised or not ours or event not in {"c_return", "call"}:
+            return
+        self._left -= 1
+        if self._left < 0:
+            self.raised = True
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("done", [0, 3])
+def test_ctrl_c_at_any_call_loses_nothing_and_doubles_nothing(done: int) -> None:
+    marks = [None, "KeyError", "", None, None, None]
+
+    def make(outbox: Outbox) -> None:
+        making = outbox.make_batch(outbox.mark)
+        with suppress(StopIteration):
+            while True:
+                making.send(None)
+
+    interrupt = Interrupt(0)
+    number = 0
+    while True:
+        records = [("fg"[n % 2], 0.0, n + 0.5, mark) for n, mark in enumerate(marks)]
+        outbox = Outbox(deque(records[:done]))
+        outbox.fill()
+        outbox._buffer.extend(records[done:])
+        interrupt = Interrupt(number)
+        sys.setprofile(interrupt)
+        try:
+            make(outbox)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+        make(outbox)
+        lines = []
+        expected = 0
+        for batch in outbox._batches:
+            content = content_in(batch)
+            assert batch.first == expected + 1
+            expected = batch.last
+            lines += content.payload.decode().split("\n")
+            assert json.loads(content.deltas) == [
+                json.loads(text)
+                for text in _entries.tally_of(content.payload.decode().split("\n")).texts().values()
+            ]
+        ids = [json.loads(line)["id"] for line in lines]
+        assert ids == [f"{outbox.producer}-{n}" for n in range(1, len(marks) + 1)]
+        counts = outbox.counts()
+        assert (counts.recorded, counts.buffered, counts.dropped) == (len(marks), len(marks), 0)
+        if not interrupt.raised:
+            break
+        number += 1
+    assert number > 30
