@@ -64,6 +64,7 @@ class Sink(Protocol):
     """The database, as a flush needs it."""
 
     def writing(self) -> AbstractAsyncContextManager[OpenDatabase]: ...
+    def reading(self) -> AbstractAsyncContextManager[object | None]: ...
 
 
 class Flush:
@@ -192,10 +193,20 @@ class Flush:
         Raises:
             StoreUnavailableError, IncompatibleStoreError: as `drain`.
         """
+        if await self._nothing_yet():
+            return
         async with self._sink.writing() as database:
             await database.forget_old_ledger(self._wall() - self._ledger_seconds)
             while await self._tell_all(database):
                 pass
+
+    async def _nothing_yet(self) -> bool:
+        """Whether neither SQL nor Redis knows anything: no reason to make a file, as for somebody who only looks."""
+        async with self._sink.reading() as found:
+            if found is not None:
+                return False
+        source = self._source
+        return not (await source.function_names() or await source.saved_function_names())
 
     async def _tell_all(self, database: OpenDatabase) -> bool:
         """Tell Redis what SQL has of every function; whether that is to be done again, under a new id."""

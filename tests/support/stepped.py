@@ -16,6 +16,7 @@ from tests.support.pipeline import (
 if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from metrics_collector._recorder import Record
     from tests.support.schedules import World
@@ -110,6 +111,10 @@ class Stepped:
         """The database, call by call."""
         async with self._world.database.writing() as writer:
             yield _Calls(self, writer)
+
+    def reading(self) -> AbstractAsyncContextManager[object | None]:
+        """The database, at once: what is asked there changes nothing."""
+        return self._world.database.reading()
 
     async def call(
         self, name: str, function: Callable[..., Any], *args: Any, **options: Any

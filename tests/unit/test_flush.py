@@ -39,6 +39,7 @@ from tests.support.pipeline import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from metrics_collector._hot_store import HotStore
@@ -282,6 +283,9 @@ class FaultySink:
         async with self._database.writing() as writer:
             yield Faulty(writer, self._fault)
 
+    def reading(self) -> AbstractAsyncContextManager[object | None]:
+        return self._database.reading()
+
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 async def test_a_crash_at_each_step(fake_client: Any, path: Path, before: bool) -> None:
@@ -445,6 +449,9 @@ class ChangingSink:
     async def writing(self) -> AsyncIterator[Any]:
         async with self._database.writing() as self._writer:
             yield self
+
+    def reading(self) -> AbstractAsyncContextManager[object | None]:
+        return self._database.reading()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._writer, name)
@@ -681,3 +688,15 @@ async def test_a_true_up_forgets_old_parts_of_the_ledger(store: HotStore, path: 
         await later(3.1).true_up()
         assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM metrics").fetchone() == (5,)
+
+
+async def test_nothing_is_made_where_nothing_is(
+    flush: Flush, store: HotStore, client: Any, path: Path
+) -> None:
+    await flush.true_up()
+    assert await flush.drain() == 0
+    assert not await asyncio.to_thread(path.exists)
+    await fill(store)
+    await client.delete("metrics_list")  # the totals are to be set right, to nothing
+    await flush.true_up()
+    assert await asyncio.to_thread(path.exists)
