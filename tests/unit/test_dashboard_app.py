@@ -444,6 +444,29 @@ class TestToken:
         async with client(create_app(token=TOKEN + "-2"), cookie=f"{name}={value}") as other:
             assert (await other.get("/")).status_code == 401
 
+    @pytest.mark.parametrize(
+        "others",
+        ['prefs={"theme":"dark"}', "accepted", "list=a b,c", "=", '"', "ä=ö", "{own}=wrong"],
+    )
+    async def test_cookies_of_other_services_lock_nobody_out(
+        self, others: str, app: ASGIApp
+    ) -> None:
+        async with client(app) as browser:
+            await browser.get(f"/?token={TOKEN}")
+            ((name, value),) = browser.cookies.items()
+        stranger = others.format(own=name) if "own" in others else others
+        for sent in (
+            [f"{stranger}; {name}={value}"],
+            [f"{name}={value};{stranger}"],
+            [stranger, f"{name}={value}"],
+        ):
+            headers = [(b"cookie", line.encode()) for line in sent]
+            async with client(app) as browser:
+                assert (await browser.get("/pipeline", headers=headers)).status_code == 200
+        async with client(app) as browser:
+            answer = await browser.get("/pipeline", headers=[(b"cookie", stranger.encode())])
+        assert answer.status_code == 401
+
     async def test_a_wrong_one_in_the_url(self, app: ASGIApp) -> None:
         async with client(app) as browser:
             answer = await browser.get("/?token=wrong-wrong-wrong-wrong")
