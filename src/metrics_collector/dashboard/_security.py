@@ -135,7 +135,9 @@ class Guard:
                 path=root(scope) or "/",
                 secure=scope.get("scheme") == "https",
                 httponly=True,
-                samesite="strict",
+                # Not "strict": a link from elsewhere would lead to a refusal, and there is nothing to forge a request
+                # for, as the dashboard only reads.
+                samesite="lax",
             )
             return response
         if self._knows(Headers(scope=scope), self._token):
