@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse
 
 from metrics_collector import __version__
 from metrics_collector.dashboard import _assets, _format
-from metrics_collector.dashboard._paths import local_path, root
+from metrics_collector.dashboard._paths import local_path, query, root
 from metrics_collector.dashboard._state import WINDOWS, State
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class Pages:
             **context,
             url=url,
             here=lambda other: _here(scope) + other.query(**name),
+            asked=query(scope),
             here_fields=lambda: parse_qsl(state.query(**name).removeprefix("?")),
             static=lambda name: f"{above}/static/{assets.version}/{name}",
             element_ids=assets.element_ids,

@@ -1,8 +1,9 @@
-"""Paths within the dashboard, wherever it is mounted."""
+"""What a request asks for: its path within the dashboard, wherever that is mounted, and its query."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -21,3 +22,8 @@ def local_path(scope: Scope) -> str:
     if above and (path == above or path.startswith(f"{above}/")):
         path = path[len(above) :]
     return path or "/"
+
+
+def query(scope: Scope) -> list[tuple[str, str]]:
+    """The query of a request, name and value of each, also of those without a value."""
+    return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)

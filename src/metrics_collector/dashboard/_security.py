@@ -8,12 +8,12 @@ import ipaddress
 import re
 import secrets
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse
 
-from metrics_collector.dashboard._paths import local_path, root
+from metrics_collector.dashboard._paths import local_path, query, root
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -120,12 +120,12 @@ class Guard:
         """What answers a client that has not yet shown the token, or shows it in the URL; `None` for the others."""
         if self._token is None or local_path(scope).startswith("/static/"):
             return None
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        shown = [value for name, value in query if name == "token"]
+        asked = query(scope)
+        shown = [value for name, value in asked if name == "token"]
         if shown:
             if not _same(shown[-1], self._token):
                 return await self._unknown(scope, "This token is not the right one.")
-            rest = urlencode([(name, value) for name, value in query if name != "token"])
+            rest = urlencode([(name, value) for name, value in asked if name != "token"])
             path = root(scope) + local_path(scope)
             response = RedirectResponse(f"{path}?{rest}" if rest else path, status_code=303)
             response.set_cookie(
