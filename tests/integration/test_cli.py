@@ -14,11 +14,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import redis
 
 from metrics_collector import Settings, _assembly
 from metrics_collector.cli import _demo_database
 from tests.support.commands import LIMIT, PROGRAM, run
+from tests.support.dashboard import Call, save
 from tests.support.processes import taskiq
 from tests.support.terminal import Terminal
 
@@ -148,6 +150,38 @@ def test_a_reader_that_goes_away_gets_no_traceback() -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("command", "where", "why"),
+    [
+        ("health --help", ">/dev/full", "No space left on device"),
+        ("--help", ">/dev/full", "No space left on device"),
+        ("export --format jsonl", ">/dev/full", "No space left on device"),
+        ("export --format jsonl", ">&-", "it is closed"),
+    ],
+)
+def test_output_that_cannot_be_written_is_told_in_a_line(
+    command: str, where: str, why: str, unbuffered: str, tmp_path: Path
+) -> None:
+    database = tmp_path / "metrics.db"
+    asyncio.run(save([Call("f", 1.0)] * 500, database))  # more than a buffer holds
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m metrics_collector {command} {where}', sys.executable],
+        env=os.environ
+        | {
+            "REDIS_URL": "memory://",
+            "DATABASE_NAME": str(database),
+            "PYTHONUNBUFFERED": unbuffered,
+        },
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"metrics-collector: standard output cannot be written: {why}\n"
 
 
 def test_health_loads_only_what_it_needs() -> None:

@@ -8,6 +8,7 @@ Exit status: 0, 1 if something cannot be done now or is not well, 2 for wrong in
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from io import TextIOWrapper
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _INTERRUPTED: Final = 130  # as a shell says of a program that Ctrl-C ended
+# What a file says that is full, broken or closed; of other files than standard output the commands tell it themselves.
+_WRITE_FAILS: Final = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
 _EXTRA: Final = "pip install 'metrics-collector[cli]'"
 _PLAIN_HELP: Final = f"""\
 Usage: metrics-collector COMMAND [ARGUMENTS]...
@@ -51,24 +54,43 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command; returns the exit status."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # not every terminal can show a µ
     try:
-        status = _dispatch(list(arguments))
-        sys.stdout.flush()  # here, where a closed pipe can be told
+        return _written(list(arguments))
     except (ConfigurationError, UnknownFunctionError, AmbiguousNameError) as error:
         _complain(error)
         return 2
     except MetricsCollectorError as error:
         _complain(error)
         return 1
-    except BrokenPipeError:  # as in `metrics-collector demo | head`
-        # What is still to be written would raise again while the interpreter exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _written(arguments: list[str]) -> int:
+    """Run a command, and write its output to the end."""
+    if sys.stdout is None:  # as in `metrics-collector stats >&-`
+        raise MetricsCollectorError("standard output cannot be written: it is closed")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every terminal can show a µ
+    try:
+        status = _dispatch(arguments)
+        sys.stdout.flush()  # here, where it can be told that this fails
+    except BrokenPipeError:  # as in `metrics-collector demo | head`
+        _discard_output()
+        return 1
+    except OSError as error:
+        if error.errno not in _WRITE_FAILS or error.filename is not None:
+            raise
+        _discard_output()
+        raise MetricsCollectorError(
+            f"standard output cannot be written: {error.strerror}"
+        ) from error
     return status
+
+
+def _discard_output() -> None:
+    # What is still to be written would raise again while the interpreter exits.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(arguments: list[str]) -> int:
