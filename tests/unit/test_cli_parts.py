@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -30,6 +33,7 @@ from metrics_collector.cli._plot import plot
 from metrics_collector.cli._sparkline import sparkline
 from metrics_collector.cli._top import _columns as top_columns
 from metrics_collector.cli._top._rates import Rates
+from tests.support.commands import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -496,6 +500,50 @@ class TestWholeFile:
             Path("usual").stat().st_mode
         )
 
+    @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+    def test_that_of_an_earlier_one_stays(self, mode: int) -> None:
+        Path("out.csv").touch()
+        Path("out.csv").chmod(mode)
+        with _output.whole_file("out.csv"):
+            (aside,) = {*Path().iterdir()} - {Path("out.csv")}
+            assert stat.S_IMODE(aside.stat().st_mode) == 0o600
+        assert stat.S_IMODE(Path("out.csv").stat().st_mode) == mode
+
+    def test_its_name_may_be_as_long_as_names_can_be(self) -> None:
+        name = "n" * os.pathconf(".", "PC_NAME_MAX")
+        with _output.whole_file(name) as file:
+            file.write("text")
+        assert Path(name).read_text() == "text"
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_a_signal_leaves_what_was_there(self, number: signal.Signals) -> None:
+        Path("out.csv").write_text("earlier")
+        program = (
+            "import os, sys; from metrics_collector.cli._output import whole_file\n"
+            "with whole_file('out.csv') as file:\n"
+            "    file.write('half')\n"
+            "    os.kill(os.getpid(), int(sys.argv[1]))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(int(number))],
+            capture_output=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (128 + number, b"")
+        assert Path("out.csv").read_text() == "earlier"
+        assert [path.name for path in Path().iterdir()] == ["out.csv"]
+
+    def test_a_signal_that_is_ignored_ends_nothing(self) -> None:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
+        try:
+            with _output.whole_file("out.csv"):
+                os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
     def test_a_link_stays_one(self) -> None:
         Path("real.csv").touch()
         Path("link.csv").symlink_to("real.csv")
@@ -515,8 +563,9 @@ class TestWholeFile:
         assert seen == ["text"]
         assert Path("pipe").is_fifo()
 
-    @pytest.mark.parametrize("name", ["nowhere/out.csv", "."])
+    @pytest.mark.parametrize("name", ["nowhere/out.csv", ".", "n" * 5000, "loop"])
     def test_where_none_can_be_is_wrong_input(self, name: str) -> None:
+        Path("loop").symlink_to("loop")
         with (
             pytest.raises(ConfigurationError, match="cannot be written: "),
             _output.whole_file(name),

@@ -3,45 +3,79 @@
 from __future__ import annotations
 
 import secrets
+import signal
+import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
     from typing import TextIO
+
+_ENDED: Final = 128  # and the signal's number: what a shell says of a program that a signal ended
 
 
 @contextmanager
 def whole_file(name: str) -> Iterator[TextIO]:
     """A text file (UTF-8) to be written, which bears its name only once the block has ended well.
 
-    Until then it is beside it under another name, and gone if the block fails. Devices and pipes are written as they
-    are.
+    Until then it is beside it under another name, and gone if the block fails or a signal ends it. A file that it takes
+    the place of hands its permissions on. Devices and pipes are written as they are.
 
     Raises:
         ConfigurationError: there can be no such file.
         StoreUnavailableError: the disk has no room, or fails.
     """
-    path = Path(name).resolve()  # through links: they stay what they are
-    aside = path
-    if path.is_file() or not path.exists():
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    with _signals_raise():
+        try:
+            path = Path(name).resolve()  # through links: they stay what they are
+            aside, mode = path, None
+            if path.is_file() or not path.exists():
+                # Not made of the name: that may be as long as a name can be.
+                aside = path.with_name(f".{secrets.token_hex(8)}.part")
+                mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+            if mode is not None:
+                aside.touch(0o600, exist_ok=False)  # nobody reads in it what they could not before
+            file = aside.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        except (OSError, RuntimeError) as error:  # the latter: a loop of links
+            why = error.strerror if isinstance(error, OSError) else "its links lead nowhere"
+            raise ConfigurationError(f"{name!r} cannot be written: {why}") from error
+        try:
+            with file:
+                yield file
+            if aside is not path:
+                if mode is not None:
+                    aside.chmod(mode)
+                aside.replace(path)
+        except BaseException as error:
+            if aside is not path:
+                with suppress(OSError):
+                    aside.unlink()
+            if isinstance(error, BrokenPipeError) or not isinstance(error, OSError):
+                raise
+            raise StoreUnavailableError(f"{name!r} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Let the signals that end a program raise SystemExit, so that it can tidy up; those that it ignores stay so."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(_ENDED + number)
+
+    ending = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in ending:
+        signal.signal(number, end)
     try:
-        file = aside.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-    except OSError as error:
-        raise ConfigurationError(f"{name!r} cannot be written: {error.strerror}") from error
-    try:
-        with file:
-            yield file
-        if aside is not path:
-            aside.replace(path)
-    except BaseException as error:
-        if aside is not path:
-            with suppress(OSError):
-                aside.unlink()
-        if isinstance(error, BrokenPipeError) or not isinstance(error, OSError):
-            raise
-        raise StoreUnavailableError(f"{name!r} cannot be written: {error.strerror}") from error
+        yield
+    finally:
+        for number in ending:
+            signal.signal(number, signal.SIG_DFL)
