@@ -38,6 +38,18 @@ def test_without_the_extra_a_service_is_told(package: str) -> None:
     assert last_line.startswith("metrics_collector._errors.ConfigurationError: the dashboard needs")
 
 
+def test_without_the_library_of_charts_it_does_not_start() -> None:
+    # A name of sys.modules that is None makes find_spec raise; a package that is not installed makes it find nothing.
+    program = (
+        "import importlib.util as util; find = util.find_spec;"
+        "util.find_spec = lambda name, *more: None if name == 'plotly' else find(name, *more);"
+        "from metrics_collector.dashboard import create_app; create_app(token=False)"
+    )
+    last_line = without("nothing", program).stderr.splitlines()[-1]
+    assert last_line.startswith("metrics_collector._errors.ConfigurationError: plotly.js")
+    assert "metrics-collector[dashboard]" in last_line
+
+
 @pytest.mark.parametrize("wrong", ["--port x", "--port 70000", "--port -1", "--hosts a", "8765"])
 def test_wrong_input_gets_one_line_and_2(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["dashboard", *wrong.split()]) == 2

@@ -44,6 +44,7 @@ _logger = logging.getLogger("metrics_collector")
 def create(*, token: str | Literal[False] | None, hosts: Collection[str] | None) -> ASGIApp:
     """As `metrics_collector.dashboard.create_app`."""
     secret = _token(token)
+    _assets.check()  # now: without it not even a message could be shown
     if secret is None and hosts is None:
         hosts = LOOPBACK_NAMES
     views = _Views(Pages())

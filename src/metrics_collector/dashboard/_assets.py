@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _FOLDER: Final = Path(__file__).parent / "static"
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_MISSING: Final = (
+    "plotly.js, which draws the charts, is missing: pip install 'metrics-collector[dashboard]'"
+)
 # Some releases of plotly carry the style of a map in an element that they make as they load, unless there is one of
 # this id: under our policy for styles that would be refused, and be an error in the browser's console.
 _STYLE_GUARD: Final = re.compile(rb'document\.getElementById\("([0-9a-f]{64})"\)')
@@ -57,6 +60,16 @@ def load() -> Assets:
     )
 
 
+def check() -> None:
+    """Look whether the library is installed, without a read that would hold up an event loop.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if find_spec("plotly") is None:
+        raise ConfigurationError(_MISSING)
+
+
 @lru_cache
 def compressed(name: str) -> bytes:
     """A file compressed; once, since that takes some tenths of a second for the library."""
@@ -76,6 +89,4 @@ def _plotly() -> Path:
         path = Path(folder, "package_data", "plotly.min.js")
         if path.is_file():
             return path
-    raise ConfigurationError(
-        "plotly.js, which draws the charts, is missing: pip install 'metrics-collector[dashboard]'"
-    )
+    raise ConfigurationError(_MISSING)
