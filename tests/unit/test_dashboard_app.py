@@ -265,6 +265,23 @@ class TestJson:
             assert "S3CR3T" not in answer.text
             assert "Traceback" not in answer.text
 
+    @pytest.mark.parametrize(("query", "renewed"), [("?window=24h", True), ("?live=off", False)])
+    async def test_with_redis_away_the_page_renews_itself(
+        self,
+        query: str,
+        renewed: bool,
+        monkeypatch: pytest.MonkeyPatch,
+        local: httpx.AsyncClient,
+    ) -> None:
+        monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+        collector.reset()
+        tags = Tags()
+        tags.feed((await local.get(f"/{query}")).text)
+        renewals = [one for _, one in tags.found if one.get("http-equiv") == "refresh"]
+        assert bool(renewals) is renewed
+        # In the message, and above it.
+        assert [one.get("href") for _, one in tags.found].count("/pipeline") == 2
+
 
 class TestPages:
     @pytest.mark.parametrize("page", PAGES)
