@@ -586,6 +586,35 @@ class TestHosts:
                     await program.get("/pipeline", headers={"host": host})
                 ).status_code == status
 
+    @pytest.mark.parametrize(
+        ("given", "asked"),
+        [
+            ("metrics.example.com.", "metrics.example.com"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("[2001:DB8::1]", "[2001:db8::1]:80"),
+            ("a_b", "A_B"),
+        ],
+    )
+    async def test_names_are_taken_as_a_request_has_them(self, given: str, asked: str) -> None:
+        async with client(create_app(token=False, hosts=[given])) as program:
+            assert (await program.get("/pipeline", headers={"host": asked})).status_code == 200
+
+    @pytest.mark.parametrize(
+        "hosts",
+        [
+            "example.com",
+            ["example.com:80"],
+            ["https://example.com"],
+            ["*.example.com"],
+            ["a..b"],
+            [""],
+            [b"example.com"],
+        ],
+    )
+    def test_what_is_no_name_is_refused(self, hosts: Any) -> None:
+        with pytest.raises(ConfigurationError, match="name"):
+            create_app(token=TOKEN, hosts=hosts)
+
     async def test_with_a_token_any(self) -> None:
         async with client(create_app(token=TOKEN), authorization=f"Bearer {TOKEN}") as program:
             assert (

@@ -7,12 +7,14 @@ import hmac
 import ipaddress
 import re
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse
 
+from metrics_collector._errors import ConfigurationError
 from metrics_collector.dashboard._paths import local_path, query, root
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ HEADERS: Final = {
 _FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _COOKIE_SECONDS: Final = 30 * 86400
 _HOST: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
 class Guard:
@@ -49,6 +52,9 @@ class Guard:
         token: what a client has to know; `None`: it has to be on this machine.
         hosts: the names by which the dashboard may be asked for; `None`: any.
         refuse: makes the answer to a request that is not let through, of the scope, a status and a message.
+
+    Raises:
+        ConfigurationError: one of `hosts` is no name that a request could have.
     """
 
     def __init__(
@@ -61,7 +67,7 @@ class Guard:
     ) -> None:
         self._app = app
         self._token = token
-        self._hosts = None if hosts is None else {host.lower().strip("[]") for host in hosts}
+        self._hosts = None if hosts is None else _names(hosts)
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -170,6 +176,29 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _names(hosts: Collection[str]) -> set[str]:
+    """The names as `Host` has them: lower case, IDNA, addresses without brackets."""
+    if isinstance(hosts, str):
+        raise ConfigurationError(
+            f"hosts takes several names, such as [{hosts!r}], and not a single text"
+        )
+    return {_name(host) for host in hosts}
+
+
+def _name(host: str) -> str:
+    if isinstance(host, str):
+        if _is_address(address := host.strip("[]").lower()):
+            return address
+        with suppress(UnicodeError):
+            name = host.removesuffix(".").encode("idna").decode().lower()
+            if _NAME.fullmatch(name):
+                return name
+    raise ConfigurationError(
+        f"{host!r} is no name of a host that a browser could ask for; allowed is one such as metrics.example.com, "
+        "without a scheme, a port and *"
+    )
 
 
 def _is_address(name: str) -> bool:
