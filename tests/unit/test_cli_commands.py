@@ -240,6 +240,14 @@ class TestErrors:
         assert moves == sorted(moves)
 
 
+@pytest.mark.parametrize("command", ["history", "export"])
+def test_an_empty_name_is_wrong_input(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([command, ""]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert "the name of a function is needed" in err
+
+
 def saved() -> list[dict[str, Any]]:
     """All entries, as the library has them."""
 

@@ -73,6 +73,12 @@ def _check_seconds(seconds: float) -> float:
     return seconds
 
 
+def _check_name(name: str | None) -> str | None:
+    if name == "":
+        raise typer.BadParameter("the name of a function is needed")
+    return name
+
+
 @app.command()
 def demo(
     seconds: Annotated[
@@ -149,7 +155,10 @@ def top(
 @app.command()
 def history(
     function: Annotated[
-        str, typer.Argument(help="Its name, or an end of that which fits one function only.")
+        str,
+        typer.Argument(
+            callback=_check_name, help="Its name, or an end of that which fits one function only."
+        ),
     ],
     *,
     since: SinceDay = "24h",
@@ -181,7 +190,10 @@ def errors(*, since: SinceDay = "24h", until: Until = None, json: AsJson = False
 def export(
     function: Annotated[
         str | None,
-        typer.Argument(help="Its name, or an end of that which fits one only; all if not given."),
+        typer.Argument(
+            callback=_check_name,
+            help="Its name, or an end of that which fits one only; all if not given.",
+        ),
     ] = None,
     *,
     since: Since = None,
