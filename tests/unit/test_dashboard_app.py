@@ -241,6 +241,8 @@ class TestJson:
             ("/api/function", 400, "name is missing"),
             ("/api/overview?window=x", 400, "window is a number"),
             ("/api/overview?sort=size", 400, "no column 'size'"),
+            ("/api/overview?since=1960-01-01&until=1961-01-01", 400, "ends before 1970"),
+            ("/api/function?name=", 400, "name is missing"),
             ("/api/overview?since=2999-01-01", 400, "since must lie before until"),
             ("/api/nothing", 404, "no such page"),
         ],

@@ -46,6 +46,10 @@ class TestState:
         assert State.of(query_of(state)) == state
         assert state.begin == since
 
+    def test_the_year_of_an_early_one_has_four_digits(self) -> None:
+        state = State(since=datetime(1, 2, 3, 4, 5, 6, tzinfo=UTC))
+        assert State.of(query_of(state)) == state
+
     def test_the_usual_state_needs_no_query(self) -> None:
         assert State().query() == State.of({}).query() == ""
 

@@ -51,6 +51,8 @@ def window(
     if begin is None:
         raise ConfigurationError("a window needs `since`, such as '24h'")
     start, stop = max(begin.timestamp(), 0.0), min(end or now, now).timestamp()
+    if stop <= 0:
+        raise ConfigurationError("the window ends before 1970, and so before all calls")
     if start >= stop:
         raise ConfigurationError(f"the window begins at {begin.isoformat()}, which is yet to come")
     finest = next(

@@ -134,4 +134,5 @@ def _moment(name: str, query: Mapping[str, str]) -> datetime | None:
 
 
 def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ" if moment.second else "%Y-%m-%dT%H:%MZ")
+    unit = "seconds" if moment.second else "minutes"
+    return moment.replace(tzinfo=None).isoformat(timespec=unit) + "Z"
