@@ -128,13 +128,13 @@ def _check_folder(path: str | None) -> str | None:
 
 
 def check_token(token: str | None) -> str | None:
-    """The token itself; ValueError if it is too easily guessed, or cannot be sent in a header."""
-    if token is not None and not re.fullmatch(r"[!-~]{16,}", token):
-        raise ValueError("it is too short, or holds what a header cannot hold")
+    """The token itself; ValueError if it is too easily guessed, or means something in a URL or a header."""
+    if token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{16,}", token):
+        raise ValueError("it is too short, or holds what means something in a URL")
     return token
 
 
-MANY_CHARACTERS: Final = "a text of 16 or more ASCII characters without blanks"
+MANY_CHARACTERS: Final = "a text of 16 or more of A-Z a-z 0-9 . _ ~ -"
 _URL_ALLOWED: Final = "a URL that begins with redis://, rediss://, unix:// or memory://"
 _RedisURL = Annotated[str, AfterValidator(_check_url), Field(description=_URL_ALLOWED)]
 _Path = Annotated[str, AfterValidator(_check_path), Field(description="the path of a file")]

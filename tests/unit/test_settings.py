@@ -197,7 +197,7 @@ ALLOWED: dict[str, list[Any]] = {
     "retention": [None, 0.5, "7", 36500],
     "ledger_days": [1, "90"],
     "exit_timeout": [0, "0", 2.5],
-    "dashboard_token": [None, "0123456789abcdef", "~!$%&/()=?{[]}\\'\"", "x" * 1000],
+    "dashboard_token": [None, "0123456789abcdef", "AZaz09._~-AZaz09", "x" * 1000],
 }
 REFUSED: dict[str, list[Any]] = {
     "redis_url": [
@@ -244,7 +244,14 @@ REFUSED: dict[str, list[Any]] = {
     "retention": [0, -1, "nan", "inf", "never", 36501],
     "ledger_days": [0, 0.5, "nan", "inf", None],
     "exit_timeout": [-0.1, "nan", "inf", None],
-    "dashboard_token": ["", "0123456789abcde", "a blank in the middle", "päßwörter-sind-das", 5],
+    "dashboard_token": [
+        "",
+        "0123456789abcde",
+        "a blank in the middle",
+        "päßwörter-sind-das",
+        *(f"0123456789abcdef{character}" for character in "&+%#;/?="),
+        5,
+    ],
 }
 for _name in ("retention_minute", "retention_hour", "retention_day"):
     ALLOWED[_name] = ALLOWED["retention"]

@@ -80,6 +80,10 @@ def _token(given: str | Literal[False] | None) -> str | None:
             "`python -c 'import secrets; print(secrets.token_urlsafe())'` prints; "
             "create_app(token=False) answers this machine only, without one"
         )
+    if not isinstance(token, str):
+        raise ConfigurationError(
+            f"create_app(token=***): it is no text; allowed is {MANY_CHARACTERS}"
+        )
     try:
         return check_token(token)
     except ValueError as error:
