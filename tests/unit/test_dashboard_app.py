@@ -243,6 +243,7 @@ class TestJson:
             ("/api/overview?sort=size", 400, "no column 'size'"),
             ("/api/overview?since=1960-01-01&until=1961-01-01", 400, "ends before 1970"),
             ("/api/function?name=", 400, "name is missing"),
+            ("/api/pipeline/", 404, "no such page"),
             ("/api/overview?since=2999-01-01", 400, "since must lie before until"),
             ("/api/nothing", 404, "no such page"),
         ],
@@ -465,6 +466,17 @@ class TestToken:
         assert hidden == asked
         assert [field["name"] for field in fields if field["type"] != "hidden"] == ["token"]
 
+    async def test_no_redirect_leads_to_another_host(self, app: ASGIApp) -> None:
+        async with client(app) as browser:
+            answer = await browser.get(f"http://127.0.0.1:8765//evil.example/?token={TOKEN}")
+        assert answer.status_code == 303
+        assert not answer.headers["location"].startswith("//")
+
+    @pytest.mark.parametrize("token", [True, 123, TOKEN.encode(), TOKEN + "&", TOKEN + "%", ""])
+    def test_one_that_cannot_be_sent_is_refused(self, token: Any) -> None:
+        with pytest.raises(ConfigurationError, match="token"):
+            create_app(token=token)
+
     async def test_by_tls_the_cookie_stays_there(self, app: ASGIApp) -> None:
         async with client(app, base="https://127.0.0.1") as browser:
             assert "Secure" in (await browser.get(f"/?token={TOKEN}")).headers["set-cookie"].split(
@@ -570,7 +582,19 @@ class TestHosts:
         assert "METRICS_DASHBOARD_TOKEN" in answer.json()["error"]
 
     @pytest.mark.parametrize(
-        "header", ["forwarded", "x-forwarded-for", "x-real-ip", "via", "x-forwarded-host"]
+        "header",
+        [
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "X-Forwarded-Whatever",
+            "x-real-ip",
+            "via",
+            "x-client-ip",
+            "CF-Connecting-IP",
+            "True-Client-IP",
+            "X-Original-Forwarded-For",
+        ],
     )
     async def test_without_a_token_no_proxy(self, header: str, local: httpx.AsyncClient) -> None:
         assert (await local.get("/", headers={header: "127.0.0.1"})).status_code == 403
@@ -647,6 +671,12 @@ class TestMounted:
                     link for link in links if "name=&" not in link and not link.endswith("name=")
                 }:
                     assert (await browser.get(link.replace("&amp;", "&"))).status_code == 200, link
+
+    async def test_the_cookie_is_for_its_path_alone(self) -> None:
+        service = Starlette(routes=[Mount("/a;b,c", create_app(token=TOKEN))])
+        async with client(service) as browser:
+            answer = await browser.get(f"/a;b,c/pipeline?token={TOKEN}")
+        assert "Path=/a%3Bb%2Cc" in answer.headers["set-cookie"].split("; ")
 
     async def test_json(self, service: ASGIApp) -> None:
         async with client(service) as program:

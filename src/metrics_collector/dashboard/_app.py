@@ -67,6 +67,7 @@ def create(*, token: str | Literal[False] | None, hosts: Collection[str] | None)
             Exception: views.broken,
         },
     )
+    app.router.redirect_slashes = False  # it would redirect to the host that was asked for
     return Guard(app, token=secret, hosts=hosts, refuse=views.refusal)
 
 

@@ -9,7 +9,7 @@ import re
 import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse
@@ -38,7 +38,9 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_FORWARDED: Final = re.compile(
+    "forwarded|via|x-forwarded-.+|x-real-ip|x-client-ip|x-original-forwarded-for|cf-connecting-ip|true-client-ip"
+)
 _COOKIE_SECONDS: Final = 30 * 86400
 _HOST: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
@@ -132,13 +134,14 @@ class Guard:
             if not _same(shown[-1], self._token):
                 return await self._unknown(scope, "This token is not the right one.")
             rest = urlencode([(name, value) for name, value in asked if name != "token"])
-            path = root(scope) + local_path(scope)
+            # Of two slashes at the beginning a browser would take what follows for a host.
+            path = "/" + (root(scope) + local_path(scope)).lstrip("/")
             response = RedirectResponse(f"{path}?{rest}" if rest else path, status_code=303)
             response.set_cookie(
                 _cookie_name(self._token),
                 _cookie_value(self._token),
                 max_age=_COOKIE_SECONDS,
-                path=root(scope) or "/",
+                path=quote(root(scope)) or "/",
                 secure=scope.get("scheme") == "https",
                 httponly=True,
                 # Not "strict": a link from elsewhere would lead to a refusal, and there is nothing to forge a request
@@ -212,7 +215,7 @@ def _is_address(name: str) -> bool:
 def _is_local(scope: Scope) -> bool:
     """Whether a program of this machine asks, and not a proxy on it for somebody else."""
     client = scope.get("client")
-    forwarded = any(name in Headers(scope=scope) for name in _FORWARDED)
+    forwarded = any(_FORWARDED.fullmatch(name) for name in Headers(scope=scope))
     return client is not None and is_loopback(client[0]) and not forwarded
 
 
