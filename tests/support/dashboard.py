@@ -42,6 +42,7 @@ async def save(calls: Iterable[Call], database: Path | str) -> None:
     async with MetricsCollector(Settings(redis_url="memory://", database_name=str(database))):
         await collector.call(push)
         await flush()
+    collector.reset()  # the embedded Redis is the process's: no other test is to find these functions there
 
 
 def _line(call: Call) -> bytes:
