@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.coordinate import Coordinate
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Static
 
@@ -114,6 +115,7 @@ class Top(App[None]):
         self._order = "calls"
         self._wanted = ""
         self._paused = False
+        self._shape: object = None  # order, columns and number of lines of what is in the table
         self._error: str | None = None
         self._read_at = time.monotonic()
         self._read_clock = datetime.now().astimezone()
@@ -205,15 +207,24 @@ class Top(App[None]):
         lines = _columns.ordered(self._fitting(), self._order)[:_MOST]
         bar = len(lines) >= table.size.height  # one line is the heading's
         width, columns = _columns.fitting(self.size.width - int(bar))
+        headings = [(_columns.NAME, width), *((one.heading, one.width) for one in columns)]
+        cells = [_columns.cells(line, width, columns) for line in lines]
+        shape = self._order, headings, len(lines)
+        if shape == self._shape:
+            # In place: to scroll back after all is new would undo a key that comes meanwhile.
+            for number, row in enumerate(cells):
+                for place, cell in enumerate(row):
+                    table.update_cell_at(Coordinate(number, place), cell)
+            return
+        self._shape = shape
         scrolled = table.scroll_offset.y
         table.clear(columns=True)
-        headings = [(_columns.NAME, width), *((one.heading, one.width) for one in columns)]
         for number, (heading, room) in enumerate(headings):
             style = "bold reverse" if heading == self._order else "bold"
             label = Text(heading, style=style, justify="right" if number else "left")
             table.add_column(label, width=room + bool(number), key=heading)
-        for line in lines:
-            table.add_row(*_columns.cells(line, width, columns))
+        for row in cells:
+            table.add_row(*row)
         table.scroll_to(y=scrolled, animate=False)
 
     def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
