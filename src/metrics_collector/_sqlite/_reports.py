@@ -90,14 +90,14 @@ def sightings(
     def edge(column: int, order: str) -> str:
         start = f"json_extract(k.value, '$[{column}]')"
         return (
-            "(SELECT start FROM rollups WHERE func_name = json_extract(k.value, '$[0]') AND resolution = ?1 "
-            f"AND start >= {start} AND start < {start} + ?2 "
+            "(SELECT start FROM rollups WHERE func_name = json_extract(k.value, '$[0]') AND resolution = ? "
+            f"AND start >= {start} AND start < {start} + ? "
             f"AND instr(details, json_extract(k.value, '$[1]')) ORDER BY start {order} LIMIT 1)"
         )
 
     rows = yield Query(
-        f"SELECT {edge(2, 'ASC')}, {edge(3, 'DESC')} FROM json_each(?3) AS k ORDER BY k.key",
-        (resolution, length, json.dumps(keys)),
+        f"SELECT {edge(2, 'ASC')}, {edge(3, 'DESC')} FROM json_each(?) AS k ORDER BY k.key",
+        (*2 * (resolution, length), json.dumps(keys)),
     )
     return rows
 
