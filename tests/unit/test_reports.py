@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics_collector import MetricsCollector, Settings, _reports, metrics_collector
+from metrics_collector._collector import collector
 from metrics_collector._errors import ConfigurationError, UnknownFunctionError
 from metrics_collector._models import FunctionMetrics, figures
 from metrics_collector._query import Query
@@ -341,6 +342,7 @@ async def embedded(path: Path) -> AsyncIterator[Settings]:
         pass  # the Redis in this process may know functions that another test has saved elsewhere
     async with MetricsCollector(settings):
         yield settings
+    collector.reset()  # and no other test is to find what these have left in it
 
 
 @metrics_collector(name="reports.f")
