@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector import _registry
-from metrics_collector._collector import SEND_TIMEOUT, collector
+from metrics_collector import _reading, _registry
+from metrics_collector._collector import collector
 from metrics_collector._errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ async def get_metrics(
         )
         return await query.function(name, begin, end)
 
-    return await collector.read(read, live=begin is None and end is None)
+    return await _reading.read(read, live=begin is None and end is None)
 
 
 async def list_metrics(
@@ -129,7 +129,7 @@ async def list_metrics(
     begin, end = _span(since, until)
 
     live = begin is None and end is None
-    return await collector.read(lambda query: query.functions(begin, end), live=live)
+    return await _reading.read(lambda query: query.functions(begin, end), live=live)
 
 
 async def history(
@@ -162,7 +162,7 @@ async def history(
             name = _registry.name_of(name)
         return await query.history(name, start, end, resolution)
 
-    return await collector.read(read)
+    return await _reading.read(read)
 
 
 async def send() -> None:
@@ -173,7 +173,7 @@ async def send() -> None:
         ConfigurationError: a setting is wrong.
         IncompatibleStoreError: Redis is older than 6.2.
     """
-    await collector.call(lambda home: home.send(SEND_TIMEOUT))
+    await collector.call(lambda home: home.send(_reading.SEND_TIMEOUT))
 
 
 async def flush() -> int:
@@ -189,7 +189,7 @@ async def flush() -> int:
         IncompatibleStoreError: Redis is older than 6.2, or the database is newer than this release or not ours.
         ConfigurationError: a setting is wrong.
     """
-    return await collector.call(lambda home: home.flush(SEND_TIMEOUT))
+    return await collector.call(lambda home: home.flush(_reading.SEND_TIMEOUT))
 
 
 def statistics() -> Statistics:

@@ -10,7 +10,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from metrics_collector import _process, _recorder, _registry
+from metrics_collector import _process, _recorder
 from metrics_collector._errors import (
     ConfigurationError,
     MetricsCollectorError,
@@ -28,14 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from metrics_collector._home import Home
-    from metrics_collector._query import Query
     from metrics_collector._recorder import Record
     from metrics_collector._settings import Settings
     from metrics_collector._spool import Spool
 
 T = TypeVar("T")
 
-SEND_TIMEOUT: Final = 5.0  # seconds that `send()`, and all that begins with it, tries
 _USUAL_EXIT_TIMEOUT: Final = 2.0  # where no settings can be read: the default of the setting
 _MOVES: Final = 500  # that a call follows a home which leaves before it is served
 _MOVE_TIME: Final = 0.01  # seconds that such a move may take
@@ -93,24 +91,6 @@ class Collector:
             except GoneError:
                 await asyncio.sleep(_MOVE_TIME)
         raise StoreUnavailableError("the sender moves from loop to loop; try again")
-
-    async def read(self, action: Callable[[Query], Awaitable[T]], *, live: bool = False) -> T:
-        """Ask something, after what this process has recorded so far is in Redis, unless that takes no more.
-
-        Args:
-            action: asks.
-            live: about live totals, not only about windows and history.
-
-        Raises:
-            ConfigurationError: a setting is wrong.
-            StoreUnavailableError: Redis cannot be reached.
-        """
-
-        async def read(home: Home) -> T:
-            await home.send_for_read(SEND_TIMEOUT)
-            return await action(await home.query(_registry.names(), live=live))
-
-        return await self.call(read)
 
     def ensure_place(self) -> TaskPlace | ThreadPlace:
         """Where the home is; a thread is started if there is none.

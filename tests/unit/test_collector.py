@@ -489,11 +489,11 @@ class TestFlush:
             await send()
             call(12)
             # What is sent now is in vain, so nobody is to wait for it.
-            monkeypatch.setattr("metrics_collector._api.SEND_TIMEOUT", 0.05)
+            monkeypatch.setattr("metrics_collector._reading.SEND_TIMEOUT", 0.05)
             with pytest.raises(StoreUnavailableError, match="METRICS_MAX_BACKLOG"):
                 await send()
 
-            monkeypatch.setattr("metrics_collector._api.SEND_TIMEOUT", 20.0)
+            monkeypatch.setattr("metrics_collector._reading.SEND_TIMEOUT", 20.0)
             assert await flush() == 17
             figures = statistics()
             assert (figures.saved, figures.buffered) == (17, 0)
@@ -506,12 +506,12 @@ class TestFlush:
             await send()
             call(1)
             world.server.connected = False
-            monkeypatch.setattr("metrics_collector._api.SEND_TIMEOUT", 0.05)
+            monkeypatch.setattr("metrics_collector._reading.SEND_TIMEOUT", 0.05)
             with pytest.raises(StoreUnavailableError):
                 await flush()
 
             world.server.connected = True
-            monkeypatch.setattr("metrics_collector._api.SEND_TIMEOUT", 5.0)
+            monkeypatch.setattr("metrics_collector._reading.SEND_TIMEOUT", 5.0)
             assert await flush() == 2
 
 

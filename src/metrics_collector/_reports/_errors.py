@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from metrics_collector._collector import collector
+from metrics_collector import _reading
 from metrics_collector._reports import _windows
 from metrics_collector._reports._overview import MOST_PENDING, STEPS, within
 from metrics_collector._reports._shapes import ErrorRow
@@ -35,7 +35,7 @@ async def errors(since: Moment, until: Moment = None) -> tuple[Window, tuple[Err
     Raises:
         As `overview`.
     """
-    return await collector.read(lambda query: _errors(query, since, until))
+    return await _reading.read(lambda query: _errors(query, since, until))
 
 
 async def _errors(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _timespan
-from metrics_collector._collector import collector
+from metrics_collector import _reading, _timespan
 from metrics_collector._reports._shapes import StoredEntry
 from metrics_collector._sqlite import _reports as ask
 
@@ -31,7 +30,7 @@ async def entry_count(
                 return 0
             return await database.run(ask.entry_count(where))
 
-    return await collector.read(read)
+    return await _reading.read(read)
 
 
 async def entries(
@@ -49,7 +48,7 @@ async def entries(
     Raises:
         As `overview`.
     """
-    where = await collector.read(lambda query: _where(query, name, since, until))
+    where = await _reading.read(lambda query: _where(query, name, since, until))
     after = 0
     last: int | None = None
 
@@ -62,7 +61,7 @@ async def entries(
                 last = await database.run(ask.last_rowid())
             return await database.run(ask.entries(after, last, where, _PAGE))
 
-    while rows := await collector.read(read):
+    while rows := await _reading.read(read):
         after = rows[-1][0]
         yield [StoredEntry(*row[1:]) for row in rows]
 

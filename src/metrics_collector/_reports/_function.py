@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from metrics_collector._collector import collector
+from metrics_collector import _reading
 from metrics_collector._models import FunctionMetrics, HistoryPoint, figures
 from metrics_collector._query import count
 from metrics_collector._reports import _windows
@@ -40,7 +40,7 @@ async def function(name: str, since: Moment, until: Moment = None) -> FunctionRe
         UnknownFunctionError, AmbiguousNameError: as `get_metrics`.
         Others: as `overview`.
     """
-    return await collector.read(lambda query: _function(query, name, since, until))
+    return await _reading.read(lambda query: _function(query, name, since, until))
 
 
 async def _function(query: Query, asked: str, since: Moment, until: Moment) -> FunctionReport:

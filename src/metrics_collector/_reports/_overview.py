@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from metrics_collector._collector import collector
+from metrics_collector import _reading
 from metrics_collector._models import FunctionMetrics, figures
 from metrics_collector._query import count
 from metrics_collector._reports import _windows
@@ -42,7 +42,7 @@ async def overview(since: Moment, until: Moment = None) -> Overview:
         StoreUnavailableError: Redis or the database cannot be read, or the latter is on another machine.
         IncompatibleStoreError: one of them is too old or too new.
     """
-    return await collector.read(lambda query: _overview(query, since, until))
+    return await _reading.read(lambda query: _overview(query, since, until))
 
 
 async def _overview(query: Query, since: Moment, until: Moment) -> Overview:

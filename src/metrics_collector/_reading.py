@@ -1,0 +1,37 @@
+"""Questions to the process's one collector, answered wherever its home is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from metrics_collector import _registry
+from metrics_collector._collector import collector
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from metrics_collector._home import Home
+    from metrics_collector._query import Query
+
+T = TypeVar("T")
+
+SEND_TIMEOUT: Final = 5.0  # seconds that `send()`, and all that begins with it, tries
+
+
+async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -> T:
+    """Ask something, after what this process has recorded so far is in Redis, unless that takes no more.
+
+    Args:
+        action: asks.
+        live: about live totals, not only about windows and history.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+        StoreUnavailableError: Redis cannot be reached.
+    """
+
+    async def ask(home: Home) -> T:
+        await home.send_for_read(SEND_TIMEOUT)
+        return await action(await home.query(_registry.names(), live=live))
+
+    return await collector.call(ask)
