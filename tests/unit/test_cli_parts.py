@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -392,10 +393,6 @@ def state(
     )
 
 
-def changed(state: RedisState | DatabaseState, **fields: object) -> dict[str, object]:
-    return {name: getattr(state, name) for name in state.__dataclass_fields__} | fields
-
-
 def checks(pipeline: Pipeline) -> dict[str, tuple[str, str]]:
     return {check.what: (check.state, check.line) for check in _doctor.judge(pipeline, NOW)}
 
@@ -413,7 +410,7 @@ class TestDoctor:
         ]
 
     def test_without_redis_nothing_is_said_of_what_it_would_tell(self) -> None:
-        down = RedisState(**changed(REDIS, error="Redis is away", version=None))  # type: ignore[arg-type]
+        down = replace(REDIS, error="Redis is away", version=None)
         found = checks(state(redis=down, processes=(), waiting=None, lag=None))
         assert list(found) == ["redis", "database"]
         assert found["redis"][0] == "FAIL"
@@ -458,14 +455,14 @@ class TestDoctor:
         ],
     )
     def test_what_is_not_well_with_the_database(
-        self, fields: dict[str, object], what: str, how: str, remedy: str
+        self, fields: dict[str, Any], what: str, how: str, remedy: str
     ) -> None:
-        found = checks(state(database=DatabaseState(**changed(DATABASE, **fields))))  # type: ignore[arg-type]
+        found = checks(state(database=replace(DATABASE, **fields)))
         assert found[what][0] == how
         assert remedy in found[what][1]
 
     def test_each_danger_has_a_line(self) -> None:
-        risky = RedisState(**changed(REDIS, dangers=("may evict", "keeps nothing")))  # type: ignore[arg-type]
+        risky = replace(REDIS, dangers=("may evict", "keeps nothing"))
         lines = [
             check for check in _doctor.judge(state(redis=risky), NOW) if check.what == "persistence"
         ]

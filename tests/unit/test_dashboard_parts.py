@@ -39,7 +39,7 @@ class TestState:
     def test_a_url_gives_the_state_that_made_it(self, state: State) -> None:
         assert State.of(query_of(state)) == state
 
-    @given(st.datetimes(datetime(2001, 1, 1), datetime(2100, 1, 1)), st.integers(1, 10**6))  # noqa: DTZ001
+    @given(st.datetimes(datetime(2001, 1, 1), datetime(2100, 1, 1)), st.integers(1, 10**6))  # noqa: DTZ001 - bounds are naive
     def test_so_does_that_of_a_custom_window(self, start: datetime, seconds: int) -> None:
         since = start.replace(microsecond=0, tzinfo=UTC)
         state = State(since=since, until=since + timedelta(seconds=seconds))

@@ -8,6 +8,7 @@ import json
 import sys
 from contextlib import contextmanager
 from dataclasses import fields
+from io import TextIOWrapper
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,7 +56,8 @@ def run(
     """
     start, end = _times.window(since, until)
     if output == STANDARD_OUTPUT:
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="")  # type: ignore[union-attr]
+        if isinstance(sys.stdout, TextIOWrapper):  # else somebody has put another one there
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="")
         read(_export(func_name, start, end, form, sys.stdout))
         return
     with whole_file(output) as file:
