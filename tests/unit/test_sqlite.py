@@ -686,6 +686,37 @@ def test_what_is_gone_stays_gone(run: Runner, path: Path) -> None:
     assert (purged.minutes, again) == (1, horizons)
 
 
+def test_a_purge_that_dies_midway_is_ended_by_the_next(run: Runner, path: Path) -> None:
+    run.save(path, [foreign("app.f", at=NOON)])
+    before = {"minute": NOON + 86400.0, "entry": NOON + 86400.0}
+
+    def dying() -> Steps[Purged]:
+        work = _purge.purge(before, NOW)
+        answer: Any = None
+        while True:
+            step = work.send(answer)
+            if "DELETE" in str(step):
+                raise KeyboardInterrupt
+            answer = yield step
+
+    async def die() -> None:
+        async with Database(str(path), plain=run.plain).writing() as writer:
+            await writer._session.run(dying())
+
+    async def horizons() -> dict[str, int]:
+        async with Database(str(path), plain=run.plain).reading() as reader:
+            assert reader is not None
+            return await reader.purged()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(die())
+    assert run(horizons())["minute"] == NOON + 86400  # readers go by hours already
+    assert len(rollup_starts(path)["minute"]) == 1
+    purged, _ = purge(run, path, **before)
+    assert (purged.entries, purged.minutes) == (1, 1)
+    assert len(rollup_starts(path)["hour"]) == 1
+
+
 def test_a_clock_that_was_ahead_costs_nothing_later(run: Runner, path: Path) -> None:
     run.save(path, [foreign("app.f", at=NOON)])
     before = rollup_starts(path)
