@@ -32,7 +32,7 @@ def whole_file(name: str) -> Iterator[TextIO]:
     """
     with _signals_raise():
         try:
-            path = Path(name).resolve()  # through links: they stay what they are
+            path = _behind_links(Path(name))
             aside, mode = path, None
             if path.is_file() or not path.exists():
                 # Not made of the name: that may be as long as a name can be.
@@ -58,6 +58,14 @@ def whole_file(name: str) -> Iterator[TextIO]:
             if isinstance(error, BrokenPipeError) or not isinstance(error, OSError):
                 raise
             raise StoreUnavailableError(f"{name!r} cannot be written: {error.strerror}") from error
+
+
+def _behind_links(path: Path) -> Path:
+    """What is to be written: links stay what they are."""
+    path = path.resolve()
+    if path.is_symlink():  # from Python 3.13 on a loop of links is no error
+        raise RuntimeError("a loop of links")
+    return path
 
 
 @contextmanager
