@@ -7,10 +7,12 @@ claim is guarded by its length; so every step can be done again by anybody.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._records import Numbered
+from metrics_collector._reopening import ClosedByForkError, reopening
 from metrics_collector._totals import Totals
 
 if TYPE_CHECKING:
@@ -124,28 +126,34 @@ class Flush:
                 return saved
 
     async def _save_claim(self, token: str) -> int:
+        """Save a claim to its end, in whatever file is there; the number of entries newly saved."""
         saved = 0
         while True:
-            async with self._sink.writing() as database:
-                while True:
-                    length, elements = await self._source.read(token, CHUNK)
-                    if not elements:
-                        # Gone: another worker had it too, or Redis lost it. Its lease goes with it.
-                        await self._forget(token, length, 0, None, database)
-                        return saved
-                    done = await database.save(token, length, elements, self._wall())
-                    if done is None:
-                        break  # the file was replaced: once more, into the one that is there now
-                    saved += done.saved
-                    if done.rejected:
-                        self._notice.warn(
-                            "rejected",
-                            "%d elements of metrics_list are no entries; see the table rejected_entries",
-                            done.rejected,
-                        )
-                    taken = await self._forget(token, length, len(elements), done, database)
-                    if taken and length == len(elements):
-                        return saved
+            # A fork may close the database: then once more, into what is left of the claim.
+            with suppress(ClosedByForkError):
+                async with self._sink.writing() as database:
+                    while True:
+                        length, elements = await self._source.read(token, CHUNK)
+                        if not elements:
+                            # Gone: another worker had it too, or Redis lost it. Its lease goes with it.
+                            await self._forget(token, length, 0, None, database)
+                            return saved
+                        done = await database.save(token, length, elements, self._wall())
+                        if done is None:
+                            break  # the file was replaced: once more, into the one that is there now
+                        saved += done.saved
+                        self._tell_rejected(done.rejected)
+                        taken = await self._forget(token, length, len(elements), done, database)
+                        if taken and length == len(elements):
+                            return saved
+
+    def _tell_rejected(self, count: int) -> None:
+        if count:
+            self._notice.warn(
+                "rejected",
+                "%d elements of metrics_list are no entries; see the table rejected_entries",
+                count,
+            )
 
     async def _forget(
         self, token: str, length: int, count: int, done: Saved | None, database: OpenDatabase
@@ -187,6 +195,7 @@ class Flush:
         except StoreUnavailableError:
             return
 
+    @reopening
     async def true_up(self) -> None:
         """Make Redis's part of every total what SQL has, and forget what the ledger no longer needs.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
+from metrics_collector._reopening import reopening
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractAsyncContextManager
@@ -50,6 +52,7 @@ class Purge:
         now = self._wall()
         return {name: now - kept for name, kept in self._seconds.items()}
 
+    @reopening
     async def run(self) -> None:
         """Delete what is due.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from metrics_collector import _registry
 from metrics_collector._collector import collector
+from metrics_collector._reopening import reopening
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -
         StoreUnavailableError: Redis cannot be reached.
     """
 
+    @reopening
     async def ask(home: Home) -> T:
         await home.send_for_read(SEND_TIMEOUT)
         return await action(await home.query(_registry.names(), live=live))

@@ -139,6 +139,18 @@ for _ in range(5):
     calls(10)
     time.sleep(0.2)
 """,
+    "forks while the database is in use": """
+children = []
+for turn in range(10):
+    calls(2)
+    child = os.fork()
+    if not child:
+        calls(3)
+        sys.exit()
+    children.append(child)
+    time.sleep(0.01 * turn)
+for child in children: assert os.waitpid(child, 0)[1] == 0
+""",
     "a fork of a fork": """
 calls(10)
 if not os.fork():
@@ -241,6 +253,7 @@ def test_all_is_in_redis(body: str, redis_server: RedisServer, tmp_path: Path) -
         "calls at exit",
         "a thread that begins as the main one ends",
         "a fork after recording",
+        "forks while the database is in use",
     ],
 )
 def test_all_is_in_sql_embedded(kind: str, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import sys
 import threading
 import time
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from metrics_collector import _process
+from tests.support.forking import fork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -115,18 +114,6 @@ async def test_a_module_that_is_missing_is_reported() -> None:
 class TestFork:
     """A child may need the modules that a thread of its parent is loading."""
 
-    @staticmethod
-    def fork(in_child: Callable[[], bool]) -> None:
-        """Do something in a child, in which other tests and their fixtures are none of our business."""
-        child = os.fork()
-        if not child:
-            status = 1
-            try:
-                status = 0 if in_child() else 2
-            finally:
-                os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
     pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
     def test_waits_for_what_is_being_loaded(self) -> None:
@@ -141,17 +128,17 @@ class TestFork:
         thread = threading.Thread(target=load)
         thread.start()
         loading.wait()
-        self.fork(loaded.is_set)
+        fork(loaded.is_set)
         thread.join()
 
     def test_leaves_both_sides_able_to_load_and_to_fork(self) -> None:
         def load_and_fork() -> bool:
             with _process.loading():
                 pass
-            self.fork(lambda: True)
+            fork(lambda: True)
             return True
 
-        self.fork(load_and_fork)
+        fork(load_and_fork)
         assert load_and_fork()
         others: list[bool] = []
         thread = threading.Thread(target=lambda: others.append(load_and_fork()))
@@ -176,7 +163,7 @@ class TestFork:
             with _process.loading():
                 return True
 
-        self.fork(can_load)
+        fork(can_load)
         assert thread.is_alive()
         over.set()
         thread.join()

@@ -25,6 +25,7 @@ from metrics_collector._query import Query
 from metrics_collector._records import Live, Waiting
 from metrics_collector._sqlite import Database
 from metrics_collector._tiles import SECONDS, cover, floor, joined
+from tests.support.driving import drive
 from tests.support.folders import fast_folder
 from tests.support.pipeline import (
     NOON,
@@ -38,7 +39,6 @@ from tests.support.pipeline import (
     store_on,
     totals_of,
 )
-from tests.unit.test_sqlite import drive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence

@@ -31,6 +31,7 @@ from metrics_collector._reports._redis import Flow
 from metrics_collector._sqlite import Database
 from metrics_collector._tiles import SECONDS
 from metrics_collector._totals import Totals
+from tests.support.driving import drive
 from tests.support.folders import fast_folder
 from tests.support.pipeline import (
     Call,
@@ -42,7 +43,6 @@ from tests.support.pipeline import (
     totals_of,
 )
 from tests.unit.test_query import NOTHING, Pending, save
-from tests.unit.test_sqlite import drive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

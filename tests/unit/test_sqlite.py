@@ -31,6 +31,7 @@ from metrics_collector._sqlite import Database, _purge, _schema, _session
 from metrics_collector._sqlite._session import Pause
 from metrics_collector._totals import Totals
 from tests.support.cancelling import at_each_await
+from tests.support.driving import drive
 from tests.support.folders import fast_folder
 from tests.support.locking import locked
 from tests.support.pipeline import (
@@ -59,17 +60,6 @@ T = TypeVar("T")
 TOKEN = "0011223344556677"
 LATER = NOON + 86400 * 3
 FIRST = 1_700_049_600_000  # the number of a commit at noon
-
-
-def drive(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits, without any loop: as at the exit of the interpreter."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    work.close()
-    raise AssertionError("it waited")
 
 
 class Runner:

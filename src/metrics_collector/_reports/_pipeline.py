@@ -13,6 +13,7 @@ from metrics_collector._assembly import database as open_database
 from metrics_collector._assembly import is_embedded
 from metrics_collector._collector import collector
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
+from metrics_collector._reopening import reopening
 from metrics_collector._reports._problems import problems
 from metrics_collector._reports._redis import Flow, moment
 from metrics_collector._reports._shapes import (
@@ -84,9 +85,7 @@ async def _database(settings: Settings) -> DatabaseState:
     absolute, size, trouble = await _process.aside(lambda: _file(path))
     found: ask.Extent | None = None
     try:
-        async with open_database(settings).reading() as reader:
-            if reader is not None:
-                found = await reader.run(ask.extent())
+        found = await _extent(settings)
     except (StoreUnavailableError, IncompatibleStoreError) as problem:
         trouble = str(problem)
     return DatabaseState(
@@ -98,6 +97,12 @@ async def _database(settings: Settings) -> DatabaseState:
         oldest_entry_at=None if found is None else moment(found.oldest),
         rejected=None if found is None else found.rejected,
     )
+
+
+@reopening
+async def _extent(settings: Settings) -> ask.Extent | None:
+    async with open_database(settings).reading() as reader:
+        return None if reader is None else await reader.run(ask.extent())
 
 
 def _file(path: Path) -> tuple[str, int, str | None]:

@@ -9,8 +9,12 @@ from metrics_collector import _assembly, _timespan
 from metrics_collector._collector import collector
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._records import Purged
+from metrics_collector._reopening import reopening
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from metrics_collector._sqlite import Database
     from metrics_collector._timespan import Moment
 
 
@@ -44,8 +48,13 @@ async def purge(
     settings = collector.settings()
     if not before:
         before = _assembly.purge(settings).due()
-    async with _assembly.database(settings).reading() as reader:
+    return await _purge(_assembly.database(settings), before, now.timestamp())
+
+
+@reopening
+async def _purge(database: Database, before: Mapping[str, float], now: float) -> Purged:
+    async with database.reading() as reader:
         if reader is None:
             return Purged(0, 0, 0, 0, 0, 0)
-    async with _assembly.database(settings).writing() as database:
-        return await database.purge(before, now.timestamp())
+    async with database.writing() as writer:
+        return await writer.purge(before, now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from metrics_collector import _process
 from metrics_collector._errors import StoreUnavailableError
-from metrics_collector._sqlite import _file, _schema
+from metrics_collector._sqlite import _connection, _file, _schema
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
@@ -78,6 +79,7 @@ class Session:
 
         Raises:
             StoreUnavailableError: SQLite refused a statement; the message has the remedy.
+            ClosedByForkError: the process forked; see `_connection`.
             IncompatibleStoreError: the file is no database.
         """
         try:
@@ -112,16 +114,18 @@ async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
         StoreUnavailableError: the file cannot be opened or written.
         IncompatibleStoreError: no database, another program's, or newer than this code.
     """
+    driver = threading.get_ident()
 
     def connect() -> sqlite3.Connection:
         _file.must_be_no_folder(path)
         before = _file.identity(path)
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        connection = _connection.connect(path, driver, timeout=BUSY_TIMEOUT)
         try:
             _schema.prepare(connection, path)
             opened = _file.identity(path)
             _file.must_be_same(path, before, opened)
-            connection.create_function("unmoved", 0, lambda: _file.identity(path) == opened)
+            with connection.using():
+                connection.create_function("unmoved", 0, lambda: _file.identity(path) == opened)
         except BaseException:
             connection.close()
             raise
@@ -139,17 +143,14 @@ async def open_reading(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
         StoreUnavailableError: the file cannot be opened.
         IncompatibleStoreError: as `open_writing`.
     """
+    driver = threading.get_ident()
 
     def connect() -> sqlite3.Connection | None:
         if not Path(path).exists():
             return None
         _file.must_be_no_folder(path)
-        connection = sqlite3.connect(
-            Path(path).absolute().as_uri() + "?mode=ro",
-            uri=True,
-            timeout=BUSY_TIMEOUT,
-            isolation_level=None,
-        )
+        uri = Path(path).absolute().as_uri() + "?mode=ro"
+        connection = _connection.connect(uri, driver, uri=True, timeout=BUSY_TIMEOUT)
         try:
             ours = _schema.check(connection, path)
         except BaseException:

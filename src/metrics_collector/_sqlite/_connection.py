@@ -1,0 +1,195 @@
+"""A connection that is never open while the process forks.
+
+SQLite keeps account of a file's locks by process. A child that inherits an open connection inherits the account, but no
+lock: it waits for ever for what nobody holds, or overwrites what its parent reads ("How To Corrupt An SQLite Database
+File", section 2.6). So a fork waits a moment until those who use a connection have closed it, and closes what is left;
+who used that begins again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector._reopening import ClosedByForkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Seconds that a fork waits for what other threads do at the database; most of it takes less.
+_GRACE: Final = 1.0
+# Seconds that it then waits for the statement that runs. One that waits for another program's lock is not broken off.
+_PATIENCE: Final = 5.0
+
+
+class Connection(sqlite3.Connection):
+    """SQLite's, which a fork may close.
+
+    Attributes:
+        driver: the thread without which its user cannot go on.
+    """
+
+    driver: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._in_use = threading.Lock()
+        self._forking = False
+        super().__init__(*args, **kwargs)
+
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """For whatever is done with it.
+
+        Raises:
+            ClosedByForkError: a fork has closed it, or broken off what was done.
+        """
+        with self._in_use:
+            try:
+                yield
+            except sqlite3.Error as error:
+                if not self._forking:
+                    raise
+                raise ClosedByForkError(
+                    "the database was closed, since the process forks"
+                ) from error
+
+    def cursor(self, factory: Any = None) -> Any:
+        """One that holds no statement open."""
+        with self.using():
+            return super().cursor(factory or _Cursor)
+
+    def execute(self, *args: Any) -> Any:
+        """As SQLite's, and what follows too; these would look first whether it is closed."""
+        return self.cursor().execute(*args)
+
+    def executemany(self, *args: Any) -> Any:
+        """As `execute`, for many rows."""
+        return self.cursor().executemany(*args)
+
+    def executescript(self, *args: Any) -> Any:
+        """As `execute`, for statements that give no rows."""
+        return self.cursor().executescript(*args)
+
+    def close(self) -> None:
+        """Close it, if it is not."""
+        with self._in_use:
+            super().close()
+        _gate.left(self)
+
+    def close_for_fork(self) -> None:
+        """Close it between two statements; what is not committed is rolled back."""
+        self._forking = True
+        with suppress(sqlite3.Error):  # its thread has just closed it
+            self.interrupt()
+        if self._in_use.acquire(timeout=_PATIENCE):
+            super().close()
+            self._in_use.release()
+            _gate.left(self)
+
+
+class _Cursor(sqlite3.Cursor):
+    """Has all rows at once: a statement that is not done would keep the file open."""
+
+    connection: Connection
+    _rows: list[Any]
+
+    def execute(self, *args: Any) -> _Cursor:
+        with self.connection.using():
+            super().execute(*args)
+            self._rows = super().fetchall()
+        return self
+
+    def executemany(self, *args: Any) -> _Cursor:
+        with self.connection.using():
+            super().executemany(*args)
+        return self
+
+    def executescript(self, *args: Any) -> _Cursor:
+        with self.connection.using():
+            super().executescript(*args)
+        return self
+
+    def fetchall(self) -> list[Any]:
+        return self._rows
+
+    def fetchone(self) -> Any:
+        return self._rows[0] if self._rows else None
+
+
+class _Gate:
+    """Where connections come in, unless the process is about to fork."""
+
+    def __init__(self) -> None:
+        # Held while one is opened, and during a fork.
+        self._opening = threading.RLock()
+        self._open: set[Connection] = set()
+        self._one_left = threading.Condition()
+
+    def connect(self, path: str, driver: int, **options: Any) -> Connection:
+        with self._opening:
+            connection = sqlite3.connect(
+                path, factory=Connection, check_same_thread=False, **options
+            )
+            connection.driver = driver
+            with self._one_left:
+                self._open.add(connection)
+        return connection
+
+    def left(self, connection: Connection) -> None:
+        with self._one_left:
+            self._open.discard(connection)
+            self._one_left.notify_all()
+
+    def shut(self) -> None:
+        self._opening.acquire(timeout=_PATIENCE)
+        with self._one_left:
+            self._one_left.wait_for(self._none_of_others, _GRACE)
+            left = [*self._open]
+        for connection in left:
+            connection.close_for_fork()
+
+    def _none_of_others(self) -> bool:
+        here = threading.get_ident()
+        return all(connection.driver == here for connection in self._open)
+
+    def open(self) -> None:
+        with suppress(RuntimeError):  # it is another thread's: the wait was in vain
+            self._opening.release()
+
+
+_gate = _Gate()
+
+
+def connect(path: str, driver: int, *, uri: bool = False, timeout: float) -> Connection:
+    """Open a database, without transactions of the driver's own.
+
+    Args:
+        path: of the file, or (`uri`) its URI.
+        driver: the thread without which the user of the connection cannot go on.
+        timeout: seconds that a statement waits for another program's lock.
+    """
+    return _gate.connect(path, driver, uri=uri, timeout=timeout, isolation_level=None)
+
+
+def _before_fork() -> None:
+    _gate.shut()
+
+
+def _after_fork_in_parent() -> None:
+    _gate.open()
+
+
+def _after_fork_in_child() -> None:
+    global _gate  # noqa: PLW0603 - its locks may be those of threads that are not here
+    _gate = _Gate()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

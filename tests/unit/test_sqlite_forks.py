@@ -1,0 +1,287 @@
+"""The database while the process forks: neither side takes the other's locks for its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+from metrics_collector import _flush
+from metrics_collector._flush import Flush
+from metrics_collector._notice import Notice
+from metrics_collector._purge import Purge
+from metrics_collector._reopening import ClosedByForkError, reopening
+from metrics_collector._sqlite import Database, _connection
+from metrics_collector._sqlite._session import Query as Statement
+from tests.support.driving import drive
+from tests.support.forking import fork
+from tests.support.pipeline import NOON, PRODUCER, Call, batch_of, contents, lines_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+    from metrics_collector._hot_store import HotStore
+    from metrics_collector._sqlite._session import Steps
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork"),
+]
+
+TOKEN = "0011223344556677"
+FOR_EVER = "WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+
+
+def statements(*statements: str) -> Steps[list[Any]]:
+    rows: list[Any] = []
+    for statement in statements:
+        rows = yield Statement(statement)
+    return rows
+
+
+def save(path: Path, first: int) -> bool:
+    """Save one entry, without threads; whether it is a new one."""
+
+    async def work() -> bool:
+        lines = lines_of(batch_of(Call(), first=first))
+        async with Database(str(path), plain=True).writing() as database:
+            saved = await database.save(TOKEN, len(lines), lines, NOON)
+        return saved is not None and saved.saved == 1
+
+    return drive(work())
+
+
+def open_files(path: Path) -> list[str]:
+    """Those of this process that belong to the database."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(link.readlink())
+        except OSError:  # that of the listing
+            continue
+        if target.startswith(str(path)):
+            found.append(target)
+    return found
+
+
+def rows_in(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        ((count,),) = database.execute("SELECT count(*) FROM metrics")
+    return int(count)
+
+
+@pytest.fixture(params=[True, False], ids=["plain", "threaded"])
+def plain(request: pytest.FixtureRequest) -> bool:
+    """Both kinds of session."""
+    return bool(request.param)
+
+
+def run(work: Coroutine[Any, Any, None], *, plain: bool) -> None:
+    """What uses plain sessions only has no loop, as at the exit of the interpreter."""
+    if plain:
+        drive(work)
+    else:
+        asyncio.run(work)
+
+
+class TestByTheOneWhoUsesIt:
+    """The thread that forks is the one without which the session cannot go on."""
+
+    def test_a_write_is_rolled_back_and_both_sides_can_write(self, path: Path, plain: bool) -> None:
+        async def write() -> None:
+            async with Database(str(path), plain=plain).writing() as database:
+                await database._session.run(statements("BEGIN IMMEDIATE", "DELETE FROM meta"))
+                fork(lambda: save(path, 1))
+                with pytest.raises(ClosedByForkError, match="since the process forks"):
+                    await database._session.run(statements("COMMIT"))
+
+        run(write(), plain=plain)
+        assert rows_in(path) == 1
+        assert save(path, 2)
+        assert contents(path).db
+
+    def test_a_read_is_closed(self, path: Path, plain: bool) -> None:
+        async def read() -> None:
+            async with Database(str(path), plain=plain).reading() as database:
+                assert database is not None
+                assert await database.function_names() == ["app.f"]
+                fork(lambda: save(path, 2))
+                with pytest.raises(ClosedByForkError):
+                    await database.function_names()
+                fork(lambda: save(path, 3))
+
+        save(path, 1)
+        run(read(), plain=plain)
+        assert rows_in(path) == 3
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc")
+    def test_the_child_inherits_no_file(self, path: Path, plain: bool) -> None:
+        async def both() -> None:
+            async with (
+                Database(str(path), plain=plain).writing(),
+                Database(str(path), plain=plain).reading(),
+            ):
+                assert open_files(path)
+                fork(lambda: not open_files(path))
+                assert not open_files(path)
+
+        run(both(), plain=plain)
+
+
+def test_other_threads_of_the_child_can_open_it(path: Path) -> None:
+    def in_child() -> bool:
+        saved: list[bool] = []
+        thread = threading.Thread(target=lambda: saved.append(save(path, 1)), daemon=True)
+        thread.start()
+        thread.join(20)
+        return saved == [True]
+
+    fork(in_child)
+
+
+class InAThread:
+    """Runs a statement on a database, in a loop and thread of its own."""
+
+    def __init__(self, path: Path, statement: str) -> None:
+        self.began = threading.Event()
+        self.outcome: Any = None
+        self._work = path, statement
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        async def work() -> Any:
+            path, statement = self._work
+            async with Database(str(path)).writing() as database:
+                self.began.set()
+                return await database._session.run(statements(statement))
+
+        try:
+            self.outcome = asyncio.run(work())
+        except ClosedByForkError as error:
+            self.outcome = error
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self.began.wait(20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+
+class TestByAnother:
+    """The session goes on in another thread, while this one forks."""
+
+    def test_it_has_time_to_end(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_connection, "_GRACE", 20.0)
+        steps = "WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n LIMIT 300000) SELECT max(x) FROM n"
+        with InAThread(path, steps) as session:
+            fork(lambda: save(path, 1))
+        assert session.outcome == [(300_000,)]
+
+    def test_but_not_for_ever(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_connection, "_GRACE", 0.01)
+        with InAThread(path, FOR_EVER) as session:
+            fork(lambda: save(path, 1))
+        assert isinstance(session.outcome, ClosedByForkError)
+        assert save(path, 2)
+        assert rows_in(path) == 2
+
+    def test_nobody_opens_one_meanwhile(self, path: Path) -> None:
+        opened = threading.Event()
+
+        def work() -> None:
+            save(path, 1)
+            opened.set()
+
+        thread = threading.Thread(target=work)
+        _connection._before_fork()
+        thread.start()
+        assert not opened.wait(0.2)
+        _connection._after_fork_in_parent()
+        thread.join(20)
+        assert opened.is_set()
+
+    def test_a_fork_that_cannot_wait_longer_goes_on(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_connection, "_GRACE", 0.01)
+        monkeypatch.setattr(_connection, "_PATIENCE", 0.01)
+        connection = _connection.connect(str(path), threading.get_ident(), timeout=1)
+        with closing(connection), connection.using():
+            fork(lambda: True)
+            assert connection.in_transaction is False  # it is open still
+
+
+class ForksAfter:
+    """Redis, beside which the process forks with the database open."""
+
+    def __init__(self, source: HotStore, path: Path) -> None:
+        self._source = source
+        self._path = path
+        self.forks = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._source, name)
+
+        async def forking(*args: Any, **options: Any) -> Any:
+            result = await method(*args, **options)
+            if self.forks < 5:
+                self.forks += 1
+                fork(lambda: save(self._path, 100 + self.forks) or True)
+            return result
+
+        return forking
+
+
+async def test_a_flush_saves_everything_once_whatever_forks(
+    store: HotStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_flush, "CHUNK", 2)
+    await store.push(PRODUCER, batch_of(*[Call()] * 5), 0)
+    source = ForksAfter(store, path)
+    database = Database(str(path))
+    flush = Flush(source, database, ledger_days=30.0, notice=Notice(), wall=lambda: NOON)
+    assert await flush.drain() == 5
+    assert source.forks == 5
+    source.forks = 2  # and three times more
+    await flush.true_up()
+    assert source.forks == 5
+    assert rows_in(path) == 10
+
+
+async def test_a_purge_is_done_whatever_forks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await asyncio.to_thread(save, path, 1)
+    forks: list[bool] = []
+
+    def wall() -> float:
+        if len(forks) < 3:
+            forks.append(True)
+            fork(lambda: True)
+        return NOON + 86400 * 40
+
+    await Purge(Database(str(path)), {"entry": 30.0}, wall).run()
+    assert len(forks) == 3
+    assert rows_in(path) == 0
+
+
+async def test_work_is_done_again_until_no_fork_comes_between() -> None:
+    tries: Iterator[int] = iter(range(5))
+
+    @reopening
+    async def work(goal: int, *, found: str) -> str:
+        if next(tries) < goal:
+            raise ClosedByForkError("a fork")
+        return found
+
+    assert await work(3, found="it") == "it"
+    assert next(tries) == 4
