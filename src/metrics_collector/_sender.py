@@ -199,7 +199,7 @@ class Sender:
             batch, need = following
             if batch.content is None and not await self._read_back(batch):
                 continue
-            reply = await self._destination.push(outbox.producer, batch, need)
+            reply = await self._push(batch, need, mark)
             await self._take_in(reply, batch)
             if reply.ring:
                 self._start_ring()
@@ -214,6 +214,24 @@ class Sender:
                 raise StoreFullError(
                     "Redis holds METRICS_MAX_BACKLOG entries that are not saved yet; is `taskiq worker` running?"
                 )
+
+    async def _push(self, batch: Batch, need: int, mark: int) -> PushReply:
+        """Push a batch, and make the next one while Redis is at work on this one."""
+        outbox = self._outbox
+        push = self._destination.push(outbox.producer, batch, need)
+        if not outbox.has_before(mark):
+            return await push
+        pushing = asyncio.ensure_future(push)
+        try:
+            await outbox.make_batch(mark, self._batch)
+            return await pushing
+        finally:
+            # Whatever went wrong: nothing is to be on its way any more when the next one is sent.
+            while not pushing.done():
+                pushing.cancel()
+                await asyncio.wait({pushing})
+            if not pushing.cancelled():
+                pushing.exception()  # it is raised above, unless something else was
 
     async def _tell_dropped(self) -> None:
         dropped = self._outbox.counts().dropped
