@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from metrics_collector._recorder import Record
     from metrics_collector._records import PushReply
 
-SLICE: Final = 200  # records encoded between two pauses for the loop
+SLICE: Final = 150  # records encoded between two pauses for the loop
 BATCH: Final = 2000  # entries sent in one go
 
 
@@ -149,17 +149,18 @@ class Outbox:
     async def make_batch(self, mark: int, batch: int = BATCH) -> None:
         """Make a batch of what was recorded before the mark, of `batch` entries at most.
 
-        In slices, with a pause between them: so the loop's lag stays below that of one slice.
+        In slices, with a pause before each: so the loop's lag stays below that of one slice.
         """
-        while self.has_before(mark):
-            if self.fill(batch):
-                break
+        full = False
+        while self.has_before(mark) and not full:
             await asyncio.sleep(0)
+            full = self.fill(batch)
         uncounted = True
         while uncounted:
             await asyncio.sleep(0)
             with self._lock, self._counting():
                 uncounted = self._tally.count(SLICE)
+        await asyncio.sleep(0)
         self.close_batch()
 
     @contextmanager

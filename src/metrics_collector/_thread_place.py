@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures.thread  # redis loads it, which is too late once the interpreter exits
 import contextlib
+import selectors
 import socket
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +22,23 @@ if TYPE_CHECKING:
     from metrics_collector._home import Home
 
 _LEAVE_TIMEOUT: Final = 5.0  # seconds
+_REST: Final = (
+    5e-5  # seconds; as short as it may be, for many rests make the sending of many entries
+)
 _BUILD_TIMEOUT: Final = 10.0  # seconds that the drivers may take to load, on a very slow machine
+
+
+class _PoliteSelector(selectors.DefaultSelector):
+    """Lets other threads have the interpreter's lock between any two pieces of work of this one.
+
+    A look that does not wait gives the lock up too, but has it back before a thread that waits for it wakes up. That
+    one, an application's loop maybe, would get it after five milliseconds only (`sys.getswitchinterval`).
+    """
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0:
+            time.sleep(_REST)
+        return super().select(timeout)
 
 
 class _OwnLoop(asyncio.SelectorEventLoop):
@@ -30,7 +48,7 @@ class _OwnLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(_PoliteSelector())
         self.set_debug(False)  # `python -X dev` is for the loops of the program
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:

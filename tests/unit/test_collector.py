@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import fakeredis
@@ -236,6 +237,32 @@ class TestRun:
             call(2)
 
         world.assert_has(4)
+
+    async def test_the_thread_rests_between_pieces_of_work(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rests: list[bool] = []
+        sleep = time.sleep
+
+        def rest(seconds: float) -> None:
+            rests.append(threading.current_thread() in sender_threads())
+            sleep(seconds)
+
+        call(1)
+        await send()
+        home = place()
+        assert isinstance(home, ThreadPlace)
+        monkeypatch.setattr(time, "sleep", rest)
+
+        async def pieces(_home: Home) -> None:
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+        await home.call(pieces)
+        monkeypatch.undo()
+        assert len(rests) >= 10
+        assert all(rests)  # the application's own loop does not
+        world.assert_has(1)
 
     async def test_leaves_what_comes_later_to_a_thread(self, world: World) -> None:
         async with MetricsCollector():
