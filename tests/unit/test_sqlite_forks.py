@@ -147,6 +147,26 @@ def test_other_threads_of_the_child_can_open_it(path: Path) -> None:
     fork(in_child)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc")
+def test_a_closed_one_has_no_file_open_whatever_is_still_held(path: Path) -> None:
+    connection = _connection.connect(str(path), threading.get_ident(), timeout=1)
+    connection.execute("CREATE TABLE numbers (number PRIMARY KEY)")
+    held: list[object] = [
+        connection.execute("INSERT INTO numbers VALUES (1)"),
+        connection.executemany("INSERT INTO numbers VALUES (?)", [(2,), (3,)]),
+        connection.execute("SELECT * FROM numbers"),
+    ]
+    with pytest.raises(sqlite3.IntegrityError) as once:
+        connection.execute("INSERT INTO numbers VALUES (1)")
+    with pytest.raises(sqlite3.IntegrityError) as often:
+        connection.executemany("INSERT INTO numbers VALUES (?)", [(4,), (1,)])
+    held += [once, often]
+    assert open_files(path)
+    connection.close()
+    assert not open_files(path)
+    assert held
+
+
 class InAThread:
     """Runs a statement on a database, in a loop and thread of its own."""
 

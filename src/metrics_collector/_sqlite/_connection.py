@@ -91,26 +91,34 @@ class Connection(sqlite3.Connection):
 
 
 class _Cursor(sqlite3.Cursor):
-    """Has all rows at once: a statement that is not done would keep the file open."""
+    """For one statement, of which it has all rows at once: a statement that is not over would keep the file open."""
 
     connection: Connection
     _rows: list[Any]
 
     def execute(self, *args: Any) -> _Cursor:
-        with self.connection.using():
+        with self._once():
             super().execute(*args)
             self._rows = super().fetchall()
         return self
 
     def executemany(self, *args: Any) -> _Cursor:
-        with self.connection.using():
+        with self._once():
             super().executemany(*args)
         return self
 
     def executescript(self, *args: Any) -> _Cursor:
-        with self.connection.using():
+        with self._once():
             super().executescript(*args)
         return self
+
+    @contextmanager
+    def _once(self) -> Iterator[None]:
+        with self.connection.using():
+            try:
+                yield
+            finally:
+                super().close()  # else it would hold the statement as long as somebody holds it, if only an error
 
     def fetchall(self) -> list[Any]:
         return self._rows
