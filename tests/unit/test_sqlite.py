@@ -27,7 +27,7 @@ from metrics_collector._errors import (
 )
 from metrics_collector._intervals import Intervals
 from metrics_collector._records import Purged, Saved, unnumbered
-from metrics_collector._sqlite import Database, _purge, _schema, _session
+from metrics_collector._sqlite import Database, _purge, _save, _schema, _session
 from metrics_collector._sqlite._session import Pause
 from metrics_collector._totals import Totals
 from tests.support.cancelling import at_each_await
@@ -125,6 +125,16 @@ def test_a_chunk_becomes_rows(run: Runner, path: Path) -> None:
     assert found.ledger == {PRODUCER: [(1, 3)], unnumbered(TOKEN): [(1, 2)]}
     assert (saved.db, saved.no) == (found.db, found.no)
     assert all_same(run.read(path) or {}, totals_of(found.entries))
+
+
+@pytest.mark.parametrize("count", [1, _save.ROWS - 1, _save.ROWS, 2 * _save.ROWS + 7])
+def test_rows_are_saved_whether_together_or_alone(run: Runner, path: Path, count: int) -> None:
+    batch = batch_of(*[Call("app.fg"[: 5 + n % 2], 0.25 * n) for n in range(count)])
+    saved = run.save(path, lines_of(batch))
+    assert saved is not None
+    assert saved.saved == count
+    found = contents(path)
+    assert sorted(found.entries) == sorted(entries_of(lines_of(batch)))
 
 
 def test_plain_sql_finds_what_the_readme_names(run: Runner, path: Path) -> None:
