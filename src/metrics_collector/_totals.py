@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector import _histogram
@@ -22,13 +24,16 @@ CANCELLED: Final = "cancelled_count"
 TIME: Final = "execution_time"
 ERROR_PREFIX: Final = "error:"
 BUCKET_PREFIX: Final = "h:"
-_COUNTS: Final = (
-    BUCKET_PREFIX,
-    ERROR_PREFIX,
-    CALLS,
-    ERRORS,
-    CANCELLED,
-)  # what their fields begin with
+# What the fields of counts begin with.
+_COUNTS: Final = (BUCKET_PREFIX, ERROR_PREFIX, CALLS, ERRORS, CANCELLED)
+# The other fields of the hash in Redis, and where their numbers go.
+_OTHERS: Final = {
+    TIME.encode(): "execution_time",
+    b"min": "minimum",
+    b"max": "maximum",
+    b"last_called_at": "last_called_at",
+    b"as_of": None,
+}
 _CALLS_A_FUNCTION: Final = 20  # that are counted in the time that a function takes beside
 
 
@@ -135,21 +140,28 @@ class Totals:
     def from_hash(cls, fields: Mapping[bytes, bytes]) -> Totals:
         """The totals in the hash `app:metrics:{func_name}`; a field that is no figure is passed over."""
         totals = cls()
+        counts = dict(fields)
+        try:
+            for raw, attribute in _OTHERS.items():
+                value = counts.pop(raw, None)
+                if value is not None and attribute is not None:
+                    setattr(totals, attribute, float(value))
+            totals.counts = dict(
+                zip(map(_count_field, counts), map(int, counts.values()), strict=True)
+            )
+        except ValueError:
+            return cls._from_odd_hash(fields)
+        return totals
+
+    @classmethod
+    def _from_odd_hash(cls, fields: Mapping[bytes, bytes]) -> Totals:
+        totals = cls()
         for raw, value in fields.items():
-            field = raw.decode("utf-8", "replace")
-            try:
-                if field.startswith(_COUNTS):
-                    totals.counts[field] = int(value)
-                elif field == TIME:
-                    totals.execution_time = float(value)
-                elif field == "min":
-                    totals.minimum = float(value)
-                elif field == "max":
-                    totals.maximum = float(value)
-                elif field == "last_called_at":
-                    totals.last_called_at = float(value)
-            except ValueError:
-                continue
+            with suppress(ValueError):
+                if raw not in _OTHERS:
+                    totals.counts[_count_field(raw)] = int(value)
+                elif (attribute := _OTHERS[raw]) is not None:
+                    setattr(totals, attribute, float(value))
         return totals
 
     @classmethod
@@ -222,6 +234,15 @@ def counts_text(counts: Mapping[str, int]) -> str:
     if not (names.isascii() and names.isprintable()) or any(map(names.__contains__, '"\\%')):
         return json.dumps(counts, separators=(",", ":"))
     return ('{"' + '":%d,"'.join(counts) + '":%d}') % tuple(counts.values()) if counts else "{}"
+
+
+@lru_cache(maxsize=4096)
+def _count_field(raw: bytes) -> str:
+    """The name of a field of the hash in Redis that holds a count; raises ValueError for another one."""
+    field = raw.decode("utf-8", "replace")
+    if not field.startswith(_COUNTS):
+        raise ValueError(field)
+    return field
 
 
 def _extreme(pick: Any, one: float | None, other: float | None) -> float | None:
