@@ -224,14 +224,15 @@ class Sender:
         pushing = asyncio.ensure_future(push)
         try:
             await outbox.make_batch(mark, self._batch)
-            return await pushing
-        finally:
-            # Whatever went wrong: nothing is to be on its way any more when the next one is sent.
-            while not pushing.done():
-                pushing.cancel()
-                await asyncio.wait({pushing})
-            if not pushing.cancelled():
-                pushing.exception()  # it is raised above, unless something else was
+        except asyncio.CancelledError:
+            # Nothing is to be on its way any more when the next one is sent.
+            pushing.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await pushing
+            raise
+        except Exception as error:  # noqa: BLE001 - of entries that cannot be encoded, which are none of this batch
+            self._report(error)
+        return await pushing
 
     async def _tell_dropped(self) -> None:
         dropped = self._outbox.counts().dropped

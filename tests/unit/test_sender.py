@@ -14,7 +14,7 @@ from metrics_collector import StoreUnavailableError, _sender
 from metrics_collector._bound import Bound
 from metrics_collector._errors import IncompatibleStoreError
 from metrics_collector._notice import Notice
-from metrics_collector._outbox import SLICE, Outbox
+from metrics_collector._outbox import BATCH, SLICE, Outbox
 from metrics_collector._records import PushReply
 from metrics_collector._sender import LONGEST_PAUSE, LOOK_EVERY, RING_GRACE, Sender, hold
 from tests.support import jumping_loop
@@ -243,6 +243,56 @@ async def test_the_loop_goes_on_between_slices() -> None:
 
 
 @jumping
+async def test_the_next_batch_is_made_while_redis_is_at_work() -> None:
+    scene = Scene(batch=10)
+    scene.record(30)
+    waiting: list[int] = []
+    push = scene.redis.push
+
+    async def slow_push(producer: str, batch: Batch, need: int) -> PushReply:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        waiting.append(len(scene.buffer))
+        return await push(producer, batch, need)
+
+    scene.redis.push = slow_push  # type: ignore[method-assign]
+    await scene.sender.send(5.0)
+
+    assert waiting == [10, 0, 0]
+    scene.assert_all_taken(30)
+
+
+@jumping
+async def test_a_cancel_leaves_nothing_on_its_way() -> None:
+    for turns in range(8):
+        scene = Scene(batch=10)
+        scene.redis.always = "hangs"
+        scene.record(1000)
+        sending = asyncio.create_task(scene.sender.send(5.0))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@jumping
+async def test_what_cannot_be_encoded_does_not_disturb_the_batch_on_its_way() -> None:
+    scene = Scene(batch=10)
+    scene.record(10)
+    scene.buffer.append(("f", "no time", 1.0, None))  # type: ignore[arg-type]
+    await scene.sender.send(5.0)
+    scene.record(1)
+    await scene.sender.send(5.0)
+
+    scene.assert_all_taken(11)
+    counts = scene.outbox.counts()
+    assert (counts.sent, counts.dropped, counts.retried) == (11, 1, 0)
+    (error,) = scene.errors
+    assert "TypeError" in error
+
+
+@jumping
 async def test_what_is_recorded_is_sent_without_being_asked() -> None:
     async with Scene() as scene:
         for count in (1, 3000, 2):
@@ -265,9 +315,10 @@ async def test_a_lost_answer_leaves_no_copy() -> None:
     assert scene.errors == ["no answer came", "refused", "no answer came"]
 
 
+@pytest.mark.parametrize("batch", [BATCH, SLICE - 1])
 @jumping
-async def test_cancelled_at_any_await_nothing_is_lost_or_doubled() -> None:
-    scene = Scene()
+async def test_cancelled_at_any_await_nothing_is_lost_or_doubled(batch: int) -> None:
+    scene = Scene(batch=batch)
     recorded = 0
 
     async def send() -> None:
