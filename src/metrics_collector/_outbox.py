@@ -106,6 +106,12 @@ class Outbox:
                 self._buffer or self._lines or any(not batch.sent for batch in self._batches)
             )
 
+    @property
+    def ahead(self) -> bool:
+        """Whether a batch is made already beside the one that is to be sent first."""
+        with self._lock:
+            return sum(not batch.sent for batch in self._batches) > 1
+
     def has_before(self, mark: int) -> bool:
         """Whether the buffer holds records that were there at the `mark`."""
         with self._lock:

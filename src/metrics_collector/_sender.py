@@ -216,10 +216,13 @@ class Sender:
                 )
 
     async def _push(self, batch: Batch, need: int, mark: int) -> PushReply:
-        """Push a batch, and make the next one while Redis is at work on this one."""
+        """Push a batch, and make the next one while Redis is at work on this one.
+
+        One only, however often this is tried: what has become a batch is not dropped at the bound any more.
+        """
         outbox = self._outbox
         push = self._destination.push(outbox.producer, batch, need)
-        if not outbox.has_before(mark):
+        if outbox.ahead or not outbox.has_before(mark):
             return await push
         pushing = asyncio.ensure_future(push)
         try:
@@ -232,6 +235,9 @@ class Sender:
             raise
         except Exception as error:  # noqa: BLE001 - of entries that cannot be encoded, which are none of this batch
             self._report(error)
+        except BaseException:  # Ctrl-C: the loop is about to end
+            pushing.cancel()
+            raise
         return await pushing
 
     async def _tell_dropped(self) -> None:

@@ -263,6 +263,19 @@ async def test_the_next_batch_is_made_while_redis_is_at_work() -> None:
 
 
 @jumping
+async def test_only_one_batch_is_made_ahead_however_long_redis_is_away() -> None:
+    scene = Scene(batch=10)
+    scene.redis.always = "refused"
+    scene.record(100)
+    async with scene:
+        await asyncio.sleep(60)
+        assert len(scene.buffer) == 80  # which may be dropped still, the oldest first
+        scene.redis.always = None
+        await asyncio.sleep(10)
+    scene.assert_all_taken(100)
+
+
+@jumping
 async def test_a_cancel_leaves_nothing_on_its_way() -> None:
     for turns in range(8):
         scene = Scene(batch=10)
