@@ -23,6 +23,10 @@ ALLOWED = [
     ("metrics_collector/_environment.py", {"_dotenv_text"}),
     # The scripts come with the package, and are read as a connection is set up.
     ("metrics_collector/_hot_store.py", {"__init__", "<dictcomp>"}),
+    # The exit needs sessions without a thread, and so does a loop whose thread forks all the time.
+    ("metrics_collector/_sqlite/_session.py", {"_plain", "execute"}),
+    # A fork blocks whatever forks, and has to come after the database is closed.
+    ("metrics_collector/_sqlite/_connection.py", {"_before_fork"}),
     # The loop of our own thread rests between two pieces of work, for the application's loop.
     ("metrics_collector/_thread_place.py", {"select"}),
     # Where log lines go is the application's choice.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sqlite3
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -37,6 +38,11 @@ pytestmark = [
 
 TOKEN = "0011223344556677"
 FOR_EVER = "WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+
+
+@pytest.fixture(autouse=True)
+def no_fork_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_connection, "_gate", _connection._Gate())
 
 
 def statements(*statements: str) -> Steps[list[Any]]:
@@ -241,6 +247,30 @@ class TestByAnother:
             fork(lambda: True)
             assert connection.in_transaction is False  # it is open still
 
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_nor_is_it_kept_from_its_end_by_what_comes_meanwhile(self, path: Path) -> None:
+        class StopError(Exception):
+            pass
+
+        def stop(*_: object) -> None:
+            raise StopError
+
+        ended: list[bool] = []
+
+        def no_file_open() -> bool:
+            return not open_files(path)
+
+        before = signal.signal(signal.SIGALRM, stop)
+        try:
+            with InAThread(path, FOR_EVER) as session:
+                signal.setitimer(signal.ITIMER_REAL, 0.2)  # in the midst of the wait
+                fork(no_file_open)
+                ended.append(True)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert isinstance(session.outcome, ClosedByForkError)
+        assert ended
+
 
 class ForksAfter:
     """Redis, beside which the process forks with the database open."""
@@ -292,6 +322,80 @@ async def test_a_purge_is_done_whatever_forks(path: Path, monkeypatch: pytest.Mo
     await Purge(Database(str(path)), {"entry": 30.0}, wall).run()
     assert len(forks) == 3
     assert rows_in(path) == 0
+
+
+@contextmanager
+def forks_whenever_it_can() -> Iterator[None]:
+    """The loop's own thread does so, between any two of its turns."""
+
+    async def forks() -> None:
+        while True:
+            fork(lambda: True)
+            await asyncio.sleep(0)
+
+    task = asyncio.ensure_future(forks())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def test_a_flush_comes_to_its_end_however_often_its_own_thread_forks(
+    store: HotStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_flush, "CHUNK", 2)
+    await store.push(PRODUCER, batch_of(*[Call()] * 5), 0)
+    flush = Flush(store, Database(str(path)), ledger_days=30.0, notice=Notice(), wall=lambda: NOON)
+    with forks_whenever_it_can():
+        async with asyncio.timeout(60):
+            assert await flush.drain() == 5
+    assert rows_in(path) == 5
+
+
+async def test_and_so_does_a_read(path: Path) -> None:
+    await asyncio.to_thread(save, path, 1)
+
+    @reopening
+    async def read() -> list[str]:
+        async with Database(str(path)).reading() as database:
+            assert database is not None
+            await database.state()
+            return await database.function_names()
+
+    with forks_whenever_it_can():
+        async with asyncio.timeout(60):
+            assert await read() == ["app.f"]
+
+
+async def test_what_was_committed_is_told_though_a_fork_comes_then(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = lines_of(batch_of(Call()))
+    async with Database(str(path)).writing() as database:
+        run = database._session.run
+
+        async def run_and_fork(steps: Steps[Any]) -> Any:
+            result = await run(steps)
+            fork(lambda: True)
+            return result
+
+        monkeypatch.setattr(database._session, "run", run_and_fork)
+        saved = await database.save(TOKEN, len(lines), lines, NOON)
+    assert saved is not None
+    assert saved.saved == 1
+
+
+async def test_work_is_not_done_again_for_ever() -> None:
+    tries: list[bool] = []
+
+    @reopening
+    async def work() -> None:
+        tries.append(True)
+        raise ClosedByForkError("a fork")
+
+    with pytest.raises(ClosedByForkError):
+        await work()
+    assert len(tries) == 10
 
 
 async def test_work_is_done_again_until_no_fork_comes_between() -> None:

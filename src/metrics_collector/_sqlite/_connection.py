@@ -1,9 +1,10 @@
-"""A connection that is never open while the process forks.
+"""A connection that is closed before the process forks.
 
 SQLite keeps account of a file's locks by process. A child that inherits an open connection inherits the account, but no
 lock: it waits for ever for what nobody holds, or overwrites what its parent reads ("How To Corrupt An SQLite Database
 File", section 2.6). So a fork waits a moment until those who use a connection have closed it, and closes what is left;
-who used that begins again.
+who used that begins again. Only what a statement holds that does not end within `_PATIENCE` stays open: one that waits
+for a slow disk, or the one in whose midst a signal handler forks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Seconds that a fork waits for what other threads do at the database; most of it takes less.
 _GRACE: Final = 1.0
+# Sessions that forks have closed, without one that ended well in between, after which those that follow get more time.
+_OFTEN: Final = 3
 # Seconds that it then waits for the statement that runs. One that waits for another program's lock is not broken off.
 _PATIENCE: Final = 5.0
 
@@ -77,7 +80,7 @@ class Connection(sqlite3.Connection):
         """Close it, if it is not."""
         with self._in_use:
             super().close()
-        _gate.left(self)
+        _gate.left(self, well=not self._forking)
 
     def close_for_fork(self) -> None:
         """Close it between two statements; what is not committed is rolled back."""
@@ -87,7 +90,7 @@ class Connection(sqlite3.Connection):
         if self._in_use.acquire(timeout=_PATIENCE):
             super().close()
             self._in_use.release()
-            _gate.left(self)
+            _gate.left(self, well=False)
 
 
 class _Cursor(sqlite3.Cursor):
@@ -135,6 +138,12 @@ class _Gate:
         self._opening = threading.RLock()
         self._open: set[Connection] = set()
         self._one_left = threading.Condition()
+        self._closed_in_a_row = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether forks come so often that hardly a session comes to its end."""
+        return self._closed_in_a_row >= _OFTEN
 
     def connect(self, path: str, driver: int, **options: Any) -> Connection:
         with self._opening:
@@ -146,18 +155,21 @@ class _Gate:
                 self._open.add(connection)
         return connection
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: Connection, *, well: bool) -> None:
         with self._one_left:
-            self._open.discard(connection)
+            if connection in self._open:
+                self._open.remove(connection)
+                self._closed_in_a_row = 0 if well else self._closed_in_a_row + 1
             self._one_left.notify_all()
 
     def shut(self) -> None:
-        self._opening.acquire(timeout=_PATIENCE)
-        with self._one_left:
-            self._one_left.wait_for(self._none_of_others, _GRACE)
-            left = [*self._open]
-        for connection in left:
-            connection.close_for_fork()
+        try:
+            self._opening.acquire(timeout=_PATIENCE)
+            with self._one_left:
+                self._one_left.wait_for(self._none_of_others, _PATIENCE if self.busy else _GRACE)
+        finally:  # the fork comes all the same if a signal handler raises meanwhile
+            for connection in [*self._open]:
+                connection.close_for_fork()
 
     def _none_of_others(self) -> bool:
         here = threading.get_ident()
@@ -169,6 +181,12 @@ class _Gate:
 
 
 _gate = _Gate()
+_inherited: list[_Gate] = []
+
+
+def forks_are_frequent() -> bool:
+    """Whether a session should be over before the thread that it is used in can fork again."""
+    return _gate.busy
 
 
 def connect(path: str, driver: int, *, uri: bool = False, timeout: float) -> Connection:
@@ -192,6 +210,9 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _gate  # noqa: PLW0603 - its locks may be those of threads that are not here
+    _inherited.append(
+        _gate
+    )  # a connection that could not be closed in time is not to be closed here either
     _gate = _Gate()
 
 

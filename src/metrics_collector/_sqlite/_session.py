@@ -68,7 +68,13 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """An open database."""
+    """An open database.
+
+    Attributes:
+        identity: of the file that was opened to write.
+    """
+
+    identity: tuple[int, int] | None = None
 
     def __init__(self, execute: Callable[[Step], Awaitable[list[Any]]], path: str) -> None:
         self._execute = execute
@@ -93,10 +99,13 @@ class Session:
             raise _file.translated(error, self._path) from error
 
     async def unmoved(self) -> bool:
-        """Whether the path still leads to the file that was opened: a commit into a deleted file is none."""
+        """Whether the path still leads to the file that was opened: a commit into a deleted file is none.
+
+        Even if a fork has closed it since: what was committed is to be told.
+        """
 
         def steps() -> Steps[bool]:
-            ((same,),) = yield Query("SELECT unmoved()")
+            (same,) = yield Work(lambda: _file.identity(self._path) == self.identity)
             return bool(same)
 
         return await self.run(steps())
@@ -115,8 +124,10 @@ async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
         IncompatibleStoreError: no database, another program's, or newer than this code.
     """
     driver = threading.get_ident()
+    opened: tuple[int, int] | None = None
 
     def connect() -> sqlite3.Connection:
+        nonlocal opened
         _file.must_be_no_folder(path)
         before = _file.identity(path)
         connection = _connection.connect(path, driver, timeout=BUSY_TIMEOUT)
@@ -124,14 +135,13 @@ async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
             _schema.prepare(connection, path)
             opened = _file.identity(path)
             _file.must_be_same(path, before, opened)
-            with connection.using():
-                connection.create_function("unmoved", 0, lambda: _file.identity(path) == opened)
         except BaseException:
             connection.close()
             raise
         return connection
 
     async with _opened(connect, path, plain=plain) as session:
+        session.identity = opened
         yield session
 
 
@@ -169,8 +179,9 @@ async def open_reading(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
 async def _opened(
     connect: Callable[[], sqlite3.Connection | None], path: str, *, plain: bool
 ) -> AsyncIterator[Any]:
-    # No thread can be started any more once the interpreter exits.
-    plain = plain or _process.exiting()
+    # No thread can be started any more once the interpreter exits. And where a loop's own thread forks all the time,
+    # only a session that has no pause comes to an end.
+    plain = plain or _process.exiting() or _connection.forks_are_frequent()
     opened = _plain(connect, path) if plain else _threaded(connect, path)
     async with opened as execute:
         yield Session(execute, path) if execute is not None else None
