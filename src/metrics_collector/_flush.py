@@ -128,13 +128,14 @@ class Flush:
     async def _save_claim(self, token: str) -> int:
         """Save a claim to its end, in whatever file is there; the number of entries newly saved."""
         saved = 0
-        head = await self._source.read(token, CHUNK)
+        head: tuple[int, list[bytes]] | None = None
         while True:
             # A fork may close the database: then once more.
             with suppress(ClosedByForkError):
                 async with self._sink.writing() as database:
                     while True:
-                        length, elements = head
+                        # Still there if it was closed, so that whoever opens it can save at once: forks may come often.
+                        length, elements = head = head or await self._source.read(token, CHUNK)
                         if not elements:
                             # Gone: another worker had it too, or Redis lost it. Its lease goes with it.
                             await self._forget(token, length, 0, None, database)
@@ -147,8 +148,7 @@ class Flush:
                         taken = await self._forget(token, length, len(elements), done, database)
                         if taken and length == len(elements):
                             return saved
-                        # Here, so that whoever opens the database can save at once: forks may come often.
-                        head = await self._source.read(token, CHUNK)
+                        head = None
 
     def _tell_rejected(self, count: int) -> None:
         if count:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sqlite3
 import sys
 import threading
+import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -248,28 +248,63 @@ class TestByAnother:
             assert connection.in_transaction is False  # it is open still
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-    def test_nor_is_it_kept_from_its_end_by_what_comes_meanwhile(self, path: Path) -> None:
-        class StopError(Exception):
-            pass
+    @pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc")
+    def test_nor_is_it_kept_from_its_end_by_a_signal_handler_that_raises(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stop(_: object) -> bool:
+            raise InterruptedError
 
-        def stop(*_: object) -> None:
-            raise StopError
-
-        ended: list[bool] = []
-
-        def no_file_open() -> bool:
-            return not open_files(path)
-
-        before = signal.signal(signal.SIGALRM, stop)
-        try:
-            with InAThread(path, FOR_EVER) as session:
-                signal.setitimer(signal.ITIMER_REAL, 0.2)  # in the midst of the wait
-                fork(no_file_open)
-                ended.append(True)
-        finally:
-            signal.signal(signal.SIGALRM, before)
+        monkeypatch.setattr(_connection._Gate, "_none_can_end", stop)
+        with InAThread(path, FOR_EVER) as session:
+            fork(lambda: not open_files(path))
         assert isinstance(session.outcome, ClosedByForkError)
-        assert ended
+
+    def test_one_whose_user_waits_to_open_another_is_not_waited_for(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_connection, "_GRACE", 600.0)
+        first = _connection.connect(str(path), threading.get_ident(), timeout=1)
+
+        def other() -> None:
+            _connection._before_fork()
+            _connection._after_fork_in_parent()
+
+        forker = threading.Thread(target=other)
+        forker.start()
+        opening = _connection._gate._opening
+        while opening.acquire(blocking=False):
+            opening.release()
+        with closing(_connection.connect(str(path), threading.get_ident(), timeout=1)) as second:
+            forker.join(20)
+            assert not forker.is_alive()
+            with pytest.raises(ClosedByForkError):
+                first.execute("SELECT 1")
+            assert second.execute("SELECT 1").fetchall() == [(1,)]
+
+
+def test_forks_are_frequent_when_several_of_late_have_closed_something(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fork_with(connections: int) -> None:
+        opened = [
+            _connection.connect(str(path), threading.get_ident(), timeout=1)
+            for _ in range(connections)
+        ]
+        fork(lambda: True)
+        for connection in opened:
+            connection.close()
+
+    for _ in range(5):
+        fork_with(0)
+    fork_with(3)
+    fork_with(1)
+    assert not _connection.forks_are_frequent()
+    fork_with(1)
+    assert _connection.forks_are_frequent()
+    later = time.monotonic() + 61
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert not _connection.forks_are_frequent()
 
 
 class ForksAfter:
@@ -336,6 +371,7 @@ def forks_whenever_it_can() -> Iterator[None]:
     task = asyncio.ensure_future(forks())
     try:
         yield
+        assert not task.done()
     finally:
         task.cancel()
 
@@ -347,7 +383,7 @@ async def test_a_flush_comes_to_its_end_however_often_its_own_thread_forks(
     await store.push(PRODUCER, batch_of(*[Call()] * 5), 0)
     flush = Flush(store, Database(str(path)), ledger_days=30.0, notice=Notice(), wall=lambda: NOON)
     with forks_whenever_it_can():
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             assert await flush.drain() == 5
     assert rows_in(path) == 5
 
@@ -363,7 +399,7 @@ async def test_and_so_does_a_read(path: Path) -> None:
             return await database.function_names()
 
     with forks_whenever_it_can():
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             assert await read() == ["app.f"]
 
 

@@ -12,7 +12,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
+from collections import deque
 from contextlib import contextmanager, suppress
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._reopening import ClosedByForkError
@@ -22,10 +25,12 @@ if TYPE_CHECKING:
 
 # Seconds that a fork waits for what other threads do at the database; most of it takes less.
 _GRACE: Final = 1.0
-# Sessions that forks have closed, without one that ended well in between, after which those that follow get more time.
+# Forks that closed something, and the seconds within which they came, after which those who are closed get more time.
 _OFTEN: Final = 3
+_LATELY: Final = 60.0
 # Seconds that it then waits for the statement that runs. One that waits for another program's lock is not broken off.
 _PATIENCE: Final = 5.0
+_AGAIN: Final = 0.05  # seconds between two attempts to break it off
 
 
 class Connection(sqlite3.Connection):
@@ -80,17 +85,21 @@ class Connection(sqlite3.Connection):
         """Close it, if it is not."""
         with self._in_use:
             super().close()
-        _gate.left(self, well=not self._forking)
+        _gate.left(self)
 
     def close_for_fork(self) -> None:
         """Close it between two statements; what is not committed is rolled back."""
         self._forking = True
-        with suppress(sqlite3.Error):  # its thread has just closed it
-            self.interrupt()
-        if self._in_use.acquire(timeout=_PATIENCE):
-            super().close()
-            self._in_use.release()
-            _gate.left(self, well=False)
+        for _ in range(ceil(_PATIENCE / _AGAIN)):
+            with suppress(sqlite3.Error):  # its thread has just closed it
+                self.interrupt()  # again and again: one that has not quite begun is not broken off
+            if self._in_use.acquire(timeout=_AGAIN):
+                try:
+                    super().close()
+                finally:
+                    self._in_use.release()
+                    _gate.left(self)
+                return
 
 
 class _Cursor(sqlite3.Cursor):
@@ -137,43 +146,60 @@ class _Gate:
         # Held while one is opened, and during a fork.
         self._opening = threading.RLock()
         self._open: set[Connection] = set()
-        self._one_left = threading.Condition()
-        self._closed_in_a_row = 0
+        self._waiting: set[int] = set()  # threads that are about to open one
+        self._changed = threading.Condition()  # guards the two
+        self._closings: deque[float] = deque(maxlen=_OFTEN)  # the times of forks that closed some
 
     @property
     def busy(self) -> bool:
         """Whether forks come so often that hardly a session comes to its end."""
-        return self._closed_in_a_row >= _OFTEN
+        closings = [*self._closings]
+        return len(closings) == _OFTEN and time.monotonic() - closings[0] < _LATELY
 
     def connect(self, path: str, driver: int, **options: Any) -> Connection:
-        with self._opening:
+        with self._enter():
             connection = sqlite3.connect(
                 path, factory=Connection, check_same_thread=False, **options
             )
             connection.driver = driver
-            with self._one_left:
+            with self._changed:
                 self._open.add(connection)
         return connection
 
-    def left(self, connection: Connection, *, well: bool) -> None:
-        with self._one_left:
-            if connection in self._open:
-                self._open.remove(connection)
-                self._closed_in_a_row = 0 if well else self._closed_in_a_row + 1
-            self._one_left.notify_all()
+    @contextmanager
+    def _enter(self) -> Iterator[None]:
+        here = threading.get_ident()
+        with self._changed:
+            self._waiting.add(here)
+            self._changed.notify_all()
+        try:
+            with self._opening:
+                yield
+        finally:
+            with self._changed:
+                self._waiting.discard(here)
+
+    def left(self, connection: Connection) -> None:
+        with self._changed:
+            self._open.discard(connection)
+            self._changed.notify_all()
 
     def shut(self) -> None:
         try:
             self._opening.acquire(timeout=_PATIENCE)
-            with self._one_left:
-                self._one_left.wait_for(self._none_of_others, _PATIENCE if self.busy else _GRACE)
+            with self._changed:
+                self._changed.wait_for(self._none_can_end, _PATIENCE if self.busy else _GRACE)
         finally:  # the fork comes all the same if a signal handler raises meanwhile
-            for connection in [*self._open]:
+            left = [*self._open]
+            if left:
+                self._closings.append(time.monotonic())
+            for connection in left:
                 connection.close_for_fork()
 
-    def _none_of_others(self) -> bool:
-        here = threading.get_ident()
-        return all(connection.driver == here for connection in self._open)
+    def _none_can_end(self) -> bool:
+        # Not those whose user's thread forks here, or waits for this to be over.
+        stopped = {threading.get_ident(), *self._waiting}
+        return all(connection.driver in stopped for connection in self._open)
 
     def open(self) -> None:
         with suppress(RuntimeError):  # it is another thread's: the wait was in vain
