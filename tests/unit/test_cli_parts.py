@@ -516,7 +516,8 @@ class TestWholeFile:
     def test_a_signal_leaves_what_was_there(self, number: signal.Signals) -> None:
         Path("out.csv").write_text("earlier")
         program = (
-            "import os, sys; from metrics_collector.cli._output import whole_file\n"
+            "import os, signal, sys; from metrics_collector.cli._output import whole_file\n"
+            "signal.signal(int(sys.argv[1]), signal.SIG_DFL)  # nohup has it ignored\n"
             "with whole_file('out.csv') as file:\n"
             "    file.write('half')\n"
             "    os.kill(os.getpid(), int(sys.argv[1]))"
