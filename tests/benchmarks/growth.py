@@ -36,25 +36,25 @@ def lines(run: Run) -> Iterator[Line]:
         yield from _series(
             run,
             "sent, {:,} functions",
-            {n: lambda n=n: sent(many, n, 2000) for n in (1, 10, 100, 1000)},  # type: ignore[misc]
+            {n: lambda n=n: sent(many, n, 2000) for n in (1, 10, 100, 1000)},  # type: ignore[misc]  # mypy infers no type of a lambda with a default
             100,
         )
         yield from _series(
             run,
             "sent, {:,} a batch",
-            {n: lambda n=n: sent(many, 100, n) for n in (100, 500, 2000)},  # type: ignore[misc]
+            {n: lambda n=n: sent(many, 100, n) for n in (100, 500, 2000)},  # type: ignore[misc]  # mypy infers no type of a lambda with a default
             2000,
         )
         yield from _series(
             run,
             "saved, {:,} functions",
-            {n: lambda n=n: saved(many, n) for n in (1, 10, 100, 1000, 10_000)[: run.pick(5, 4)]},  # type: ignore[misc]
+            {n: lambda n=n: saved(many, n) for n in (1, 10, 100, 1000, 10_000)[: run.pick(5, 4)]},  # type: ignore[misc]  # mypy infers no type of a lambda with a default
             100,
         )
         yield from _series(
             run,
             "saved, {:,} entries waiting",
-            {n: lambda n=n: saved(n, 100) for n in (10_000, 100_000, 1_000_000)[: run.pick(3, 1)]},  # type: ignore[misc]
+            {n: lambda n=n: saved(n, 100) for n in (10_000, 100_000, 1_000_000)[: run.pick(3, 1)]},  # type: ignore[misc]  # mypy infers no type of a lambda with a default
             10_000,
         )
 

@@ -64,7 +64,7 @@ def _end_to_end(run: Run) -> Iterator[Line]:
     producers = (1, 2, 4)
     samples = interleaved(
         run.pick(5, 1),
-        {str(many): lambda many=many: count / _whole_way(count, many) for many in producers},  # type: ignore[misc]
+        {str(many): lambda many=many: count / _whole_way(count, many) for many in producers},  # type: ignore[misc]  # mypy infers no type of a lambda with a default
         warm_up=False,
     )
     for many in producers:

@@ -92,8 +92,8 @@ def _preparing(connection: sqlite3.Connection, path: str) -> None:
         connection.execute("PRAGMA max_page_count = 1")  # that is: as many as there are
 
 
-HotStore.claim = _claiming  # type: ignore[method-assign]
-HotStore.read = _reading  # type: ignore[method-assign]
-HotStore.acknowledge = _acknowledging  # type: ignore[method-assign]
+HotStore.claim = _claiming  # type: ignore[method-assign]  # so that it dies there
+HotStore.read = _reading  # type: ignore[method-assign]  # so that it dies there
+HotStore.acknowledge = _acknowledging  # type: ignore[method-assign]  # so that it dies there
 _save.save = _saving
 _schema.prepare = _preparing

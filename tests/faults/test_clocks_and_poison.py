@@ -45,7 +45,7 @@ def test_poison_among_good_entries(world: World) -> None:
         world.redis.rpush(_keys.METRICS_LIST, *POISON)
         for data in (b"\xff", b'{"task_id": 1}', b""):
             world.redis.xadd(DOORBELL, {"data": data})
-        producer.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]
+        producer.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
     world.finish("app")
     verdict = world.check(worker, scheduler, rejected=rounds * len(POISON))
     assert verdict.rows == {"app": 6000}

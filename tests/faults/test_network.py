@@ -49,11 +49,11 @@ def test_connections_are_half_open_for_a_while(world: World, proxy: Proxy) -> No
         world.producer(name, 0, 500, url=url)
     for _ in range(2):
         rows = world.rows()
-        worker.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]
+        worker.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
         with proxy.half_open():
             time.sleep(7)  # longer than any reply is waited for
         rows = world.rows()
-        worker.until(lambda rows=rows: world.rows() > rows, RECOVERY)  # type: ignore[misc]
+        worker.until(lambda rows=rows: world.rows() > rows, RECOVERY)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
     for name in ("one", "two"):
         world.stop(name)
         assert world.finish(name).dropped == 0

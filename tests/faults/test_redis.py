@@ -27,7 +27,7 @@ def test_redis_is_killed_under_load_and_starts_empty_twice(world: World) -> None
         world.producer(name, 9000, 1500)
     for _ in range(2):
         rows = world.rows()
-        worker.until(lambda rows=rows: world.rows() > rows and world.waiting() > 0)  # type: ignore[misc]
+        worker.until(lambda rows=rows: world.rows() > rows and world.waiting() > 0)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
         world.server.kill()
         world.server.start()
     for name in ("one", "two"):
@@ -111,7 +111,7 @@ def test_redis_makes_trouble_under_load(world: World, trouble: Callable[[World],
     for _ in range(5):
         trouble(world)
         rows = world.rows()
-        worker.until(lambda rows=rows: world.rows() > rows, RECOVERY)  # type: ignore[misc]
+        worker.until(lambda rows=rows: world.rows() > rows, RECOVERY)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
     for name in ("one", "two"):
         world.stop(name)
         assert world.finish(name).dropped == 0

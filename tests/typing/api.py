@@ -50,11 +50,11 @@ def named(a: int, /, b: str = "", *, c: float = 0.0) -> list[int]:
 assert_type(bare(1, b="", c=0.5), list[int])
 assert_type(called(1, "", c=0.5), list[int])
 assert_type(named(1), list[int])
-bare("1")  # type: ignore[arg-type]
-bare(a=1)  # type: ignore[call-arg]
-called(1, c="")  # type: ignore[arg-type]
-named()  # type: ignore[call-arg]
-named(1, d=1)  # type: ignore[call-arg]
+bare("1")  # type: ignore[arg-type]  # refused
+bare(a=1)  # type: ignore[call-arg]  # refused
+called(1, c="")  # type: ignore[arg-type]  # refused
+named()  # type: ignore[call-arg]  # refused
+named(1, d=1)  # type: ignore[call-arg]  # refused
 
 
 @metrics_collector
@@ -93,11 +93,11 @@ assert_type(async_iterator(1), AsyncIterator[int])
 async def use() -> None:
     later: Coroutine[Any, Any, str] = coroutine(1)
     assert_type(await later, str)
-    await coroutine("1")  # type: ignore[arg-type]
+    await coroutine("1")  # type: ignore[arg-type]  # refused
     async for got in async_generator(1):
         assert_type(got, int)
     assert_type(await async_generator(1).asend(""), int)
-    await async_generator(1).asend(1)  # type: ignore[arg-type]
+    await async_generator(1).asend(1)  # type: ignore[arg-type]  # refused
     async for item in async_iterator(1):
         assert_type(item, int)
     for number in generator(1):
@@ -118,7 +118,7 @@ def either(a: int | str) -> int | str:
 
 assert_type(either(1), int)
 assert_type(either(""), str)
-either(1.5)  # type: ignore[call-overload]
+either(1.5)  # type: ignore[call-overload]  # refused
 
 
 @metrics_collector
@@ -139,7 +139,7 @@ def apply(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 assert_type(same(1), int)
 assert_type(same(""), str)
 assert_type(apply(bare, 1, b=""), list[int])
-apply(bare, "1")  # type: ignore[arg-type]
+apply(bare, "1")  # type: ignore[arg-type]  # refused
 
 
 async def use_generics() -> None:
@@ -213,10 +213,10 @@ assert_type(service.class_below(1), str)
 assert_type(Service.class_below(1), str)
 assert_type(service.value, int)
 assert_type(service(1), bytes)
-service.method("1")  # type: ignore[arg-type]
-service.static_below("1")  # type: ignore[arg-type]
-Service.class_below("1")  # type: ignore[arg-type]
-Service.method(1)  # type: ignore[call-arg, arg-type]
+service.method("1")  # type: ignore[arg-type]  # refused
+service.static_below("1")  # type: ignore[arg-type]  # refused
+Service.class_below("1")  # type: ignore[arg-type]  # refused
+Service.method(1)  # type: ignore[call-arg, arg-type]  # refused
 
 
 async def use_methods() -> None:
@@ -225,7 +225,7 @@ async def use_methods() -> None:
     assert_type(await Service.class_later(1), str)
     async for item in service.stream(1):
         assert_type(item, str)
-    await service.later("1")  # type: ignore[arg-type]
+    await service.later("1")  # type: ignore[arg-type]  # refused
 
 
 class Better(Service):
@@ -263,7 +263,7 @@ class Fetches(Protocol):
 
 
 fetches: Fetches = Adapter()
-Port()  # type: ignore[abstract]
+Port()  # type: ignore[abstract]  # refused
 
 
 @dataclass
@@ -342,17 +342,17 @@ async def blocks() -> int:
     # A checker knows that no exception is swallowed: else it would miss a `return` here.
 
 
-measure()  # type: ignore[call-arg]
-measure(1)  # type: ignore[arg-type]
-measure("block")(bare)  # type: ignore[operator]
-measure(bare)  # type: ignore[arg-type]
+measure()  # type: ignore[call-arg]  # refused
+measure(1)  # type: ignore[arg-type]  # refused
+measure("block")(bare)  # type: ignore[operator]  # refused
+measure(bare)  # type: ignore[arg-type]  # refused
 
 # Mistakes
 
-metrics_collector("named")  # type: ignore[call-overload]
-metrics_collector(1)  # type: ignore[call-overload]
-metrics_collector(name=1)  # type: ignore[call-overload]
-metrics_collector(bare, name="named")  # type: ignore[call-overload]
-metrics_collector(bare, "named")  # type: ignore[call-overload]
-metrics_collector(nam="named")  # type: ignore[call-overload]
-metrics_collector(property(iterator))  # type: ignore[call-overload]
+metrics_collector("named")  # type: ignore[call-overload]  # refused
+metrics_collector(1)  # type: ignore[call-overload]  # refused
+metrics_collector(name=1)  # type: ignore[call-overload]  # refused
+metrics_collector(bare, name="named")  # type: ignore[call-overload]  # refused
+metrics_collector(bare, "named")  # type: ignore[call-overload]  # refused
+metrics_collector(nam="named")  # type: ignore[call-overload]  # refused
+metrics_collector(property(iterator))  # type: ignore[call-overload]  # refused

@@ -255,7 +255,7 @@ async def test_the_next_batch_is_made_while_redis_is_at_work() -> None:
         waiting.append(len(scene.buffer))
         return await push(producer, batch, need)
 
-    scene.redis.push = slow_push  # type: ignore[method-assign]
+    scene.redis.push = slow_push  # type: ignore[method-assign]  # in its place, and slower
     await scene.sender.send(5.0)
 
     assert waiting == [10, 0, 0]
@@ -293,7 +293,7 @@ async def test_a_cancel_leaves_nothing_on_its_way() -> None:
 async def test_what_cannot_be_encoded_does_not_disturb_the_batch_on_its_way() -> None:
     scene = Scene(batch=10)
     scene.record(10)
-    scene.buffer.append(("f", "no time", 1.0, None))  # type: ignore[arg-type]
+    scene.buffer.append(("f", "no time", 1.0, None))  # type: ignore[arg-type]  # no time, by intent
     await scene.sender.send(5.0)
     scene.record(1)
     await scene.sender.send(5.0)

@@ -523,7 +523,7 @@ def test_a_failing_test_leaves_nothing_either(
     assert recorded_metrics[divide].call_count == statistics().recorded == 1
 
 
-@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="needs a list of the open files")  # noqa: PTH112
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="needs a list of the open files")  # noqa: PTH112 - Path is for checkers alone here
 def test_thirty_recordings_leave_no_thread_no_open_file_and_no_complaint(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -558,7 +558,7 @@ def test_thirty_recordings_leave_no_thread_no_open_file_and_no_complaint(
     for thread in set(threading.enumerate()) - others:  # the last database's may be just ending
         thread.join(timeout=10)
     assert set(threading.enumerate()) <= others
-    assert set(os.listdir("/dev/fd")) <= files  # noqa: PTH208
+    assert set(os.listdir("/dev/fd")) <= files  # noqa: PTH208 - it is about their names
     assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
 
 
