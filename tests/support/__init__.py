@@ -1,1 +1,0 @@
-"""What the tests share; nothing here is a test."""
