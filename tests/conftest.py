@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import fakeredis
 import hypothesis
 import pytest
+import pytest_asyncio
 
-from tests.support import blocking
-from tests.support import redis_server as servers
-from tests.support.redis_server import RedisServer
-from tests.support.skips import SkipsFail
+from metrics_collector._redis.connection import connect
+from tests.helpers import blocking
+from tests.helpers import redis_server as servers
+from tests.helpers.folders import fast_folder
+from tests.helpers.pipeline import store_on
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.skips import SkipsFail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Iterator
 
+    from metrics_collector._redis.store import HotStore
+
+HERE = Path(__file__).parent
 # The settings that are read without the prefix METRICS_ as well.
 BARE_SETTINGS = {
     "DATABASE_NAME",
@@ -29,7 +38,72 @@ BARE_SETTINGS = {
 }
 
 
+# Their tests run real processes, or explore thousands of states: all of them are `long` but these.
+SLOW_FOLDERS = ("integration", "faults", "model")
+QUICK = {
+    "faults/test_kills.py": ["a_killed_producer_loses_no_more_than_it_had_not_sent"],
+    "faults/test_network.py": ["the_reply_to_a_push_is_lost[close-10]"],
+    "integration/test_benchmarks.py": ["an_unknown_group_is_refused_with_those_there_are"],
+    "integration/test_cli.py": ["the_demo_in_a_pipe_is_plain_text_and_true"],
+    "integration/test_cli_terminal.py": ["keys", "stats_fit[80]", "history_draws[80-24-p95]"],
+    "integration/test_dashboard.py": ["it_ends_by_a_signal"],
+    "integration/test_dashboard_browser.py": [
+        "at_both_widths[overview-light]",
+        "search_by_the_keyboard",
+        "the_usual_ones",
+    ],
+    "integration/test_examples.py": ["main_prints_each_report_and_the_rows"],
+    "integration/test_exits.py": [
+        "all_is_in_redis[a short script]",
+        "all_is_in_redis[one loop]",
+        "all_is_in_redis[a fork after recording]",
+        "all_is_in_sql_embedded[a short script]",
+        "where_no_redis_is_the_program_runs_and_says_so_in_one_line[one loop-redis://127.0.0.1:1/0]",
+    ],
+    "integration/test_main_job.py": [
+        "four_processes_are_counted_and_saved_exactly",
+        "embedded_with_nothing_else_running_and_totals_go_on_after_a_restart",
+    ],
+    "integration/test_schedules.py": ["schedules[everything]"],
+    "integration/test_spool_exits.py": [
+        "what_is_left_at_the_end_is_sent_by_the_next_process[a short script]"
+    ],
+    "integration/test_taskiq_processes.py": [
+        "sigterm_ends_both[up-True]",
+        "what_a_killed_worker_took_is_rung_again",
+    ],
+    "model/test_model.py": [
+        "every_small_world_keeps_the_promises[spool]",
+        "no_rule_can_be_left_out[Flaw.ACK_WHATEVER_THE_LENGTH]",
+    ],
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    files = {item.path.relative_to(HERE).as_posix() for item in items}
+    found = {(item.path.relative_to(HERE).as_posix(), item.name) for item in items}
+    named = {(file, f"test_{name}") for file in files & QUICK.keys() for name in QUICK[file]}
+    if named - found and not any("::" in argument for argument in config.args):
+        raise pytest.UsageError(f"QUICK names tests that are not there: {sorted(named - found)}")
+    for item in items:
+        file = item.path.relative_to(HERE).as_posix()
+        folder = file.split("/")[0]
+        if folder in {"integration", "faults"}:
+            item.add_marker(pytest.mark.integration)
+        if folder in SLOW_FOLDERS and item.name.removeprefix("test_") not in QUICK.get(file, ()):
+            item.add_marker(pytest.mark.long)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    # What a script starts in the background has Ctrl-C ignored, and so would the programs of the tests.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    # pytest-xdist tells its workers how wide its own terminal is; the programs of the tests have their own.
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+
     # Before the test modules are imported: what they decorate there reads METRICS_ENABLED.
     for name in list(os.environ):
         if name.upper() in BARE_SETTINGS or name.upper().startswith("METRICS_"):
@@ -77,3 +151,47 @@ def redis_server(start_redis: Callable[..., RedisServer]) -> RedisServer:
 def redis_url(redis_server: RedisServer) -> str:
     """Address of the test's own Redis server."""
     return redis_server.url
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """Where a database may be made."""
+    with fast_folder() as folder:
+        yield Path(folder, "metrics.db")
+
+
+@pytest_asyncio.fixture
+async def fake_client() -> AsyncIterator[Any]:
+    """An empty Redis in this process."""
+    client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
+    yield client
+    await client.aclose()
+
+
+@pytest_asyncio.fixture(
+    params=["fakeredis", pytest.param("redis-server", marks=pytest.mark.integration)]
+)
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """An empty Redis of either kind."""
+    if request.param == "fakeredis":
+        connection: Any = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
+    else:
+        connection = connect(request.getfixturevalue("shared_server").url)
+        await connection.flushall()
+    yield connection
+    await connection.aclose()
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[RedisServer]:
+    """A real server for tests that leave it as it is, but for its data: starting one takes longer than most of them."""
+    if servers.binary() is None:
+        pytest.skip("redis-server is not installed, and this test needs a real one")
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def store(client: Any) -> HotStore:
+    """The pipeline's commands on that Redis."""
+    return store_on(client)

@@ -23,7 +23,6 @@ from metrics_collector._api import (
     send,
     statistics,
 )
-from metrics_collector._decorator import metrics_collector
 from metrics_collector._errors import (
     AmbiguousNameError,
     ConfigurationError,
@@ -32,11 +31,12 @@ from metrics_collector._errors import (
     StoreUnavailableError,
     UnknownFunctionError,
 )
-from metrics_collector._measure import measure
+from metrics_collector._recording.decorator import metrics_collector
+from metrics_collector._recording.measure import measure
 
 if TYPE_CHECKING:
-    from metrics_collector._models import FunctionMetrics, HistoryPoint, Statistics
-    from metrics_collector._settings import Settings
+    from metrics_collector._core.models import FunctionMetrics, HistoryPoint, Statistics
+    from metrics_collector._support.settings import Settings
 
 __version__ = "0.1.0"
 
@@ -65,10 +65,10 @@ __all__ = [
 
 # What is not needed to decorate and to record, and takes longer to load than all the rest: pydantic and dataclasses.
 _LATER = {
-    "FunctionMetrics": "_models",
-    "HistoryPoint": "_models",
-    "Settings": "_settings",
-    "Statistics": "_models",
+    "FunctionMetrics": "_core.models",
+    "HistoryPoint": "_core.models",
+    "Settings": "_support.settings",
+    "Statistics": "_core.models",
 }
 
 

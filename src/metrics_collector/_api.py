@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector import _reading, _registry
-from metrics_collector._collector import collector
 from metrics_collector._errors import ConfigurationError
+from metrics_collector._reading import asking
+from metrics_collector._recording import registry
+from metrics_collector._runtime.collector import collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Literal, Self
 
-    from metrics_collector._models import FunctionMetrics, HistoryPoint, Statistics
-    from metrics_collector._places import TaskPlace
-    from metrics_collector._query import Query
-    from metrics_collector._settings import Settings
+    from metrics_collector._core.models import FunctionMetrics, HistoryPoint, Statistics
+    from metrics_collector._reading.query import Query
+    from metrics_collector._runtime.places import TaskPlace
+    from metrics_collector._support.settings import Settings
 
 
 class MetricsCollector:
@@ -113,11 +114,11 @@ async def get_metrics(
         name = (
             await query.resolve(function)
             if isinstance(function, str)
-            else _registry.name_of(function)
+            else registry.name_of(function)
         )
         return await query.function(name, begin, end)
 
-    return await _reading.read(read, live=begin is None and end is None)
+    return await asking.read(read, live=begin is None and end is None)
 
 
 async def list_metrics(
@@ -129,7 +130,7 @@ async def list_metrics(
     begin, end = _span(since, until)
 
     live = begin is None and end is None
-    return await _reading.read(lambda query: query.functions(begin, end), live=live)
+    return await asking.read(lambda query: query.functions(begin, end), live=live)
 
 
 async def history(
@@ -159,10 +160,10 @@ async def history(
         if isinstance(name, str):
             name = await query.resolve(name)
         elif name is not None:
-            name = _registry.name_of(name)
+            name = registry.name_of(name)
         return await query.history(name, start, end, resolution)
 
-    return await _reading.read(read)
+    return await asking.read(read)
 
 
 async def send() -> None:
@@ -173,7 +174,7 @@ async def send() -> None:
         ConfigurationError: a setting is wrong.
         IncompatibleStoreError: Redis is older than 6.2.
     """
-    await collector.call(lambda home: home.send(_reading.SEND_TIMEOUT))
+    await collector.call(lambda home: home.send(asking.SEND_TIMEOUT))
 
 
 async def flush() -> int:
@@ -189,12 +190,12 @@ async def flush() -> int:
         IncompatibleStoreError: Redis is older than 6.2, or the database is newer than this release or not ours.
         ConfigurationError: a setting is wrong.
     """
-    return await collector.call(lambda home: home.flush(_reading.SEND_TIMEOUT))
+    return await collector.call(lambda home: home.flush(asking.SEND_TIMEOUT))
 
 
 def statistics() -> Statistics:
     """What this process has done with its entries so far; cheap, and safe from any thread."""
-    from metrics_collector._models import Statistics
+    from metrics_collector._core.models import Statistics
 
     counts = collector.outbox.counts()
     return Statistics(
@@ -214,6 +215,6 @@ def _span(
 ) -> tuple[datetime | None, datetime | None]:
     from datetime import UTC, datetime
 
-    from metrics_collector import _timespan
+    from metrics_collector._core import windows
 
-    return _timespan.span(since, until, datetime.now(UTC))
+    return windows.span(since, until, datetime.now(UTC))

@@ -13,14 +13,15 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector import _assembly, _taskiq
-from metrics_collector._collector import collector
-from metrics_collector._worker import BEAT_TTL
+from metrics_collector._runtime import assembly
+from metrics_collector._runtime.collector import collector
+from metrics_collector._saving import taskiq
+from metrics_collector._saving.worker import BEAT_TTL
 
 if TYPE_CHECKING:
     from taskiq import AsyncBroker, TaskiqScheduler
 
-    from metrics_collector._worker import Worker
+    from metrics_collector._saving.worker import Worker
 
     broker: AsyncBroker
     scheduler: TaskiqScheduler
@@ -42,7 +43,7 @@ def register_tasks(broker: AsyncBroker) -> None:
 
 
 def _register(broker: AsyncBroker) -> None:
-    _taskiq.register(
+    taskiq.register(
         broker,
         make_worker=_make_worker,
         every=lambda: collector.settings().max_waiting_time,
@@ -51,13 +52,13 @@ def _register(broker: AsyncBroker) -> None:
 
 
 def _make_worker() -> Worker:
-    return _assembly.worker(collector.settings(), collector.notice)
+    return assembly.worker(collector.settings(), collector.notice)
 
 
 @cache
 def _broker() -> AsyncBroker:
     settings = collector.settings()
-    broker = _taskiq.make_broker(
+    broker = taskiq.make_broker(
         settings.taskiq_broker_url,
         settings.taskiq_result_backend_url,
         notice=collector.notice,
@@ -68,13 +69,13 @@ def _broker() -> AsyncBroker:
 
 @cache
 def _scheduler() -> TaskiqScheduler:
-    return _taskiq.make_scheduler(_broker(), beat=_beat, notice=collector.notice)
+    return taskiq.make_scheduler(_broker(), beat=_beat, notice=collector.notice)
 
 
 async def _beat() -> None:
     settings = collector.settings()
-    async with _assembly.store_for_a_while(settings) as store:
-        await store.beat(_assembly.heartbeat_key("scheduler"), {"error": None}, BEAT_TTL)
+    async with assembly.store_for_a_while(settings) as store:
+        await store.beat(assembly.heartbeat_key("scheduler"), {"error": None}, BEAT_TTL)
 
 
 def __getattr__(name: str) -> Any:

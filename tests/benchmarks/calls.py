@@ -8,7 +8,8 @@ from collections import deque
 from time import perf_counter as clock
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector import _recorder, measure, metrics_collector
+from metrics_collector import measure, metrics_collector
+from metrics_collector._recording import recorder
 from tests.benchmarks import peers
 from tests.benchmarks.harness import Target, interleaved, line, over
 
@@ -37,7 +38,7 @@ def lines(run: Run) -> Iterator[Line]:
 
 
 def _measured(rounds: int, timed: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    with _recorder.redirected(deque()):
+    with recorder.redirected(deque()):
         return interleaved(rounds, timed)
 
 
@@ -99,7 +100,7 @@ def _timer(kind: str, subject: Any, stretches: int) -> Callable[[], float]:
         seconds = 0.0
         for _ in range(stretches):
             seconds += one()
-            _recorder.buffer.clear()
+            recorder.buffer.clear()
         return seconds / (stretches * STRETCH)
 
     return sample
@@ -151,7 +152,7 @@ def _in_threads(one: Callable[[], float], stretches: int) -> float:
     for thread in threads:
         thread.join()
     seconds = clock() - start
-    _recorder.buffer.clear()
+    recorder.buffer.clear()
     return seconds / (THREADS * stretches * STRETCH)
 
 

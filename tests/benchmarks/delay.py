@@ -10,10 +10,12 @@ from tempfile import TemporaryDirectory
 from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
-from metrics_collector import MetricsCollector, Settings, _assembly, _keys, metrics_collector
+from metrics_collector import MetricsCollector, Settings, metrics_collector
+from metrics_collector._redis import keys
+from metrics_collector._runtime import assembly
 from tests.benchmarks.harness import Target, line
-from tests.support import processes
-from tests.support.redis_server import RedisServer
+from tests.helpers import processes
+from tests.helpers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -75,11 +77,11 @@ async def _measured(run: Run, waiting_time: int) -> tuple[list[float], list[floa
                 "scheduler", f"{tasks}:scheduler", output=place / "s", environment=environment
             ),
         ):
-            async with MetricsCollector(settings), _assembly.store_for_a_while(settings) as store:
+            async with MetricsCollector(settings), assembly.store_for_a_while(settings) as store:
                 work = metrics_collector(name="work")(_nothing)
 
                 async def counted() -> int:
-                    return int(await store.client.hget(_keys.totals("work"), "call_count") or 0)
+                    return int(await store.client.hget(keys.totals("work"), "call_count") or 0)
 
                 async def rows() -> int:
                     return await asyncio.to_thread(_rows, settings.database_name)

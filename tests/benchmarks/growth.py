@@ -8,10 +8,11 @@ from tempfile import TemporaryDirectory
 from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
-from metrics_collector import Settings, _assembly
+from metrics_collector import Settings
+from metrics_collector._runtime import assembly
 from tests.benchmarks import load, saving
 from tests.benchmarks.harness import interleaved, line
-from tests.support.redis_server import RedisServer
+from tests.helpers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ def _series(
 async def _push(redis: RedisServer, count: int, functions: int, size: int) -> float:
     """Seconds for encoding and sending so many entries in batches of a size."""
     settings = Settings(redis_url=redis.url, max_backlog=10**12, max_items=10**12)
-    async with _assembly.store_for_a_while(settings) as store:
+    async with assembly.store_for_a_while(settings) as store:
         await store.client.flushall()
         outbox = load.filled(count, functions)
         await store.look(outbox.producer)

@@ -13,11 +13,11 @@ from time import perf_counter as clock
 from typing import TYPE_CHECKING, Any
 
 from metrics_collector import MetricsCollector, Settings, flush, history, list_metrics, measure
-from metrics_collector._reports import _overview, overview
-from metrics_collector._reports._closed import Closed
-from metrics_collector._sqlite._rows import as_row
-from metrics_collector._tiles import SECONDS
-from metrics_collector._totals import Totals
+from metrics_collector._core.rollup_ranges import SECONDS
+from metrics_collector._core.totals import Totals
+from metrics_collector._reading.reports import overview, overview_report
+from metrics_collector._reading.reports.closed_windows import Closed
+from metrics_collector._storage.sqlite.rows import as_row
 from tests.benchmarks import load
 from tests.benchmarks.harness import Target, line
 
@@ -75,7 +75,7 @@ async def _lines(run: Run, path: Path) -> list[Line]:
             )
 
         def forget() -> None:
-            _overview._closed = Closed()
+            overview_report._closed = Closed()
 
         day, month = time.time() - 24 * 3600, time.time() - 30 * 86400
         await compare(

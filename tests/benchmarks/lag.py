@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.benchmarks import programs
 from tests.benchmarks.harness import Target, line
-from tests.support.redis_server import RedisServer
+from tests.helpers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,11 @@ from collections import deque
 from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
-from metrics_collector._outbox import BATCH, Outbox
+from metrics_collector._sending.outbox import BATCH, Outbox
 
 if TYPE_CHECKING:
-    from metrics_collector._batch import Batch, Content
-    from metrics_collector._recorder import Record
+    from metrics_collector._recording.recorder import Record
+    from metrics_collector._sending.batch import Batch, Content
 
 FUNCTIONS = 100
 ERRORS = 0.02

@@ -7,10 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from metrics_collector import Settings, _assembly, _keys
+from metrics_collector import Settings
+from metrics_collector._redis import keys
+from metrics_collector._runtime import assembly
 from tests.benchmarks import load, programs, saving
 from tests.benchmarks.harness import Target, interleaved, line
-from tests.support.redis_server import RedisServer
+from tests.helpers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,15 +60,15 @@ async def _stored(run: Run, redis: RedisServer, place: Path) -> list[Line]:
         max_backlog=10**9,
         max_items=10**9,
     )
-    async with _assembly.store_for_a_while(settings) as store:
+    async with assembly.store_for_a_while(settings) as store:
         for batch in text:
             await store.push("0" * 16, batch, 0)
-        listed = await store.client.memory_usage(_keys.METRICS_LIST, samples=0) or 0
+        listed = await store.client.memory_usage(keys.METRICS_LIST, samples=0) or 0
         await saving.save(redis, place, count)
         names = await store.function_names()
-        live = [await store.client.memory_usage(_keys.totals(name), samples=0) for name in names]
-        part = [await store.client.memory_usage(_keys.saved(name), samples=0) for name in names]
-        fields = [await store.client.hlen(_keys.totals(name)) for name in names]
+        live = [await store.client.memory_usage(keys.totals(name), samples=0) for name in names]
+        part = [await store.client.memory_usage(keys.saved(name), samples=0) for name in names]
+        fields = [await store.client.hlen(keys.totals(name)) for name in names]
     row = _size(settings.database_name) / count
     json = "its JSON"
     buckets = sum(fields) / len(fields)

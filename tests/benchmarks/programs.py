@@ -15,15 +15,17 @@ from itertools import cycle
 from time import perf_counter as clock
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector import MetricsCollector, Settings, _assembly, _recorder
-from metrics_collector._notice import Notice
+from metrics_collector import MetricsCollector, Settings
+from metrics_collector._recording import recorder
+from metrics_collector._runtime import assembly
+from metrics_collector._support.rate_limited_log import Notice
 from tests.benchmarks import load
-from tests.support.processes import Process
+from tests.helpers.processes import Process
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from metrics_collector._hot_store import HotStore
+    from metrics_collector._redis.store import HotStore
 
 TICK = 0.001  # seconds
 
@@ -59,13 +61,13 @@ def service(
 
     async def serve() -> dict[str, Any]:
         if sender == "none":
-            _recorder.discard()
+            recorder.discard()
             return await _serve(rate, seconds)
         settings = Settings(redis_url=redis)
         if sender == "task":
             async with MetricsCollector(settings):
                 return await _serve(rate, seconds)
-        from metrics_collector._collector import collector
+        from metrics_collector._runtime.collector import collector
 
         collector.reset(settings)
         return await _serve(rate, seconds)
@@ -92,11 +94,11 @@ async def _serve(rate: int, seconds: float) -> dict[str, Any]:
         while not ending:
             await asyncio.sleep(TICK)
             due = int((clock() - begun) * rate)
-            record = _recorder.record
+            record = recorder.record
             for _ in range(due - done):
                 end = clock()
                 record((next(names), end - next(durations), end, None))
-                record = _recorder.record
+                record = recorder.record
             count += due - done
             done = due
 
@@ -129,7 +131,7 @@ def producer(*, redis: str, entries: int) -> dict[str, Any]:
 
     async def produce() -> None:
         settings = Settings(redis_url=redis, max_buffered=10**9, max_items=10**9, max_backlog=10**9)
-        async with _assembly.store_for_a_while(settings) as store:
+        async with assembly.store_for_a_while(settings) as store:
             outbox = load.filled(entries)
             while outbox.has_before(entries):
                 while outbox.has_before(entries) and not outbox.fill():
@@ -147,8 +149,8 @@ def worker(*, redis: str, database: str, entries: int) -> dict[str, Any]:
 
     async def save() -> float:
         settings = Settings(redis_url=redis, database_name=database)
-        async with _assembly.store_for_a_while(settings) as store:
-            flush = _assembly.flush(settings, store, Notice())
+        async with assembly.store_for_a_while(settings) as store:
+            flush = assembly.flush(settings, store, Notice())
             saved = 0
             await flush.drain(once=True) if entries == 0 else await _until_some(store)
             begun = clock()

@@ -11,16 +11,17 @@ from tempfile import TemporaryDirectory
 from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
-from metrics_collector import Settings, _assembly
-from metrics_collector._bound import Bound
-from metrics_collector._entries import decode
-from metrics_collector._notice import Notice
-from metrics_collector._outbox import BATCH
-from metrics_collector._sender import Sender
-from metrics_collector._sqlite import _schema
+from metrics_collector import Settings
+from metrics_collector._core.entries import decode
+from metrics_collector._runtime import assembly
+from metrics_collector._sending.memory_limit import Bound
+from metrics_collector._sending.outbox import BATCH
+from metrics_collector._sending.sender import Sender
+from metrics_collector._storage.sqlite import schema
+from metrics_collector._support.rate_limited_log import Notice
 from tests.benchmarks import load, programs
 from tests.benchmarks.harness import Target, interleaved, line
-from tests.support.redis_server import RedisServer
+from tests.helpers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +101,7 @@ async def _send(redis: RedisServer, count: int) -> float:
     """Seconds for encoding and sending so many entries."""
     settings = Settings(redis_url=redis.url, max_backlog=PLENTY, max_items=PLENTY)
     outbox = load.filled(count)
-    async with _assembly.store_for_a_while(settings) as store:
+    async with assembly.store_for_a_while(settings) as store:
         await store.client.flushall()
         await store.look(outbox.producer)
         notice = Notice()
@@ -161,12 +162,12 @@ async def save(
     settings = Settings(
         redis_url=redis.url, database_name=str(database), max_backlog=PLENTY, max_items=PLENTY
     )
-    async with _assembly.store_for_a_while(settings) as store:
+    async with assembly.store_for_a_while(settings) as store:
         await store.client.flushall()
         producer, some = load.batches(count, functions, size)
         for batch in some:
             await store.push(producer, batch, 0)
-        flush = _assembly.flush(settings, store, Notice())
+        flush = assembly.flush(settings, store, Notice())
         start = clock()
         saved = await flush.drain()
         seconds = clock() - start
@@ -200,7 +201,7 @@ def _executemany(folder: Path, count: int) -> float:
         for e in map(decode, load.content(batch).payload.split(b"\n"))
     ]
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        _schema.prepare(connection, "bare.db")
+        schema.prepare(connection, "bare.db")
         start = clock()
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?)", rows)

@@ -17,11 +17,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import metrics_collector
-from metrics_collector import FunctionMetrics, _assembly, _histogram, cli
-from metrics_collector._collector import collector
+from metrics_collector import FunctionMetrics, cli
+from metrics_collector._core import histogram, units
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._settings import Settings
-from metrics_collector.cli import _demo_database, _figures, _health, _next_steps, _shop, _units
+from metrics_collector._runtime import assembly
+from metrics_collector._runtime.collector import collector
+from metrics_collector._support.settings import Settings
+from metrics_collector.cli import _demo_database, _figures, _health, _next_steps, _shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,7 +230,7 @@ class TestDemo:
 
 class TestDemoDatabase:
     def renew(self) -> None:
-        _demo_database.renew(_assembly.database(Settings(database_name=str(_demo_database.PATH))))
+        _demo_database.renew(assembly.database(Settings(database_name=str(_demo_database.PATH))))
 
     def functions(self) -> list[str]:
         with closing(sqlite3.connect(_demo_database.PATH)) as connection:
@@ -294,19 +296,19 @@ class TestUnits:
         ],
     )
     def test_duration(self, seconds: float | None, shown: str) -> None:
-        assert _units.duration(seconds) == shown
+        assert units.duration(seconds) == shown
 
     @given(st.floats(1e-9, 1e5))
     def test_a_duration_has_three_digits(self, seconds: float) -> None:
-        number, unit = _units.duration(seconds).split()
+        number, unit = units.duration(seconds).split()
         assert float(number.replace(",", "")) * IN_UNITS[unit] == pytest.approx(seconds, rel=5e-3)
         assert len(number.replace(",", "").replace(".", "")) >= 3
         assert seconds >= 999 or len(number) <= 4
 
     def test_counted(self) -> None:
-        assert _units.counted(1, "entry", "entries") == "1 entry"
-        assert _units.counted(0, "entry", "entries") == "0 entries"
-        assert _units.counted(12345, "entry", "entries") == "12,345 entries"
+        assert units.counted(1, "entry", "entries") == "1 entry"
+        assert units.counted(0, "entry", "entries") == "0 entries"
+        assert units.counted(12345, "entry", "entries") == "12,345 entries"
 
 
 def rendered(what: RenderableType, width: int) -> list[str]:
@@ -323,7 +325,7 @@ def metrics(func_name: str, calls: int, seconds: float, **figures: Any) -> Funct
         total_execution_time=calls * seconds,
         min_execution_time=seconds,
         max_execution_time=seconds,
-        histogram={_histogram.bucket(seconds): calls},
+        histogram={histogram.bucket(seconds): calls},
         **figures,
     )
 
@@ -424,7 +426,7 @@ class TestFigures:
 
 class TestNextSteps:
     def test_queries_fit_a_narrow_terminal_and_answer(self) -> None:
-        _demo_database.renew(_assembly.database(Settings(database_name=str(_demo_database.PATH))))
+        _demo_database.renew(assembly.database(Settings(database_name=str(_demo_database.PATH))))
         with closing(sqlite3.connect(_demo_database.PATH)) as connection:
             for query in _next_steps.QUERIES:
                 assert all(len(line) <= 56 for line in query.splitlines())

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import _reports, cli, flush, list_metrics, measure
-from metrics_collector._collector import collector
+from metrics_collector import cli, flush, list_metrics, measure
+from metrics_collector._reading import reports
+from metrics_collector._runtime.collector import collector
 from metrics_collector.cli import _export
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ def saved() -> list[dict[str, Any]]:
     """All entries, as the library has them."""
 
     async def read() -> list[Any]:
-        return [entry async for some in _reports.entries() for entry in some]
+        return [entry async for some in reports.entries() for entry in some]
 
     return [
         {name: getattr(entry, name) for name in entry.__dataclass_fields__}
@@ -291,7 +292,7 @@ class TestExport:
     @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
     def test_what_a_spreadsheet_would_compute_is_marked(self, begin: str) -> None:
         with Path("out.csv").open("w+", encoding="utf-8", newline="") as file:
-            entry = _reports.StoredEntry(begin + "1", 1.0, 0, -1.0, "ok", None, None)
+            entry = reports.StoredEntry(begin + "1", 1.0, 0, -1.0, "ok", None, None)
             _export._csv(file)([entry])
             file.seek(0)
             (row,) = csv.DictReader(file)

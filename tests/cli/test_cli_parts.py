@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from metrics_collector import FunctionMetrics
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
-from metrics_collector._reports import (
+from metrics_collector._reading.reports import (
     DatabaseState,
     FunctionRow,
     Overview,
@@ -34,7 +34,7 @@ from metrics_collector.cli._plot import plot
 from metrics_collector.cli._sparkline import sparkline
 from metrics_collector.cli._top import _columns as top_columns
 from metrics_collector.cli._top._rates import Rates
-from tests.support.commands import LIMIT
+from tests.helpers.commands import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

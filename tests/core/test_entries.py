@@ -12,15 +12,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metrics_collector import _bulk, _entries
-from metrics_collector._entries import Entry, RejectedEntryError, decode, encode
-from metrics_collector._histogram import bucket
-from metrics_collector._totals import Tally, Totals
+from metrics_collector._core import bulk_decoding
+from metrics_collector._core.entries import (
+    END_OF_TIME,
+    MAX_SECONDS,
+    Entry,
+    RejectedEntryError,
+    decode,
+    encode,
+    tally_of,
+)
+from metrics_collector._core.histogram import bucket
+from metrics_collector._core.totals import Tally, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from metrics_collector._recorder import Record
+    from metrics_collector._recording.recorder import Record
 
 PRODUCER = "0123456789abcdef"
 
@@ -70,9 +78,9 @@ def test_every_record_becomes_an_entry(records: list[Record], first: int, offset
         (PRODUCER, first + index) for index in range(len(records))
     ]
     for entry, (_, start, end, _) in zip(entries, records, strict=True):
-        if 0 <= end - start < _entries.MAX_SECONDS:
+        if 0 <= end - start < MAX_SECONDS:
             assert entry.execution_time == pytest.approx(end - start, rel=1e-15, abs=1e-9)
-        if 0 <= end + offset < _entries.END_OF_TIME - 1:
+        if 0 <= end + offset < END_OF_TIME - 1:
             assert entry.created_at == pytest.approx(end + offset, rel=1e-15, abs=1e-6)
 
 
@@ -89,7 +97,7 @@ def test_totals_are_those_of_the_numbers_as_written(records: list[Record], offse
         of_function.add(fields["execution_time"], fields["created_at"], mark)
 
     totals = tally.totals()
-    assert as_json(_entries.tally_of(lines).totals()) == as_json(totals)
+    assert as_json(tally_of(lines).totals()) == as_json(totals)
     for name, of_function in totals.items():  # whose sum may be more exact
         assert of_function.execution_time == pytest.approx(read[name].execution_time)
         of_function.execution_time = read[name].execution_time
@@ -169,9 +177,9 @@ def test_what_producers_write_of_usual_calls_comes_as_runs(calls: list[Any]) -> 
         (line,) = encode([(name, 0.0, seconds, mark)], producer, number, 1e9, Tally())
         elements.append(line.encode())
 
-    runs = _bulk.decode_all(elements)
+    runs = bulk_decoding.decode_all(elements)
 
-    assert all(isinstance(run, _bulk.Run) for run in runs)
+    assert all(isinstance(run, bulk_decoding.Run) for run in runs)
     assert _flat(runs) == [decode(element) for element in elements]
     breaks = sum(
         calls[index][3] != calls[index - 1][3] or calls[index][4] for index in range(1, len(calls))
@@ -221,7 +229,9 @@ def test_an_odd_field_in_what_a_producer_writes(element: str, odd: str) -> None:
     elements = [line.encode() for line in lines]
 
     assert list(map(_told, _all(elements))) == [_told(_alone(one)) for one in elements]
-    assert isinstance(_bulk.decode_all(elements[:1])[0], _bulk.Run)  # else nothing is shown
+    assert isinstance(
+        bulk_decoding.decode_all(elements[:1])[0], bulk_decoding.Run
+    )  # else nothing is shown
 
 
 def test_two_entries_in_an_element_are_none_though_another_one_is_missing() -> None:
@@ -232,7 +242,7 @@ def test_two_entries_in_an_element_are_none_though_another_one_is_missing() -> N
 
 
 def test_good_elements_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_bulk, "decode", None)
+    monkeypatch.setattr(bulk_decoding, "decode", None)
 
     (entry, again) = _all([raw(), raw()])
 
@@ -240,13 +250,13 @@ def test_good_elements_are_read_together(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def _all(elements: list[bytes]) -> list[Entry | RejectedEntryError]:
-    return _flat(_bulk.decode_all(elements))
+    return _flat(bulk_decoding.decode_all(elements))
 
 
-def _flat(found: Sequence[_bulk.Run | Entry | RejectedEntryError]) -> list[Any]:
+def _flat(found: Sequence[bulk_decoding.Run | Entry | RejectedEntryError]) -> list[Any]:
     flat: list[Any] = []
     for one in found:
-        if isinstance(one, _bulk.Run):
+        if isinstance(one, bulk_decoding.Run):
             flat += [
                 Entry(*row, one.producer, number) for number, row in enumerate(one.rows, one.first)
             ]

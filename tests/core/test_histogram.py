@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metrics_collector import _histogram
-from metrics_collector._histogram import bounds, bucket, counted, quantile
+from metrics_collector._core import histogram
+from metrics_collector._core.histogram import bounds, bucket, counted, quantile
 
 SMALLEST = 5e-324
 SMALLEST_NORMAL = sys.float_info.min
@@ -62,14 +62,14 @@ def times_at_a_bound(draw: st.DrawFn) -> float:
 def test_constants_are_those_of_high_precision() -> None:
     with localcontext() as context:
         context.prec = 80
-        for step, edge in enumerate(_histogram._EDGES):
+        for step, edge in enumerate(histogram._EDGES):
             exact = Decimal(2) ** (Decimal(step) / 32) / 2
             assert Decimal(edge) <= exact < Decimal(nextafter(edge, 1.0))
             digits = (exact * 2**53).to_integral_value(ROUND_FLOOR)
             assert edge == int(digits) / 2**53
-        assert len(_histogram._EDGES) == 32
+        assert len(histogram._EDGES) == 32
         ratio = Decimal(2) ** (Decimal(1) / 32)
-        assert float(2 / (1 + ratio)) == _histogram._CENTRE
+        assert float(2 / (1 + ratio)) == histogram._CENTRE
         assert abs((ratio - 1) / (ratio + 1) - Decimal("0.01083")) < Decimal("1e-6")
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_collector._intervals import Intervals
+from metrics_collector._core.intervals import Intervals
 
 UP_TO = 60  # small, so that intervals meet, touch and join often
 LARGEST = 2**63 - 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from metrics_collector._tiles import COARSER, SECONDS, Tile, ceil, cover, floor, joined
+from metrics_collector._core.rollup_ranges import COARSER, SECONDS, Tile, ceil, cover, floor, joined
 
 DAY = SECONDS["day"]
 DAYS = 12  # of the time that is looked at

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_collector._histogram import bucket
-from metrics_collector._totals import Tally, Totals, counts_text
+from metrics_collector._core.histogram import bucket
+from metrics_collector._core.totals import Tally, Totals, counts_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

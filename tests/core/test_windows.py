@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics_collector._core.windows import Moment, moment, span
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._timespan import Moment, moment, span
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 INDIA = timezone(timedelta(hours=5, minutes=30))

@@ -16,11 +16,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from metrics_collector import measure, send
-from metrics_collector._collector import collector
 from metrics_collector._errors import ConfigurationError
+from metrics_collector._runtime.collector import collector
 from metrics_collector.dashboard import create_app
-from tests.support.dashboard import EVIL, TOKEN, Call, save
-from tests.support.rows import rows
+from tests.helpers.dashboard import EVIL, TOKEN, Call, save
+from tests.helpers.rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics_collector._core.histogram import bucket
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._histogram import bucket
 from metrics_collector.dashboard import _assets, _buckets, _format, _table
 from metrics_collector.dashboard._state import WINDOWS, State
 

@@ -11,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector._hot_store import HotStore
-from metrics_collector._sqlite import _save, _schema
-from metrics_collector._sqlite._session import Query
+from metrics_collector._redis.store import HotStore
+from metrics_collector._storage.sqlite import save, schema
+from metrics_collector._storage.sqlite.session import Query
 from metrics_collector.tasks import broker
 from tests.faults.breaking import BREAKS, FULL, STOPPED
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from metrics_collector._records import Acknowledged, Claim, Saved
-    from metrics_collector._sqlite._session import Steps
+    from metrics_collector._core.pipeline_types import Acknowledged, Claim, Saved
+    from metrics_collector._storage.sqlite.session import Steps
 
 __all__ = ["broker"]
 
 _folder = Path.cwd()  # of the test: the processes begin there
 _passes: Counter[str] = Counter()
 _claim, _read, _acknowledge = HotStore.claim, HotStore.read, HotStore.acknowledge
-_save_chunk, _prepare = _save.save, _schema.prepare
+_save_chunk, _prepare = save.save, schema.prepare
 
 
 def _pass(step: str) -> None:
@@ -95,5 +95,5 @@ def _preparing(connection: sqlite3.Connection, path: str) -> None:
 HotStore.claim = _claiming  # type: ignore[method-assign]  # so that it dies there
 HotStore.read = _reading  # type: ignore[method-assign]  # so that it dies there
 HotStore.acknowledge = _acknowledging  # type: ignore[method-assign]  # so that it dies there
-_save.save = _saving
-_schema.prepare = _preparing
+save.save = _saving
+schema.prepare = _preparing

@@ -1,8 +1,7 @@
-"""Marks every test of this folder as one that needs a real redis-server, and gives each a world of its own."""
+"""Gives each test a world of its own."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,16 +10,9 @@ from tests.faults.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from tests.support.redis_server import RedisServer
-
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.integration)
+    from tests.helpers.redis_server import RedisServer
 
 
 @pytest.fixture

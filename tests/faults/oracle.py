@@ -6,16 +6,16 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from metrics_collector import _keys
-from metrics_collector._connection import connect
+from metrics_collector._redis import keys
+from metrics_collector._redis.connection import connect
 from tests.faults.calls import expected
-from tests.support.pipeline import all_same, contents, held
+from tests.helpers.pipeline import all_same, contents, held
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.support.pipeline import Contents, Held
+    from tests.helpers.pipeline import Contents, Held
 
 
 class Calls(NamedTuple):
@@ -104,7 +104,7 @@ def judge(found: Contents, state: Held, made: Mapping[str, Calls]) -> Verdict:
 async def _held(url: str) -> Held:
     client = connect(url)
     try:
-        assert not await client.zcard(_keys.CLAIMS)
+        assert not await client.zcard(keys.CLAIMS)
         return await held(client)
     finally:
         await client.aclose()

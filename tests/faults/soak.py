@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from redis.exceptions import RedisError
 
-from metrics_collector._taskiq._stream import DOORBELL
+from metrics_collector._saving.taskiq.stream import DOORBELL
 from tests.faults.producer import resident
 from tests.faults.proxy import Proxy
 from tests.faults.world import World, children, kill_one
-from tests.support.redis_server import RedisServer
+from tests.helpers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.processes import Process
+    from tests.helpers.processes import Process
 
 RATE = 300  # calls a second of each producer
 LOOKS = 20  # rows of the table

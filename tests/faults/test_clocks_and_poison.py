@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import pytest
-
-from metrics_collector import _keys
-from metrics_collector._taskiq._stream import DOORBELL
+from metrics_collector._redis import keys
+from metrics_collector._saving.taskiq.stream import DOORBELL
 
 if TYPE_CHECKING:
     from tests.faults.world import World
@@ -25,7 +23,6 @@ POISON = (
 )
 
 
-@pytest.mark.long
 def test_clocks_are_set_under_load(world: World) -> None:
     worker, scheduler = world.worker(jumping=True), world.scheduler(jumping=True)
     for name in ("one", "two"):
@@ -35,14 +32,13 @@ def test_clocks_are_set_under_load(world: World) -> None:
     assert world.check(worker, scheduler).rows == {"one": 6000, "two": 6000}
 
 
-@pytest.mark.long
 def test_poison_among_good_entries(world: World) -> None:
     worker, scheduler = world.worker(), world.scheduler()
     producer = world.producer("app", 6000, 1000)
     rounds = 5
     for _ in range(rounds):
         rows = world.rows()
-        world.redis.rpush(_keys.METRICS_LIST, *POISON)
+        world.redis.rpush(keys.METRICS_LIST, *POISON)
         for data in (b"\xff", b'{"task_id": 1}', b""):
             world.redis.xadd(DOORBELL, {"data": data})
         producer.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]  # mypy infers no type of a lambda with a default

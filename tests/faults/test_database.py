@@ -13,15 +13,15 @@ import pytest
 
 from tests.faults import breaking, oracle
 from tests.faults.world import BROKEN_WORKER, ENDING, SAVED_BY, World, children
-from tests.support.locking import locked
+from tests.helpers.locking import locked
 
 if TYPE_CHECKING:
-    from tests.support.processes import Process
+    from tests.helpers.processes import Process
 
 LOCKED = 30.0  # seconds
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_another_process_locks_the_database_for_half_a_minute(world: World) -> None:
     worker, scheduler = world.worker(), world.scheduler()
     world.producer("app", 0, 1000)
@@ -38,7 +38,6 @@ def test_another_process_locks_the_database_for_half_a_minute(world: World) -> N
     assert world.check(worker, scheduler).rows == {"app": made.calls}
 
 
-@pytest.mark.long
 def test_no_file_may_grow_any_more(world: World) -> None:
     worker = world.worker()
     world.producer("app", 0, 2000)
@@ -54,7 +53,6 @@ def test_no_file_may_grow_any_more(world: World) -> None:
     world.check(worker)
 
 
-@pytest.mark.long
 def test_the_database_takes_no_page_more(world: World) -> None:
     worker = world.worker(BROKEN_WORKER)
     world.producer("app", 0, 2000)
@@ -69,7 +67,6 @@ def test_the_database_takes_no_page_more(world: World) -> None:
     world.check(worker)
 
 
-@pytest.mark.long
 def test_a_reader_holds_one_state_for_long(
     world: World,
 ) -> None:
@@ -88,7 +85,6 @@ def test_a_reader_holds_one_state_for_long(
     assert not wal.exists()
 
 
-@pytest.mark.long
 def test_the_file_is_deleted_under_the_worker(world: World) -> None:
     worker = world.worker()
     world.producer("app", 0, 2000)
@@ -100,7 +96,6 @@ def test_the_file_is_deleted_under_the_worker(world: World) -> None:
     assert_saved_since(deleted, world, worker)
 
 
-@pytest.mark.long
 def test_an_older_copy_is_restored(world: World) -> None:
     worker = world.worker()
     world.producer("app", 0, 2000)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from metrics_collector import _taskiq
-from metrics_collector._notice import Notice
+from metrics_collector._saving import taskiq
+from metrics_collector._support.rate_limited_log import Notice
 from tests.faults import breaking
 from tests.faults.breaking import STEPS
 from tests.faults.world import BROKEN_WORKER, ENDING, World
@@ -69,7 +69,6 @@ def _answers(client: httpx.Client) -> Callable[[], bool]:
     return answers
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_a_worker_stands_still_for_longer_than_its_lease(world: World, step: str) -> None:
     world.breaks(f"{step} 1 stop")
@@ -87,12 +86,11 @@ def test_a_worker_stands_still_for_longer_than_its_lease(world: World, step: str
     assert world.check(still, other).rows == {"app": 6000}
 
 
-@pytest.mark.long
 def test_two_schedulers_four_workers_and_five_hundred_stale_rings(world: World) -> None:
     async def rings() -> None:
-        broker = _taskiq.make_broker(world.server.url, "memory://", notice=Notice())
+        broker = taskiq.make_broker(world.server.url, "memory://", notice=Notice())
         for _ in range(500):
-            await _taskiq.ring(broker)
+            await taskiq.ring(broker)
 
     asyncio.run(rings())
     for name in ("one", "two"):

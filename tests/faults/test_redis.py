@@ -15,7 +15,7 @@ from tests.faults.world import RECOVERY, World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.redis_server import RedisServer
+    from tests.helpers.redis_server import RedisServer
 
 AWAY = 60.0  # seconds
 BUSY = 20_000  # calls a second
@@ -99,8 +99,7 @@ def _change_password(world: World) -> None:
     world.redis.config_set("requirepass", "")
 
 
-@pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "trouble", [_empty, _forget_scripts, _cut, _fill, _demote, _change_password]
 )
@@ -119,8 +118,7 @@ def test_redis_makes_trouble_under_load(world: World, trouble: Callable[[World],
     assert worker.output.count("cannot save entries") <= 1
 
 
-@pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_replica_takes_over_and_the_old_master_goes_on_as_its_replica(
     world: World, start_redis: Callable[..., RedisServer]
 ) -> None:

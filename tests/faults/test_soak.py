@@ -7,7 +7,6 @@ import pytest
 from tests.faults import soak
 
 
-@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_short_soak(capfd: pytest.CaptureFixture[str]) -> None:
     soak.run(minutes=0.3, kills=6, seed=1)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Self
 
 from redis.exceptions import RedisError
 
-from metrics_collector import _keys
+from metrics_collector._redis.keys import METRICS_LIST, TOTALS_PREFIX, claim
 from tests.faults import breaking, oracle
 from tests.faults.calls import Plan
 from tests.faults.producer import Made, Progress
-from tests.support.processes import Process
-from tests.support.redis_server import patient_client
+from tests.helpers.processes import Process
+from tests.helpers.redis_server import patient_client
 
 if TYPE_CHECKING:
     import random
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tests.faults.oracle import Verdict
-    from tests.support.redis_server import RedisServer
+    from tests.helpers.redis_server import RedisServer
 
 ENDING = 5.0  # seconds; what is promised after SIGTERM
 RECOVERY = 10.0  # seconds; what is promised after Redis has come back
@@ -169,17 +169,15 @@ class World:
 
     def counted(self) -> dict[str, int]:
         """How many calls of each function the live totals tell of."""
-        names = list(self.redis.scan_iter(_keys.TOTALS_PREFIX + "*", count=1000))
+        names = list(self.redis.scan_iter(TOTALS_PREFIX + "*", count=1000))
         return {
-            name.decode().removeprefix(_keys.TOTALS_PREFIX): int(
-                self.redis.hget(name, "call_count") or 0
-            )
+            name.decode().removeprefix(TOTALS_PREFIX): int(self.redis.hget(name, "call_count") or 0)
             for name in names
         }
 
     def waiting(self) -> int:
         """How many elements wait in Redis, in the list or in claims."""
-        keys = [_keys.METRICS_LIST, *self.redis.scan_iter(_keys.claim("*"))]
+        keys = [METRICS_LIST, *self.redis.scan_iter(claim("*"))]
         return sum(int(self.redis.llen(key)) for key in keys)
 
     def rows(self) -> int:

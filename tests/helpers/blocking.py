@@ -20,15 +20,15 @@ ALLOWED = [
     # A module is read once in a process, and those of the drivers where they are first needed.
     ("<frozen importlib._bootstrap>", {"_find_and_load"}),
     # The settings: at decoration, which rarely happens in a loop, and as a run begins.
-    ("metrics_collector/_environment.py", {"_dotenv_text"}),
+    ("metrics_collector/_support/environment.py", {"_dotenv_text"}),
     # The scripts come with the package, and are read as a connection is set up.
-    ("metrics_collector/_hot_store.py", {"__init__", "<dictcomp>"}),
+    ("metrics_collector/_redis/store.py", {"__init__", "<dictcomp>"}),
     # The exit needs sessions without a thread, and so does a loop whose thread forks all the time.
-    ("metrics_collector/_sqlite/_session.py", {"_plain", "execute"}),
+    ("metrics_collector/_storage/sqlite/session.py", {"_plain", "execute"}),
     # A fork blocks whatever forks, and has to come after the database is closed.
-    ("metrics_collector/_sqlite/_connection.py", {"_before_fork"}),
+    ("metrics_collector/_storage/sqlite/fork_safe_connection.py", {"_before_fork"}),
     # The loop of our own thread rests between two pieces of work, for the application's loop.
-    ("metrics_collector/_thread_place.py", {"select"}),
+    ("metrics_collector/_runtime/thread_place.py", {"select"}),
     # Where log lines go is the application's choice.
     ("logging/__init__.py", {"handle"}),
     # redis-py looks up its own version whenever it connects.

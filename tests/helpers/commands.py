@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 PROGRAM = [sys.executable, "-m", "metrics_collector"]
-LIMIT = 30.0  # seconds that a command may take before it counts as hanging
+LIMIT = 60.0  # seconds that a command may take before it counts as hanging
 
 
 def run(

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
 
 from metrics_collector import MetricsCollector, Settings, flush
-from metrics_collector._collector import collector
-from tests.support.processes import Process
+from metrics_collector._runtime.collector import collector
+from tests.helpers.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from metrics_collector._home import Home
+    from metrics_collector._runtime.home import Home
 
 EVIL = "<img src=x onerror=alert(1)>"
 TOKEN = "a-token-that-nobody-guesses"

@@ -10,8 +10,8 @@ import asyncio
 import os
 from pathlib import Path
 
-from metrics_collector import _taskiq
-from metrics_collector._notice import Notice
+from metrics_collector._saving import taskiq
+from metrics_collector._support.rate_limited_log import Notice
 
 URL = os.environ["DOORBELL_URL"]
 RESULTS_URL = os.environ.get("DOORBELL_RESULTS_URL", URL)
@@ -49,10 +49,10 @@ async def beat() -> None:
 
 
 notice = Notice()
-broker = _taskiq.make_broker(URL, RESULTS_URL, notice=notice)
-assert isinstance(broker, _taskiq.DoorbellBroker)
+broker = taskiq.make_broker(URL, RESULTS_URL, notice=notice)
+assert isinstance(broker, taskiq.DoorbellBroker)
 broker.idle_timeout = int(os.environ.get("DOORBELL_IDLE_TIMEOUT", broker.idle_timeout))
-flush_metrics = _taskiq.register(
+flush_metrics = taskiq.register(
     broker, make_worker=NotingWorker, every=lambda: EVERY, notice=notice
 )
-scheduler = _taskiq.make_scheduler(broker, beat=beat, notice=notice)
+scheduler = taskiq.make_scheduler(broker, beat=beat, notice=notice)

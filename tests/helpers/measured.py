@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import _recorder, _registry, metrics_collector
+from metrics_collector import metrics_collector
+from metrics_collector._recording import recorder, registry
 
 if TYPE_CHECKING:
-    from metrics_collector._recorder import Record
+    from metrics_collector._recording.recorder import Record
 
 HERE = __name__
 
@@ -22,9 +23,9 @@ def recorded_entries(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
 
     Active in each module that imports this.
     """
-    monkeypatch.setattr(_registry, "_places", {})
+    monkeypatch.setattr(registry, "_places", {})
     kept: list[Record] = []
-    monkeypatch.setattr(_recorder, "record", kept.append)
+    monkeypatch.setattr(recorder, "record", kept.append)
     return kept
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 
-from tests.support.pipeline import NOON, foreign
+from tests.helpers.pipeline import NOON, foreign
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fakeredis
 
-from metrics_collector import _entries, _keys
-from metrics_collector._batch import Batch, Content, content
-from metrics_collector._hot_store import HotStore
-from metrics_collector._totals import Tally, Totals
+from metrics_collector._core.entries import RejectedEntryError, decode, encode
+from metrics_collector._core.totals import Tally, Totals
+from metrics_collector._redis import keys
+from metrics_collector._redis.store import HotStore
+from metrics_collector._sending.batch import Batch, Content, content
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
-    from metrics_collector._entries import Entry
+    from metrics_collector._core.entries import Entry
 
 PRODUCER = "0123456789abcdef"
 OTHER_PRODUCER = "fedcba9876543210"
@@ -72,7 +73,7 @@ def batch_of(*calls: Call, first: int = 1, producer: str = PRODUCER, at: float =
     """The batch that a producer would make of these calls, which all end at `at`, give or take their times."""
     tally = Tally()
     records = [(call.func_name, 0.0, call.seconds, call.mark) for call in calls]
-    lines = _entries.encode(records, producer, first, at, tally)
+    lines = encode(records, producer, first, at, tally)
     return Batch(first, first + len(lines) - 1, content(lines, tally))
 
 
@@ -103,8 +104,8 @@ def entries_of(elements: Iterable[bytes]) -> list[Entry]:
     entries = []
     for raw in elements:
         try:
-            entries.append(_entries.decode(raw))
-        except _entries.RejectedEntryError:
+            entries.append(decode(raw))
+        except RejectedEntryError:
             continue
     return entries
 
@@ -174,12 +175,12 @@ async def held(client: Any) -> Held:
     lists, hashes = [], []
     for key in sorted(await client.keys("*")):
         name = key.decode()
-        if name == _keys.METRICS_LIST or name.startswith(_keys.claim("")):
+        if name == keys.METRICS_LIST or name.startswith(keys.claim("")):
             lists.append(name)
-        elif name.startswith((_keys.TOTALS_PREFIX, _keys.SAVED_PREFIX)):
+        elif name.startswith((keys.TOTALS_PREFIX, keys.SAVED_PREFIX)):
             hashes.append(name)
     pipeline = client.pipeline(transaction=False)
-    pipeline.get(_keys.CLAIMED)
+    pipeline.get(keys.CLAIMED)
     for name in lists:
         pipeline.lrange(name, 0, -1)
     for name in hashes:
@@ -187,19 +188,19 @@ async def held(client: Any) -> Held:
     counter, *values = await pipeline.execute()
     found = dict(zip(lists + hashes, values, strict=True))
     live = {
-        name.removeprefix(_keys.TOTALS_PREFIX): Totals.from_hash(fields)
+        name.removeprefix(keys.TOTALS_PREFIX): Totals.from_hash(fields)
         for name, fields in found.items()
-        if name.startswith(_keys.TOTALS_PREFIX)
+        if name.startswith(keys.TOTALS_PREFIX)
     }
     saved = {
-        name.removeprefix(_keys.SAVED_PREFIX): Totals.loads(fields[b"j"])
+        name.removeprefix(keys.SAVED_PREFIX): Totals.loads(fields[b"j"])
         for name, fields in found.items()
-        if name.startswith(_keys.SAVED_PREFIX)
+        if name.startswith(keys.SAVED_PREFIX)
     }
-    stamped = {name for name in live if b"as_of" in found[_keys.totals(name)]}
+    stamped = {name for name in live if b"as_of" in found[keys.totals(name)]}
     return Held(
         elements=[raw for name in lists for raw in found[name]],
-        claimed=sum(len(found[name]) for name in lists if name != _keys.METRICS_LIST),
+        claimed=sum(len(found[name]) for name in lists if name != keys.METRICS_LIST),
         counter=int(counter or 0),
         live=live,
         saved={name: part for name, part in saved.items() if name in stamped},
@@ -261,7 +262,7 @@ def contents(path: Path | str) -> Contents:
         connection.row_factory = sqlite3.Row
         assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         entries = [
-            _entries.decode(json.dumps(dict(row)).encode())
+            decode(json.dumps(dict(row)).encode())
             for row in connection.execute("SELECT * FROM metrics ORDER BY rowid")
         ]
         rejected = [

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 # Absolute, since the processes start in the test's own folder.
 _INHERITED = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
 SEARCH_PATH = [str(ROOT), *(str(Path(folder).absolute()) for folder in _INHERITED)]
-LIMIT = 20.0  # seconds that a condition may take before it counts as never
+LIMIT = 60.0  # seconds that a condition may take before it counts as never
 LOOK_EVERY = 0.02
 
 # What `python -m taskiq` does on a machine without uvloop.

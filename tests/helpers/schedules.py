@@ -15,12 +15,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector import _keys
-from metrics_collector._flush import Flush
-from metrics_collector._intervals import Intervals
-from metrics_collector._notice import Notice
-from metrics_collector._sqlite import Database
-from tests.support.pipeline import (
+from metrics_collector._core.intervals import Intervals
+from metrics_collector._redis import keys as redis_keys
+from metrics_collector._saving.flush import Flush
+from metrics_collector._storage.sqlite import Database
+from metrics_collector._support.rate_limited_log import Notice
+from tests.helpers.pipeline import (
     NOON,
     all_same,
     check_pending,
@@ -29,16 +29,16 @@ from tests.support.pipeline import (
     foreign,
     store_on,
 )
-from tests.support.stepped import Fate, Producer, Stepped
+from tests.helpers.stepped import Fate, Producer, Stepped
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Mapping
 
-    from metrics_collector._batch import Batch
-    from metrics_collector._outbox import Outbox
-    from metrics_collector._records import Claim, FunctionState, Numbered
-    from tests.support.pipeline import Contents, Held
+    from metrics_collector._core.pipeline_types import Claim, FunctionState, Numbered
+    from metrics_collector._sending.batch import Batch
+    from metrics_collector._sending.outbox import Outbox
+    from tests.helpers.pipeline import Contents, Held
 
 STEPS = 120
 MAX_ITEMS = 10
@@ -170,14 +170,14 @@ class World:
         if fate < 0.08:
             return
         if may_ring := self.chance.random() < 0.5:
-            await self.client.delete(_keys.RING)
+            await self.client.delete(redis_keys.RING)
         before = await self.store.waiting()
         reply = await message()
         self.happened[f"push: {reply.kind}"] += 1
         if reply.kind == "ok":
             assert before == 0 or before + len(batch) <= MAX_BACKLOG
         if may_ring and reply.kind in {"ok", "skip"}:
-            assert reply.ring == (await self.client.llen(_keys.METRICS_LIST) >= MAX_ITEMS)
+            assert reply.ring == (await self.client.llen(redis_keys.METRICS_LIST) >= MAX_ITEMS)
         if fate < 0.9:
             producer.outbox.replied(reply, batch)
 
@@ -256,7 +256,9 @@ class World:
 
     async def producer_key_expires(self) -> None:
         self._saved.clear()
-        await self.client.delete(_keys.producer(self.chance.choice(self.producers).outbox.producer))
+        await self.client.delete(
+            redis_keys.producer(self.chance.choice(self.producers).outbox.producer)
+        )
 
     async def producer_dies(self) -> None:
         self.chance.choice(self.producers).alive = False
@@ -280,7 +282,7 @@ class World:
     async def leases(self) -> dict[str, bool]:
         """The claims there are, each with whether its lease lasts."""
         now, _ = await self.client.time()
-        claims = await self.client.zrange(_keys.CLAIMS, 0, -1, withscores=True)
+        claims = await self.client.zrange(redis_keys.CLAIMS, 0, -1, withscores=True)
         return {token.decode(): end / 1000 > now for token, end in claims}
 
     async def checked_claim(
@@ -295,7 +297,7 @@ class World:
             assert not claim.fresh
         else:
             assert claim.fresh == bool(claim.token)
-            assert not await self.client.exists(_keys.METRICS_LIST)
+            assert not await self.client.exists(redis_keys.METRICS_LIST)
         if claim.token:
             assert (await self.leases())[claim.token]
         return claim
@@ -303,18 +305,20 @@ class World:
     async def check_heeded(self, db: str, told: Mapping[str, FunctionState | Numbered]) -> None:
         """Whatever has become of the claim, Redis knows afterwards what it was told that SQL has."""
         for func_name, state in told.items():
-            known, no = await self.client.hmget(_keys.saved(func_name), "db", "no")
+            known, no = await self.client.hmget(redis_keys.saved(func_name), "db", "no")
             assert known == db.encode()
             assert int(no) >= state.no
 
     async def check_claims(self) -> None:
         """There is one claim at most; `life` changes when Redis has lost its data, and only then."""
         pipeline = self.client.pipeline(transaction=False)
-        pipeline.keys(_keys.claim("*"))
-        pipeline.zrange(_keys.CLAIMS, 0, -1)
-        pipeline.get(_keys.LIFE)
+        pipeline.keys(redis_keys.claim("*"))
+        pipeline.zrange(redis_keys.CLAIMS, 0, -1)
+        pipeline.get(redis_keys.LIFE)
         lists, tokens, life = await pipeline.execute()
-        assert {key.decode() for key in lists} == {_keys.claim(token.decode()) for token in tokens}
+        assert {key.decode() for key in lists} == {
+            redis_keys.claim(token.decode()) for token in tokens
+        }
         assert len(tokens) <= 1
         assert self._life in {None, life}
         self._life = life
@@ -323,7 +327,7 @@ class World:
         """What a producer is told to be saved only grows."""
         for producer in self.producers:
             name = producer.outbox.producer
-            text = await self.client.hget(_keys.producer(name), "saved") or b""
+            text = await self.client.hget(redis_keys.producer(name), "saved") or b""
             saved = Intervals.parse(text.decode())
             assert all(saved.covers(*pair) for pair in self._saved.get(name, ()))
             self._saved[name] = saved

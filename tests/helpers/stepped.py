@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from metrics_collector._errors import StoreUnavailableError
-from metrics_collector._outbox import Outbox
-from tests.support.pipeline import (
+from metrics_collector._sending.outbox import Outbox
+from tests.helpers.pipeline import (
     NOON,
 )
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from metrics_collector._recorder import Record
-    from tests.support.schedules import World
+    from metrics_collector._recording.recorder import Record
+    from tests.helpers.schedules import World
 
 FUNCTIONS = ("app.a", "app.b", "app.c")
 

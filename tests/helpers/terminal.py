@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyte
 
-from tests.support.commands import LIMIT, PROGRAM
+from tests.helpers.commands import LIMIT, PROGRAM
 
 if TYPE_CHECKING:
     import signal

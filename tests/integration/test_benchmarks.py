@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.benchmarks.__main__ import GROUPS
-from tests.support.processes import ROOT
+from tests.helpers.processes import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ CHEAP = ("calls", "imports", "reading", "growth")
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.benchmarks", *arguments]
     return subprocess.run(
-        command, check=False, cwd=ROOT, timeout=50, capture_output=True, text=True
+        command, check=False, cwd=ROOT, timeout=150, capture_output=True, text=True
     )
 
 

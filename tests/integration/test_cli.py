@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from metrics_collector import Settings, _assembly
+from metrics_collector import Settings
+from metrics_collector._runtime import assembly
 from metrics_collector.cli import _demo_database
-from tests.support.commands import LIMIT, PROGRAM, run
-from tests.support.dashboard import Call, save
-from tests.support.processes import taskiq
-from tests.support.terminal import Terminal
+from tests.helpers.commands import LIMIT, PROGRAM, run
+from tests.helpers.dashboard import Call, save
+from tests.helpers.processes import taskiq
+from tests.helpers.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.redis_server import RedisServer
+    from tests.helpers.redis_server import RedisServer
 
 FUNCTIONS = [
     f"demo.{name}"
@@ -115,7 +116,7 @@ def test_the_demo_in_a_pipe_is_plain_text_and_true() -> None:
 
 
 def test_ctrl_c_in_a_narrow_terminal_ends_the_demo_with_what_there_is() -> None:
-    earlier = _assembly.database(Settings(database_name=str(_demo_database.PATH)))
+    earlier = assembly.database(Settings(database_name=str(_demo_database.PATH)))
     _demo_database.renew(earlier)
     with Terminal("demo", "--seconds", "20", columns=60) as terminal:
         terminal.read_until("charge_card")  # the figures are there
@@ -273,9 +274,9 @@ def test_the_demo_without_a_worker_and_without_a_micro_sign(redis_url: str) -> N
 
 def test_health_tells_why_the_last_flush_failed(redis_url: str) -> None:
     async def beat() -> None:
-        async with _assembly.store_for_a_while(Settings(redis_url=redis_url)) as store:
+        async with assembly.store_for_a_while(Settings(redis_url=redis_url)) as store:
             state = {"flushed_at": None, "error": "the disk is full"}
-            await store.beat(_assembly.heartbeat_key("worker"), state, 20)
+            await store.beat(assembly.heartbeat_key("worker"), state, 20)
 
     asyncio.run(beat())
     done = run("health", REDIS_URL=redis_url)

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from metrics_collector import MetricsCollector, Settings, flush, measure
-from tests.support.commands import LIMIT, PROGRAM, run
-from tests.support.processes import Process
-from tests.support.terminal import Terminal
+from tests.helpers.commands import LIMIT, PROGRAM, run
+from tests.helpers.processes import Process
+from tests.helpers.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tests.support.redis_server import RedisServer
+    from tests.helpers.redis_server import RedisServer
 
 MEMORY = {"REDIS_URL": "memory://"}
 STRANGE = "demo.[red]\x1b[31m\nname"

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from tests.support import dashboard as dashboards
-from tests.support.dashboard import TOKEN, Call
+from tests.helpers import dashboard as dashboards
+from tests.helpers.dashboard import TOKEN, Call
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LIMIT = 30.0  # seconds that a command may take before it counts as hanging
+LIMIT = 60.0  # seconds that a command may take before it counts as hanging
 
 
 def refused(*arguments: str, **environment: str) -> tuple[int, str]:

@@ -14,10 +14,10 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import async_playwright, expect
 
-from tests.support import dashboard as dashboards
-from tests.support.dashboard import EVIL, TOKEN, Call
-from tests.support.processes import LIMIT
-from tests.support.rows import rows
+from tests.helpers import dashboard as dashboards
+from tests.helpers.dashboard import EVIL, TOKEN, Call
+from tests.helpers.processes import LIMIT
+from tests.helpers.rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, Page
 
-    from tests.support.dashboard import Dashboard
+    from tests.helpers.dashboard import Dashboard
 
     Open = Callable[..., AbstractAsyncContextManager[Page]]
 

@@ -8,10 +8,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.processes import ROOT, Process
+from tests.helpers.processes import ROOT, Process
 
 if TYPE_CHECKING:
-    from tests.support.redis_server import RedisServer
+    from tests.helpers.redis_server import RedisServer
 
 ORDERS = 100  # of examples/main.py
 REQUESTS = 200  # of examples/asgi_service.py

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import redis
 
 from metrics_collector import MetricsCollector, Settings, history, list_metrics
-from tests.support import busy_service
-from tests.support.processes import Process, taskiq
+from tests.helpers import busy_service
+from tests.helpers.processes import Process, taskiq
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.redis_server import RedisServer
+    from tests.helpers.redis_server import RedisServer
 
 PROCESSES = 4
 EXPECTED = {  # function: calls and errors of one process
@@ -74,7 +74,7 @@ def test_four_processes_are_counted_and_saved_exactly(
         producers = [
             running.enter_context(
                 Process(
-                    ["-m", "tests.support.busy_service"],
+                    ["-m", "tests.helpers.busy_service"],
                     output=tmp_path / f"producer-{number}.log",
                     environment=environment,
                 )
@@ -104,7 +104,7 @@ def test_embedded_with_nothing_else_running_and_totals_go_on_after_a_restart(
     environment = {"REDIS_URL": "memory://", "DATABASE_NAME": str(database)}
     for runs in (1, 2):
         with Process(
-            ["-m", "tests.support.busy_service"],
+            ["-m", "tests.helpers.busy_service"],
             output=tmp_path / f"run-{runs}.log",
             environment=environment,
         ) as service:
@@ -172,7 +172,7 @@ def test_an_app_without_the_database_reads_live_figures(
     environment = {"REDIS_URL": redis_server.url, "MAX_WAITING_TIME": "1"}
     with (
         Process(
-            ["-m", "tests.support.busy_service"],
+            ["-m", "tests.helpers.busy_service"],
             output=tmp_path / "producer.log",
             environment=environment | {"DATABASE_NAME": str(tmp_path / "unused.db")},
         ) as producer,
@@ -198,7 +198,7 @@ async def test_history_has_every_call_saved_or_not(
         redis_url=redis_server.url, database_name=str(tmp_path / "metrics.db"), max_items=10**9
     )
     with Process(
-        ["-m", "tests.support.busy_service"],
+        ["-m", "tests.helpers.busy_service"],
         output=tmp_path / "producer.log",
         environment={"REDIS_URL": redis_server.url, "MAX_ITEMS": "1000000"},
     ) as producer:

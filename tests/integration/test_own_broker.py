@@ -6,12 +6,12 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from tests.support.processes import Process, taskiq
+from tests.helpers.processes import Process, taskiq
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.redis_server import RedisServer
+    from tests.helpers.redis_server import RedisServer
 
 
 MAX_ITEMS = 10
@@ -37,7 +37,7 @@ def test_it_is_the_one_that_is_rung(redis_server: RedisServer, tmp_path: Path) -
     }
     with taskiq(
         "worker",
-        "tests.support.own_broker_app:broker",
+        "tests.helpers.own_broker_app:broker",
         "--workers",
         "1",
         output=tmp_path / "worker.log",
@@ -45,7 +45,7 @@ def test_it_is_the_one_that_is_rung(redis_server: RedisServer, tmp_path: Path) -
     ) as worker:
         worker.until(lambda: "Listening started" in worker.output)
         with Process(
-            ["-m", "tests.support.own_broker_app"],
+            ["-m", "tests.helpers.own_broker_app"],
             output=tmp_path / "app.log",
             environment=environment,
         ) as service:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import redis
 
 from metrics_collector import MetricsCollector, Settings, history, list_metrics
-from metrics_collector._entries import MAX_ENTRY_BYTES, decode
-from tests.support import busy_service, outside
-from tests.support.pipeline import contents
-from tests.support.processes import Process, taskiq
+from metrics_collector._core.entries import MAX_ENTRY_BYTES, decode
+from tests.helpers import busy_service, outside
+from tests.helpers.pipeline import contents
+from tests.helpers.processes import Process, taskiq
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.redis_server import RedisServer
+    from tests.helpers.redis_server import RedisServer
 
 TIMES = 20
 
@@ -42,7 +42,7 @@ def test_every_good_entry_is_saved_and_each_bad_one_put_aside(
         environment=environment,
     )
     producer = Process(
-        ["-m", "tests.support.busy_service"],
+        ["-m", "tests.helpers.busy_service"],
         output=tmp_path / "producer.log",
         environment=environment,
     )

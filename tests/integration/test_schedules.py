@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from metrics_collector._connection import connect
-from tests.support.folders import fast_folder
-from tests.support.schedules import World
+from metrics_collector._redis.connection import connect
+from tests.helpers.folders import fast_folder
+from tests.helpers.schedules import World
 
 RUNS = int(os.environ.get("SCHEDULES", "6"))
 FROM = int(os.environ.get("SCHEDULES_FROM", "1"))
@@ -76,8 +76,8 @@ class Mutant(NamedTuple):
     @property
     def scripts(self) -> dict[str, str]:
         """Its text, under its name."""
-        package = resources.files("metrics_collector")
-        text = package.joinpath(f"_lua/{self.script}.lua").read_text("utf-8")
+        package = resources.files("metrics_collector._redis")
+        text = package.joinpath(f"lua/{self.script}.lua").read_text("utf-8")
         assert text.count(self.old) == 1
         return {self.script: text.replace(self.old, self.new)}
 

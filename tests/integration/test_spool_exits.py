@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from tests.helpers.processes import Process
 from tests.integration.test_exits import FORKS, HEAD, SCRIPTS
-from tests.support.processes import Process
 
 if TYPE_CHECKING:
-    from tests.support.redis_server import RedisServer
+    from tests.helpers.redis_server import RedisServer
 
 NOWHERE = "redis://127.0.0.1:1/0"
 # Records one entry, and lives until it is told to end.

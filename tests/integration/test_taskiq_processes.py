@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import _taskiq
 from metrics_collector._errors import StoreUnavailableError
-from metrics_collector._notice import Notice
-from metrics_collector._taskiq._stream import DOORBELL, GROUP, LENGTH
-from tests.support import processes
-from tests.support.redis_server import patient_client
+from metrics_collector._saving import taskiq
+from metrics_collector._saving.taskiq.stream import DOORBELL, GROUP, LENGTH
+from metrics_collector._support.rate_limited_log import Notice
+from tests.helpers import processes
+from tests.helpers.redis_server import patient_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.support.processes import Process
-    from tests.support.redis_server import RedisServer
+    from tests.helpers.processes import Process
+    from tests.helpers.redis_server import RedisServer
 
 RECOVERY = 10.0  # seconds; what is promised after Redis has come back
 ENDING = 5.0  # seconds; what is promised after SIGTERM
@@ -41,12 +41,12 @@ class Doorbell:
         self._started = 0
 
     def worker(self, *arguments: str, uvloop: bool = True, **environment: str) -> Process:
-        arguments = ("worker", "tests.support.doorbell_app:broker", *(arguments or ("-w", "1")))
+        arguments = ("worker", "tests.helpers.doorbell_app:broker", *(arguments or ("-w", "1")))
         return self._start(*arguments, uvloop=uvloop, environment=environment)
 
     def scheduler(self, **environment: str) -> Process:
         return self._start(
-            "scheduler", "tests.support.doorbell_app:scheduler", environment=environment
+            "scheduler", "tests.helpers.doorbell_app:scheduler", environment=environment
         )
 
     def _start(self, *arguments: str, environment: dict[str, str], **options: Any) -> Process:
@@ -65,9 +65,9 @@ class Doorbell:
 
     def ring(self, times: int = 1) -> None:
         async def rings() -> None:
-            broker = _taskiq.make_broker(self.server.url, "memory://", notice=Notice())
+            broker = taskiq.make_broker(self.server.url, "memory://", notice=Notice())
             for _ in range(times):
-                await _taskiq.ring(broker)
+                await taskiq.ring(broker)
 
         asyncio.run(rings())
 

@@ -11,23 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics_collector import _keys
+from metrics_collector._core.models import FunctionMetrics, HistoryPoint, figures
+from metrics_collector._core.pipeline_types import Live, Waiting
+from metrics_collector._core.rollup_ranges import SECONDS, cover, floor, joined
 from metrics_collector._errors import (
     AmbiguousNameError,
     ConfigurationError,
     StoreUnavailableError,
     UnknownFunctionError,
 )
-from metrics_collector._flush import Flush
-from metrics_collector._models import FunctionMetrics, HistoryPoint, figures
-from metrics_collector._notice import Notice
-from metrics_collector._query import Query
-from metrics_collector._records import Live, Waiting
-from metrics_collector._sqlite import Database
-from metrics_collector._tiles import SECONDS, cover, floor, joined
-from tests.support.driving import drive
-from tests.support.folders import fast_folder
-from tests.support.pipeline import (
+from metrics_collector._reading.query import Query
+from metrics_collector._redis.keys import METRICS_LIST
+from metrics_collector._saving.flush import Flush
+from metrics_collector._storage.sqlite import Database
+from metrics_collector._support.rate_limited_log import Notice
+from tests.helpers.driving import drive
+from tests.helpers.folders import fast_folder
+from tests.helpers.pipeline import (
     NOON,
     PRODUCER,
     Call,
@@ -43,8 +43,8 @@ from tests.support.pipeline import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from metrics_collector._entries import Entry
-    from metrics_collector._hot_store import HotStore
+    from metrics_collector._core.entries import Entry
+    from metrics_collector._redis.store import HotStore
 
 NOTHING = frozenset[str]()
 
@@ -124,7 +124,7 @@ async def test_totals_whose_calls_are_gone_are_nothing(
     store: HotStore, flush: Flush, path: Path, fake_client: Any
 ) -> None:
     await push(store, Call())
-    await fake_client.delete(_keys.METRICS_LIST)
+    await fake_client.delete(METRICS_LIST)
     await flush.true_up()
     query = query_of(store, path)
     assert await query.function("app.f", None, None) == FunctionMetrics(func_name="app.f")

@@ -13,27 +13,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics_collector import MetricsCollector, Settings, _reports, metrics_collector
-from metrics_collector._collector import collector
+from metrics_collector import MetricsCollector, Settings, metrics_collector
+from metrics_collector._core.models import FunctionMetrics, figures
+from metrics_collector._core.rollup_ranges import SECONDS
+from metrics_collector._core.totals import Totals
 from metrics_collector._errors import ConfigurationError, UnknownFunctionError
-from metrics_collector._models import FunctionMetrics, figures
-from metrics_collector._query import Query
-from metrics_collector._reports import (
-    _closed,
-    _errors,
-    _export,
-    _function,
-    _overview,
-    _problems,
-    _windows,
+from metrics_collector._reading import reports
+from metrics_collector._reading.query import Query
+from metrics_collector._reading.reports import (
+    closed_windows,
+    entry_export,
+    error_report,
+    function_report,
+    overview_report,
+    remedies,
+    window_steps,
 )
-from metrics_collector._reports._redis import Flow
-from metrics_collector._sqlite import Database
-from metrics_collector._tiles import SECONDS
-from metrics_collector._totals import Totals
-from tests.support.driving import drive
-from tests.support.folders import fast_folder
-from tests.support.pipeline import (
+from metrics_collector._reading.reports.redis_state import Flow
+from metrics_collector._runtime.collector import collector
+from metrics_collector._storage.sqlite import Database
+from tests.helpers.driving import drive
+from tests.helpers.folders import fast_folder
+from tests.helpers.pipeline import (
     Call,
     batch_of,
     entries_of,
@@ -42,13 +43,13 @@ from tests.support.pipeline import (
     store_on,
     totals_of,
 )
-from tests.unit.test_query import NOTHING, Pending, save
+from tests.reading.test_query import NOTHING, Pending, save
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from metrics_collector._entries import Entry
-    from metrics_collector._reports import FunctionRow, Pipeline, Window
+    from metrics_collector._core.entries import Entry
+    from metrics_collector._reading.reports import FunctionRow, Pipeline, Window
 
 DAY = SECONDS["day"]
 ERRORS = [None, "", "KeyError", 'Odd"Error\\', "größe"]
@@ -115,7 +116,7 @@ def assert_same(found: FunctionMetrics, expected: FunctionMetrics) -> None:
 def test_the_overview_is_what_the_entries_add_up_to(history: Any, span: str) -> None:
     with fast_folder() as folder:
         scene = Scene(folder, [call for call in history if call[4] != "pending"] or history)
-        report = drive(_overview._overview(scene.query, span, None))
+        report = drive(overview_report._overview(scene.query, span, None))
         window = report.window
         inside = scene.within(window)
         by_name = {e.func_name: [x for x in inside if x.func_name == e.func_name] for e in inside}
@@ -149,7 +150,7 @@ def test_the_period_before_is_as_long(history: Any, span: str) -> None:
     saved = [(*call[:4], "saved") for call in history]
     with fast_folder() as folder:
         scene = Scene(folder, saved)
-        report = drive(_overview._overview(scene.query, span, None))
+        report = drive(overview_report._overview(scene.query, span, None))
         window = report.window
         length = len(window.starts) * window.step
         assert window.before.timestamp() == max(0, window.starts[0] - length)
@@ -168,7 +169,7 @@ def test_the_period_before_is_as_long(history: Any, span: str) -> None:
 def test_errors_and_when_they_were_seen(history: Any, span: str) -> None:
     with fast_folder() as folder:
         scene = Scene(folder, history)
-        window, rows = drive(_errors._errors(scene.query, span, None))
+        window, rows = drive(error_report._errors(scene.query, span, None))
         expected: dict[tuple[str, str], list[Entry]] = {}
         for entry in scene.within(window):
             if entry.mark:
@@ -192,10 +193,10 @@ def test_errors_and_when_they_were_seen(history: Any, span: str) -> None:
 @given(histories, spans)
 def test_a_function_is_what_its_entries_add_up_to(history: Any, span: str) -> None:
     with fast_folder() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_function, "SLOWEST", 3)
+        patch.setattr(function_report, "SLOWEST", 3)
         scene = Scene(folder, history)
         name = scene.entries[0].func_name
-        report = drive(_function._function(scene.query, name, span, None))
+        report = drive(function_report._function(scene.query, name, span, None))
         window = report.window
         mine = [e for e in scene.within(window) if e.func_name == name]
         assert_same(report.metrics, metrics_of(name, mine))
@@ -223,10 +224,10 @@ def test_a_function_is_what_its_entries_add_up_to(history: Any, span: str) -> No
 def test_without_a_database_there_is_what_waits(path: Path) -> None:
     waiting = [foreign("app.f", at=time.time() - 1)] * 2
     query = Query(Pending(waiting), Database(str(path), plain=True), frozenset({"app.f"}))
-    assert drive(_overview._overview(query, "1h", None)).total.call_count == 2
-    report = drive(_function._function(query, "f", "1h", None))
+    assert drive(overview_report._overview(query, "1h", None)).total.call_count == 2
+    report = drive(function_report._function(query, "f", "1h", None))
     assert report.metrics.call_count == len(report.slowest) == 2
-    assert drive(_errors._errors(query, "1h", None))[1] == ()
+    assert drive(error_report._errors(query, "1h", None))[1] == ()
     assert not path.exists()
 
 
@@ -239,7 +240,7 @@ def test_a_late_entry_is_seen_in_what_is_remembered(path: Path) -> None:
     query = Query(Pending([]), database, NOTHING)
 
     def calls_now() -> int:
-        return drive(_overview._overview(query, "24h", None)).total.call_count
+        return drive(overview_report._overview(query, "24h", None)).total.call_count
 
     async def add(number: int, ago: float) -> None:
         async with database.writing() as writer:
@@ -254,17 +255,17 @@ def test_what_is_over_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) 
     database = Database(str(path), plain=True)
     drive(save(database, [foreign("app.f", at=time.time() - 7200)]))
     query = Query(Pending([]), database, NOTHING)
-    read = _closed._read
+    read = closed_windows._read
     times: list[object] = []
 
     async def counting(database: Any, tiles: Any, step: Any) -> Any:
         times.append(tiles)
         return await read(database, tiles, step)
 
-    monkeypatch.setattr(_closed, "_read", counting)
+    monkeypatch.setattr(closed_windows, "_read", counting)
     before = datetime.fromtimestamp(time.time() // 3600 * 3600 - 1, UTC)  # a window that is over
     for _ in range(3):
-        report = drive(_overview._overview(query, timedelta(hours=24), before))
+        report = drive(overview_report._overview(query, timedelta(hours=24), before))
         assert report.total.call_count == 1
     assert len(times) == 3  # the steps that are over, the last one, and the period before
 
@@ -272,13 +273,13 @@ def test_what_is_over_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_too_many_waiting_entries_are_left_out_and_told(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_overview, "MOST_PENDING", 2)
+    monkeypatch.setattr(overview_report, "MOST_PENDING", 2)
     now = time.time()
     database = Database(str(path), plain=True)
     drive(save(database, [foreign("app.f", at=now - 60)]))
     for waiting, calls, left_out in ((2, 3, 0), (3, 1, 3)):
         query = Query(Pending([foreign("app.f", at=now - 1)] * waiting), database, NOTHING)
-        report = drive(_overview._overview(query, "1h", None))
+        report = drive(overview_report._overview(query, "1h", None))
         assert (report.total.call_count, report.left_out) == (calls, left_out)
 
 
@@ -298,8 +299,8 @@ def test_windows_are_of_whole_steps(
     hour = max(0.0, gone.get("hour", 500.0))
     purged = {"hour": today - int(hour) * DAY}
     purged["minute"] = max(purged["hour"], today - int(gone.get("minute", 500.0)) * DAY)
-    window = _windows.window(timedelta(seconds=ago), None, purged, steps=steps, coarse=coarse)
-    tile = _windows.tile(window)
+    window = window_steps.window(timedelta(seconds=ago), None, purged, steps=steps, coarse=coarse)
+    tile = window_steps.tile(window)
     assert window.step % SECONDS[tile.resolution] == 0
     assert [b - a for a, b in zip(window.starts, window.starts[1:], strict=False)] == [
         window.step
@@ -317,17 +318,17 @@ def test_windows_are_of_whole_steps(
 @pytest.mark.parametrize("since", [None, "soon", timedelta(days=-1), "0h"])
 def test_what_is_no_window(since: Any) -> None:
     with pytest.raises(ConfigurationError):
-        _windows.window(since, None, {}, steps=60)
+        window_steps.window(since, None, {}, steps=60)
 
 
 def test_a_window_in_the_future() -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     with pytest.raises(ConfigurationError, match="yet to come"):
-        _windows.window(tomorrow, tomorrow + timedelta(days=1), {}, steps=60)
+        window_steps.window(tomorrow, tomorrow + timedelta(days=1), {}, steps=60)
 
 
 def test_the_longest_window() -> None:
-    window = _windows.window(datetime(1, 1, 1, tzinfo=UTC), None, {}, steps=60)
+    window = window_steps.window(datetime(1, 1, 1, tzinfo=UTC), None, {}, steps=60)
     assert window.starts[0] == 0
     assert window.before.timestamp() == 0
 
@@ -355,19 +356,19 @@ async def test_reports_see_what_was_just_recorded(embedded: Settings) -> None:
     f()
     with pytest.raises(KeyError):
         f(fail=True)
-    assert (await _reports.overview("1h")).total.call_count == 2
-    assert (await _reports.function("reports.f", "1h")).metrics.error_count == 1
-    _, (error,) = await _reports.errors("1h")
+    assert (await reports.overview("1h")).total.call_count == 2
+    assert (await reports.function("reports.f", "1h")).metrics.error_count == 1
+    _, (error,) = await reports.errors("1h")
     assert (error.func_name, error.error_type, error.count) == ("reports.f", "KeyError", 1)
     with pytest.raises(UnknownFunctionError):
-        await _reports.function("nobody", "1h")
+        await reports.function("nobody", "1h")
 
 
 async def test_an_export_goes_page_by_page(
     embedded: Settings, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_export, "_PAGE", 2)
-    assert [page async for page in _reports.entries()] == []
+    monkeypatch.setattr(entry_export, "_PAGE", 2)
+    assert [page async for page in reports.entries()] == []
     now = time.time()
     elements = [foreign(name, at=now - ago) for name in ("a.f", "a.g") for ago in (0, 50, 7000)]
     async with Database(str(path)).writing() as writer:
@@ -378,8 +379,8 @@ async def test_an_export_goes_page_by_page(
         ({"until": "1h"}, 2),
         ({"name": "a.f"}, 3),
     ):
-        assert await _reports.entry_count(**options) == count
-        pages = [page async for page in _reports.entries(**options)]
+        assert await reports.entry_count(**options) == count
+        pages = [page async for page in reports.entries(**options)]
         assert sum(map(len, pages)) == count
         assert max(map(len, pages)) == 2
         for entry in (entry for page in pages for entry in page):
@@ -390,7 +391,7 @@ async def test_an_export_goes_page_by_page(
 async def test_what_is_saved_during_an_export_is_left_out(
     embedded: Settings, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_export, "_PAGE", 1)
+    monkeypatch.setattr(entry_export, "_PAGE", 1)
     database = Database(str(path))
 
     async def add(token: str) -> None:
@@ -399,7 +400,7 @@ async def test_what_is_saved_during_an_export_is_left_out(
 
     await add("0" * 16)
     pages = 0
-    async for _ in _reports.entries():
+    async for _ in reports.entries():
         pages += 1
         await add(f"{pages:016}x")
     assert pages == 2
@@ -410,10 +411,10 @@ async def test_a_purge_by_hand(embedded: Settings, path: Path) -> None:
     async with Database(str(path)).writing() as writer:
         elements = [foreign(at=now - days * DAY) for days in (0, 5, 10)]
         await writer.save("0" * 16, 3, elements, now)
-    assert await _reports.purge() == (0, 0, 0, 0, 0, 0)  # the settings keep all
-    found = await _reports.purge(entries="4d", minutes="8d")
+    assert await reports.purge() == (0, 0, 0, 0, 0, 0)  # the settings keep all
+    found = await reports.purge(entries="4d", minutes="8d")
     assert (found.entries, found.minutes, found.hours, found.days) == (2, 1, 0, 0)
-    report = await _reports.function("app.f", "20d")
+    report = await reports.function("app.f", "20d")
     assert report.metrics.call_count == 3
     assert not report.entries_kept
 
@@ -423,7 +424,7 @@ async def test_a_purge_by_hand(embedded: Settings, path: Path) -> None:
 
 async def test_the_pipeline_when_all_is_well_embedded(embedded: Settings, path: Path) -> None:
     f()
-    report = await _reports.pipeline()
+    report = await reports.pipeline()
     assert report.redis.embedded
     assert report.redis.error is None
     assert not report.problems
@@ -434,7 +435,7 @@ async def test_the_pipeline_without_redis_is_a_report(path: Path) -> None:
     url = "redis://:secret@127.0.0.1:1/0"
     settings = Settings(redis_url=url, database_name=str(path / "no" / "folder.db"))
     async with MetricsCollector(settings):
-        report = await _reports.pipeline()
+        report = await reports.pipeline()
     assert report.redis.error is not None
     assert "127.0.0.1:1" in report.redis.error
     assert (report.waiting, report.claims, report.lag, report.dropped) == (None,) * 4
@@ -494,14 +495,14 @@ async def test_rubbish_at_the_head_has_no_lag() -> None:
 )
 def test_each_problem_has_a_line(change: Callable[[Pipeline], dict[str, Any]], line: str) -> None:
     well = well_running()
-    assert not list(_problems.problems(well))
-    problems = list(_problems.problems(replace(well, **change(well))))
+    assert not list(remedies.problems(well))
+    problems = list(remedies.problems(replace(well, **change(well))))
     assert any(line in problem.line for problem in problems), problems
 
 
 def well_running() -> Pipeline:
-    return _reports.Pipeline(
-        redis=_reports.RedisState(
+    return reports.Pipeline(
+        redis=reports.RedisState(
             url="redis://here",
             embedded=False,
             error=None,
@@ -510,7 +511,7 @@ def well_running() -> Pipeline:
             maxmemory=0,
             dangers=(),
         ),
-        database=_reports.DatabaseState(
+        database=reports.DatabaseState(
             path="/data/metrics.db",
             error=None,
             exists=True,
@@ -525,7 +526,7 @@ def well_running() -> Pipeline:
         lag=69.0,
         max_waiting_time=60,
         processes=tuple(
-            _reports.ProcessState(role=role, host="h", process="1", flushed_at=None, error=None)
+            reports.ProcessState(role=role, host="h", process="1", flushed_at=None, error=None)
             for role in ("worker", "scheduler")
         ),
         producers=1,

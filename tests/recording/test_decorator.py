@@ -15,15 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import (
-    ConfigurationError,
-    _decorator,
-    _registry,
-    metrics_collector,
-)
-from metrics_collector._registry import name_of
-from tests.support.measured import HERE as THERE
-from tests.support.measured import (
+from metrics_collector import ConfigurationError, metrics_collector
+from metrics_collector._recording import decorator, registry
+from metrics_collector._recording.registry import name_of
+from tests.helpers.measured import HERE as THERE
+from tests.helpers.measured import (
     Handler,
     add,
     add_later,
@@ -36,7 +32,7 @@ if TYPE_CHECKING:
     import types
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from metrics_collector._recorder import Record
+    from metrics_collector._recording.recorder import Record
 
 
 HERE = __name__
@@ -83,7 +79,7 @@ def test_a_given_name_is_the_whole_name(entries: list[Record]) -> None:
     f()
     assert said(entries) == [("checkout", None)]
     assert name_of(f) == "checkout"
-    assert "checkout" in _registry.names()
+    assert "checkout" in registry.names()
 
 
 @pytest.mark.parametrize("wrong", ["", "x" * 1001, "\ud800", 7, b"bytes"])
@@ -101,7 +97,7 @@ def test_every_decorated_function_is_known_with_its_place(caplog: pytest.LogCapt
 
     factory()
     factory()
-    assert "shared by closures" in _registry.names()
+    assert "shared by closures" in registry.names()
     assert not caplog.records
 
     @metrics_collector(name="shared by closures")
@@ -300,7 +296,7 @@ async def test_a_coroutine_has_the_name_of_its_function() -> None:
 
 @pytest.fixture
 def off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_decorator, "metrics_enabled", lambda: False)
+    monkeypatch.setattr(decorator, "metrics_enabled", lambda: False)
 
 
 @pytest.mark.usefixtures("off")
@@ -323,7 +319,7 @@ def test_switched_off_it_returns_the_function_itself(entries: list[Record]) -> N
     for function in functions:
         assert metrics_collector(function) is function
         assert metrics_collector()(function) is function
-        assert name_of(function) in _registry.names()
+        assert name_of(function) in registry.names()
     f()
     assert entries == []
 
@@ -344,7 +340,7 @@ def test_switched_off_a_given_name_is_found_where_there_is_room_for_it() -> None
         assert name_of(function) == f"off {number}"
     assert metrics_collector(name="off len")(len) is len
     assert name_of(len) == "builtins.len"
-    assert "off len" in _registry.names()
+    assert "off len" in registry.names()
 
 
 @pytest.mark.usefixtures("off")

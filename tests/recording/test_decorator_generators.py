@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_collector import _decorator, metrics_collector
-from metrics_collector._recorder import CANCELLED, Record
-from tests.support.measured import (
+from metrics_collector import metrics_collector
+from metrics_collector._recording import decorator
+from metrics_collector._recording.recorder import CANCELLED, Record
+from tests.helpers.measured import (
     OwnError,
     recorded_entries,  # noqa: F401 - a fixture, used by every test here
     said,
@@ -44,7 +45,7 @@ async def acount(n: int) -> AsyncIterator[int]:
 def times(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the decorator's clock will show, each once."""
     ahead: list[float] = []
-    monkeypatch.setattr(_decorator, "clock", lambda: ahead.pop(0))
+    monkeypatch.setattr(decorator, "clock", lambda: ahead.pop(0))
     return ahead
 
 

@@ -22,10 +22,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from metrics_collector import metrics_collector
-from metrics_collector._recorder import CANCELLED, Record
-from metrics_collector._registry import name_of
-from tests.support.measured import HERE as THERE
-from tests.support.measured import (
+from metrics_collector._recording.recorder import CANCELLED, Record
+from metrics_collector._recording.registry import name_of
+from tests.helpers.measured import HERE as THERE
+from tests.helpers.measured import (
     AsyncHandler,
     Handler,
     add,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from metrics_collector import metrics_collector
-from metrics_collector._recorder import CANCELLED, Record
-from tests.support.measured import HERE as THERE
-from tests.support.measured import (
+from metrics_collector._recording.recorder import CANCELLED, Record
+from tests.helpers.measured import HERE as THERE
+from tests.helpers.measured import (
     OwnError,
     add,
     add_later,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import _recorder, measure, metrics_collector
+from metrics_collector import measure, metrics_collector
+from metrics_collector._recording import recorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -120,7 +121,7 @@ def nothing_of_others() -> Iterator[None]:
 def test_a_measured_call_makes_so_many_calls_more(
     measured: Callable[[], object], bare: Callable[[], object], python_calls: int, c_calls: int
 ) -> None:
-    with _recorder.redirected(deque()):
+    with recorder.redirected(deque()):
         measured()  # what is only done once is done
         ours, theirs = counted(measured), counted(bare)
 
@@ -140,7 +141,7 @@ def test_a_measured_call_makes_so_many_calls_more(
     ],
 )
 def test_a_record_keeps_three_blocks_of_memory(measured: Callable[[], object]) -> None:
-    with _recorder.redirected(deque()):
+    with recorder.redirected(deque()):
         for _ in range(5 * CALLS):
             measured()  # uses up the interpreter's free lists
         before = sys.getallocatedblocks()

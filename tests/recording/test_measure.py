@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import ConfigurationError, _measure, _recorder, measure, metrics_collector
-from metrics_collector._recorder import CANCELLED, Record
+from metrics_collector import ConfigurationError, measure, metrics_collector
+from metrics_collector._recording import measure as measure_module
+from metrics_collector._recording import recorder
+from metrics_collector._recording.recorder import CANCELLED, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 def entries(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
     """What is recorded, in order; the buffer gets none of it."""
     kept: list[Record] = []
-    monkeypatch.setattr(_recorder, "record", kept.append)
-    monkeypatch.setattr(_measure, "_enabled", None)
+    monkeypatch.setattr(recorder, "record", kept.append)
+    monkeypatch.setattr(measure_module, "_enabled", None)
     return kept
 
 
@@ -28,7 +30,7 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
 def times(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the clock will show, each once."""
     ahead: list[float] = []
-    monkeypatch.setattr(_measure, "clock", lambda: ahead.pop(0))
+    monkeypatch.setattr(measure_module, "clock", lambda: ahead.pop(0))
     return ahead
 
 
@@ -180,7 +182,7 @@ async def test_tasks_that_share_an_object_keep_their_own_times(
     entries: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(_measure, "clock", lambda: now)
+    monkeypatch.setattr(measure_module, "clock", lambda: now)
     block = measure("block")
     gates = {name: asyncio.Event() for name in "abc"}
 
@@ -216,7 +218,7 @@ def test_threads_that_share_an_object_keep_their_own_times(
     entries: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = threading.local()
-    monkeypatch.setattr(_measure, "clock", lambda: mine.number)
+    monkeypatch.setattr(measure_module, "clock", lambda: mine.number)
     block = measure("block")
     workers = 8
     rounds = 50
@@ -287,7 +289,7 @@ async def test_switched_off_it_does_nothing(
     entries: list[Record], monkeypatch: pytest.MonkeyPatch, times: list[float]
 ) -> None:
     answers = [False]
-    monkeypatch.setattr(_measure, "metrics_enabled", answers.pop)
+    monkeypatch.setattr(measure_module, "metrics_enabled", answers.pop)
 
     with measure("block"), measure("another"):
         pass

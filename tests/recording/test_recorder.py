@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metrics_collector import _recorder
-from metrics_collector._recorder import CANCELLED, Record, mark_of
+from metrics_collector._recording import recorder
+from metrics_collector._recording.recorder import CANCELLED, Record, mark_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,80 +25,80 @@ SECOND: Record = ("app.second", 3.0, 5.0, "ValueError")
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """The state of a new process without a starter, in place of this one's."""
-    monkeypatch.setattr(_recorder, "buffer", deque())
-    monkeypatch.setattr(_recorder, "_armed", deque((None,), maxlen=1))
-    monkeypatch.setattr(_recorder, "_starter", None)
-    monkeypatch.setattr(_recorder, "_failure_logged", False)
-    monkeypatch.setattr(_recorder, "record", _recorder._append_and_start)
+    monkeypatch.setattr(recorder, "buffer", deque())
+    monkeypatch.setattr(recorder, "_armed", deque((None,), maxlen=1))
+    monkeypatch.setattr(recorder, "_starter", None)
+    monkeypatch.setattr(recorder, "_failure_logged", False)
+    monkeypatch.setattr(recorder, "record", recorder._append_and_start)
 
 
 @pytest.fixture
 def starts() -> list[list[Record]]:
     """What was in the buffer at each call of the starter."""
     calls: list[list[Record]] = []
-    _recorder.on_first_record(lambda: calls.append(list(_recorder.buffer)))
+    recorder.on_first_record(lambda: calls.append(list(recorder.buffer)))
     return calls
 
 
 def test_the_first_record_is_kept_and_calls_the_starter_once(starts: list[list[Record]]) -> None:
-    _recorder.record(FIRST)
-    _recorder.record(SECOND)
+    recorder.record(FIRST)
+    recorder.record(SECOND)
 
-    assert list(_recorder.buffer) == [FIRST, SECOND]
+    assert list(recorder.buffer) == [FIRST, SECOND]
     assert starts == [[FIRST]]
 
 
 def test_without_a_starter_records_wait_for_one(starts: list[list[Record]]) -> None:
-    starter = _recorder._starter
-    _recorder._starter = None
-    _recorder.record(FIRST)
+    starter = recorder._starter
+    recorder._starter = None
+    recorder.record(FIRST)
     assert starter is not None
-    _recorder.on_first_record(starter)
+    recorder.on_first_record(starter)
 
-    _recorder.record(SECOND)
+    recorder.record(SECOND)
 
     assert starts == [[FIRST, SECOND]]
 
 
 def test_armed_again_the_next_record_starts_again(starts: list[list[Record]]) -> None:
-    _recorder.record(FIRST)
-    _recorder.engage()
-    _recorder.record(FIRST)
-    _recorder.arm()
-    _recorder.arm()
-    _recorder.record(SECOND)
-    _recorder.record(SECOND)
+    recorder.record(FIRST)
+    recorder.engage()
+    recorder.record(FIRST)
+    recorder.arm()
+    recorder.arm()
+    recorder.record(SECOND)
+    recorder.record(SECOND)
 
     assert starts == [[FIRST], [FIRST, FIRST, SECOND]]
 
 
 def test_engaged_a_record_is_only_appended(starts: list[list[Record]]) -> None:
-    _recorder.engage()
+    recorder.engage()
 
-    assert _recorder.record == _recorder.buffer.append
-    _recorder.record(FIRST)
-    assert list(_recorder.buffer) == [FIRST]
+    assert recorder.record == recorder.buffer.append
+    recorder.record(FIRST)
+    assert list(recorder.buffer) == [FIRST]
     assert starts == []
 
 
 def test_discarded_records_are_gone(starts: list[list[Record]]) -> None:
-    _recorder.discard()
-    _recorder.record(FIRST)
+    recorder.discard()
+    recorder.record(FIRST)
 
-    assert not _recorder.buffer
+    assert not recorder.buffer
     assert starts == []
 
 
-@pytest.mark.parametrize("decision", [_recorder.engage, _recorder.discard])
+@pytest.mark.parametrize("decision", [recorder.engage, recorder.discard])
 def test_a_call_that_ends_during_the_change_starts_no_second_sender(
     decision: Callable[[], None], starts: list[list[Record]]
 ) -> None:
-    looked_up = _recorder.record
+    looked_up = recorder.record
     decision()
     looked_up(FIRST)
 
     assert starts == []
-    assert list(_recorder.buffer) == [FIRST]
+    assert list(recorder.buffer) == [FIRST]
 
 
 def test_many_threads_start_once_an_arming_and_lose_nothing() -> None:
@@ -112,15 +112,15 @@ def test_many_threads_start_once_an_arming_and_lose_nothing() -> None:
         with one:
             starts += 1
 
-    _recorder.on_first_record(starter)
-    ready = threading.Barrier(workers, action=_recorder.arm)
+    recorder.on_first_record(starter)
+    ready = threading.Barrier(workers, action=recorder.arm)
     done = threading.Barrier(workers)
 
     def work() -> None:
         for _ in range(armings):
             ready.wait()
             for _ in range(5):
-                _recorder.record(FIRST)
+                recorder.record(FIRST)
             done.wait()
 
     threads = [threading.Thread(target=work) for _ in range(workers)]
@@ -130,7 +130,7 @@ def test_many_threads_start_once_an_arming_and_lose_nothing() -> None:
         thread.join()
 
     assert starts == armings
-    assert len(_recorder.buffer) == workers * armings * 5
+    assert len(recorder.buffer) == workers * armings * 5
 
 
 def test_a_starter_that_is_itself_measured_runs_once() -> None:
@@ -139,13 +139,13 @@ def test_a_starter_that_is_itself_measured_runs_once() -> None:
     def starter() -> None:
         nonlocal calls
         calls += 1
-        _recorder.record(SECOND)
+        recorder.record(SECOND)
 
-    _recorder.on_first_record(starter)
-    _recorder.record(FIRST)
+    recorder.on_first_record(starter)
+    recorder.record(FIRST)
 
     assert calls == 1
-    assert list(_recorder.buffer) == [FIRST, SECOND]
+    assert list(recorder.buffer) == [FIRST, SECOND]
 
 
 def test_what_the_starter_raises_is_logged_once_and_stops_nobody(
@@ -154,12 +154,12 @@ def test_what_the_starter_raises_is_logged_once_and_stops_nobody(
     def starter() -> None:
         raise RuntimeError("no thread can be started")
 
-    _recorder.on_first_record(starter)
+    recorder.on_first_record(starter)
     for _ in range(3):
-        _recorder.arm()
-        _recorder.record(FIRST)
+        recorder.arm()
+        recorder.record(FIRST)
 
-    assert len(_recorder.buffer) == 3
+    assert len(recorder.buffer) == 3
     (line,) = caplog.records
     assert (line.name, line.levelno) == ("metrics_collector", logging.ERROR)
     assert "no thread can be started" in caplog.text
@@ -171,11 +171,11 @@ def test_the_log_does_not_tell_what_the_measured_function_raised(
     def starter() -> None:
         raise RuntimeError("no thread can be started")
 
-    _recorder.on_first_record(starter)
+    recorder.on_first_record(starter)
     try:
         int("secret")
     except ValueError:
-        _recorder.record(SECOND)
+        recorder.record(SECOND)
 
     assert "no thread can be started" in caplog.text
     assert "secret" not in caplog.text
@@ -191,10 +191,10 @@ def test_a_log_handler_that_raises_stops_nobody(monkeypatch: pytest.MonkeyPatch)
     def starter() -> None:
         raise RuntimeError("no thread can be started")
 
-    _recorder.on_first_record(starter)
-    _recorder.record(FIRST)
+    recorder.on_first_record(starter)
+    recorder.record(FIRST)
 
-    assert list(_recorder.buffer) == [FIRST]
+    assert list(recorder.buffer) == [FIRST]
 
 
 def test_ctrl_c_in_the_starter_is_the_programs_and_the_next_record_tries_again() -> None:
@@ -206,35 +206,35 @@ def test_ctrl_c_in_the_starter_is_the_programs_and_the_next_record_tries_again()
         if calls == 1:
             raise KeyboardInterrupt
 
-    _recorder.on_first_record(starter)
+    recorder.on_first_record(starter)
     with pytest.raises(KeyboardInterrupt):
-        _recorder.record(FIRST)
-    _recorder.record(SECOND)
-    _recorder.record(SECOND)
+        recorder.record(FIRST)
+    recorder.record(SECOND)
+    recorder.record(SECOND)
 
     assert calls == 2
-    assert list(_recorder.buffer) == [FIRST, SECOND, SECOND]
+    assert list(recorder.buffer) == [FIRST, SECOND, SECOND]
 
 
 FORK = """
 import os
-from metrics_collector import _recorder
+from metrics_collector._recording import recorder
 
 starts = []
-_recorder.on_first_record(lambda: (starts.append(os.getpid()), _recorder.engage()))
-_recorder.record(("app.parent", 0.0, 1.0, None))
+recorder.on_first_record(lambda: (starts.append(os.getpid()), recorder.engage()))
+recorder.record(("app.parent", 0.0, 1.0, None))
 pid = os.fork()
 if pid == 0:
-    assert not _recorder.buffer, _recorder.buffer
-    _recorder.record(("app.child", 0.0, 1.0, None))
-    _recorder.record(("app.child", 0.0, 1.0, None))
-    assert [name for name, *_ in _recorder.buffer] == ["app.child"] * 2, _recorder.buffer
+    assert not recorder.buffer, recorder.buffer
+    recorder.record(("app.child", 0.0, 1.0, None))
+    recorder.record(("app.child", 0.0, 1.0, None))
+    assert [name for name, *_ in recorder.buffer] == ["app.child"] * 2, recorder.buffer
     assert starts[1:] == [os.getpid()], starts
     os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-assert [name for name, *_ in _recorder.buffer] == ["app.parent"], _recorder.buffer
+assert [name for name, *_ in recorder.buffer] == ["app.parent"], recorder.buffer
 assert starts == [os.getpid()], starts
-_recorder.buffer.clear()
+recorder.buffer.clear()
 """
 
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_collector import ConfigurationError, _registry
-from metrics_collector._decorator import metrics_collector
-from metrics_collector._registry import checked_name, default_name, name_of, place_of
+from metrics_collector import ConfigurationError
+from metrics_collector._recording import registry
+from metrics_collector._recording.decorator import metrics_collector
+from metrics_collector._recording.registry import checked_name, default_name, name_of, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,26 +25,26 @@ HERE = __name__
 
 @pytest.fixture(autouse=True)
 def empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_registry, "_places", {})
-    monkeypatch.setattr(_registry, "_contested", {})
+    monkeypatch.setattr(registry, "_places", {})
+    monkeypatch.setattr(registry, "_contested", {})
 
 
 def test_names_are_those_registered() -> None:
-    assert _registry.names() == frozenset()
-    _registry.register("app.f", "app.py:1")
-    _registry.register("app.g", "app.py:5")
-    _registry.register("app.f", "app.py:1")
+    assert registry.names() == frozenset()
+    registry.register("app.f", "app.py:1")
+    registry.register("app.g", "app.py:5")
+    registry.register("app.f", "app.py:1")
 
-    assert _registry.names() == {"app.f", "app.g"}
+    assert registry.names() == {"app.f", "app.g"}
 
 
 def test_one_warning_names_both_places_of_two_functions(caplog: pytest.LogCaptureFixture) -> None:
-    _registry.register("app.f", "app.py:1")
-    _registry.register("app.f", "app.py:1")
+    registry.register("app.f", "app.py:1")
+    registry.register("app.f", "app.py:1")
     assert not caplog.records
 
     for place in ("other.py:7", "other.py:7", "third.py:9", "app.py:1"):
-        _registry.register("app.f", place)
+        registry.register("app.f", place)
 
     (line,) = caplog.records
     assert (line.name, line.levelno) == ("metrics_collector", logging.WARNING)
@@ -54,18 +55,18 @@ def test_one_warning_names_both_places_of_two_functions(caplog: pytest.LogCaptur
 def test_each_shared_name_has_its_own_warning(caplog: pytest.LogCaptureFixture) -> None:
     for name in ("app.f", "app.g"):
         for place in ("app.py:1", "other.py:7"):
-            _registry.register(name, place)
+            registry.register(name, place)
 
     assert len(caplog.records) == 2
 
 
 def test_threads_that_decorate_at_once_make_one_warning(caplog: pytest.LogCaptureFixture) -> None:
-    _registry.register("app.f", "app.py:1")
+    registry.register("app.f", "app.py:1")
     ready = threading.Barrier(8)
 
     def decorate(number: int) -> None:
         ready.wait()
-        _registry.register("app.f", f"other.py:{number}")
+        registry.register("app.f", f"other.py:{number}")
 
     threads = [threading.Thread(target=decorate, args=(number,)) for number in range(8)]
     for thread in threads:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import fakeredis
 import pytest
 
-from metrics_collector._connection import connect
-from metrics_collector._dangers import dangers
+from metrics_collector._redis.connection import connect
+from metrics_collector._redis.server_risks import dangers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.redis_server import RedisServer
+    from tests.helpers.redis_server import RedisServer
 
 pytestmark = pytest.mark.integration
 

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import _connection, _hot_store, _keys
-from metrics_collector._connection import connect
-from metrics_collector._entries import MAX_ENTRY_BYTES
+from metrics_collector._core.entries import MAX_ENTRY_BYTES
+from metrics_collector._core.pipeline_types import FunctionState, Numbered
+from metrics_collector._core.totals import Totals
 from metrics_collector._errors import (
     IncompatibleStoreError,
     StoreFullError,
     StoreUnavailableError,
 )
-from metrics_collector._records import FunctionState, Numbered
-from metrics_collector._settings import mask_url
-from metrics_collector._totals import Totals
-from tests.support.pipeline import (
+from metrics_collector._redis import connection, keys
+from metrics_collector._redis import store as store_module
+from metrics_collector._redis.connection import connect
+from metrics_collector._support.settings import mask_url
+from tests.helpers.pipeline import (
     NOON,
     OTHER_PRODUCER,
     PRODUCER,
@@ -44,9 +45,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from metrics_collector._batch import Batch
-    from metrics_collector._hot_store import HotStore
-    from tests.support.redis_server import RedisServer
+    from metrics_collector._redis.store import HotStore
+    from metrics_collector._sending.batch import Batch
+    from tests.helpers.redis_server import RedisServer
 
 PASSWORD = "s3cret:/?#@ä"
 QUOTED = "s3cret%3A%2F%3F%23%40%C3%A4"
@@ -113,7 +114,7 @@ async def test_a_push_adds_entries_and_totals(store: HotStore, client: Any) -> N
         }.items()
     )
     assert b"as_of" not in fields
-    assert 0 < await client.pttl(_keys.producer(PRODUCER)) <= 24 * 3600 * 1000
+    assert 0 < await client.pttl(keys.producer(PRODUCER)) <= 24 * 3600 * 1000
     await check_pending(client)
 
 
@@ -121,10 +122,10 @@ async def test_a_batch_that_comes_twice_is_skipped(store: HotStore, client: Any)
     batch = batch_of(Call(), Call())
     await store.push(PRODUCER, batch, 0)
     before = await everything(client)
-    await client.pexpire(_keys.producer(PRODUCER), 1000)
+    await client.pexpire(keys.producer(PRODUCER), 1000)
     assert await store.push(PRODUCER, batch, 0) == ("skip", 2, "", False, 0)
     assert await everything(client) == before
-    assert await client.pttl(_keys.producer(PRODUCER)) > 1000
+    assert await client.pttl(keys.producer(PRODUCER)) > 1000
 
 
 async def test_a_batch_whose_forerunner_is_missing_is_a_gap(store: HotStore, client: Any) -> None:
@@ -159,7 +160,7 @@ async def test_a_full_backlog_refuses_without_a_trace(client: Any) -> None:
 async def test_a_full_backlog_rings_though_max_items_is_above_it(client: Any) -> None:
     store = store_on(client, max_backlog=3, max_items=100)
     assert (await store.push(PRODUCER, batch_of(*[Call()] * 3), 0)).ring
-    await client.delete(_keys.RING)  # nobody came
+    await client.delete(keys.RING)  # nobody came
     reply = await store.push(PRODUCER, batch_of(Call(), first=4), 3)
     assert (reply.kind, reply.ring) == ("full", True)
 
@@ -175,9 +176,9 @@ async def test_a_look_adds_nothing(store: HotStore, client: Any) -> None:
     assert await store.look(PRODUCER) == ("look", 0, "", False, 0)
     assert await everything(client) == {}
     await store.push(PRODUCER, batch_of(Call()), 0)
-    await client.pexpire(_keys.producer(PRODUCER), 1000)
+    await client.pexpire(keys.producer(PRODUCER), 1000)
     assert await store.look(PRODUCER) == ("look", 1, "", False, 0)
-    assert await client.pttl(_keys.producer(PRODUCER)) > 1000
+    assert await client.pttl(keys.producer(PRODUCER)) > 1000
 
 
 async def test_one_producer_rings_once_a_second(client: Any) -> None:
@@ -185,9 +186,9 @@ async def test_one_producer_rings_once_a_second(client: Any) -> None:
     first, second, third = (batch_of(Call(), first=n) for n in (1, 2, 3))
     assert not (await store.push(PRODUCER, first, 0)).ring
     assert (await store.push(PRODUCER, second, 1)).ring
-    assert 0 < await client.pttl(_keys.RING) <= 1000
+    assert 0 < await client.pttl(keys.RING) <= 1000
     assert not (await store.push(PRODUCER, third, 2)).ring
-    await client.delete(_keys.RING)  # as after a second
+    await client.delete(keys.RING)  # as after a second
     assert (await store.push(PRODUCER, third, 2)) == ("skip", 3, "", True, 0)
 
 
@@ -198,8 +199,8 @@ async def test_a_large_batch_keeps_its_order(store: HotStore, client: Any) -> No
 
 
 async def test_totals_that_are_none_stop_nothing(store: HotStore, client: Any) -> None:
-    await client.set(_keys.totals("app.f"), "text")
-    await client.hset(_keys.totals("app.g"), "call_count", "text")
+    await client.set(keys.totals("app.f"), "text")
+    await client.hset(keys.totals("app.g"), "call_count", "text")
     calls = [Call("app.f"), Call("app.g"), Call("app.h")]
     reply = await store.push(PRODUCER, batch_of(*calls), 0)
     assert (reply.kind, reply.bad) == ("ok", 2)
@@ -239,7 +240,7 @@ async def test_a_claim_takes_all_that_is_listed(store: HotStore, client: Any) ->
     assert claim.fresh
     assert claim.life
     assert not await client.exists("metrics_list")
-    assert await client.zrange(_keys.CLAIMS, 0, -1) == [claim.token.encode()]
+    assert await client.zrange(keys.CLAIMS, 0, -1) == [claim.token.encode()]
     assert await store.read(claim.token, 2) == (3, lines_of(batch)[:2])
     assert await store.waiting() == 3
     await check_pending(client)
@@ -249,7 +250,7 @@ async def test_there_is_nothing_to_claim_in_an_empty_redis(store: HotStore, clie
     claim = await store.claim()
     assert (claim.token, claim.fresh) == ("", False)
     assert await store.read("0" * 16, 5) == (0, [])
-    assert set(await everything(client)) == {_keys.LIFE.encode()}
+    assert set(await everything(client)) == {keys.LIFE.encode()}
 
 
 async def test_one_worker_at_a_time_has_a_claim(store: HotStore) -> None:
@@ -333,7 +334,7 @@ async def test_an_acknowledgement_moves_a_chunk_from_pending_to_saved(
     )
     assert done == (True, {})
     assert await store.waiting() == 0
-    assert not await client.exists(_keys.claim(token), _keys.CLAIMS)
+    assert not await client.exists(keys.claim(token), keys.CLAIMS)
     assert all_same(await live_totals(client), live)
     assert all_same((await held(client)).saved, live)
     assert await store.look(PRODUCER) == ("look", 3, "1-3", False, 0)
@@ -344,7 +345,7 @@ async def test_a_chunk_is_taken_off_the_head(store: HotStore, client: Any) -> No
     batch = batch_of(Call(), Call("app.g"), Call("app.h"))
     await store.push(PRODUCER, batch, 0)
     token = (await store.claim()).token
-    await client.zadd(_keys.CLAIMS, {token: 1})
+    await client.zadd(keys.CLAIMS, {token: 1})
     head = batch_of(Call(), Call("app.g"))
     done = await store.acknowledge(
         token, 3, 2, db=DB, no=1, functions=state(head, no=1), producers={PRODUCER: "1-2"}
@@ -411,7 +412,7 @@ async def test_the_short_cut_gives_what_the_long_way_gives(store: HotStore, clie
         }
         await store.acknowledge(token, 4, 2, db=DB, no=2, functions=after_second, producers={})
         await check_pending(client)
-        stamps = {await client.hget(_keys.totals("app.f"), "as_of")}
+        stamps = {await client.hget(keys.totals("app.f"), "as_of")}
         assert stamps == {b"1" if previous else b"2"}  # the short cut was taken, or not
         results.append((await live_totals(client), (await held(client)).saved))
     (short_live, short_saved), (long_live, long_saved) = results
@@ -430,7 +431,7 @@ async def test_the_short_cut_is_not_taken_over_what_is_missing(
     no = 1 if missed == "an acknowledgement" else 2
     await store.acknowledge(token, 3, 1, db=DB, no=no, functions=state(first, no=no), producers={})
     if missed == "the totals":
-        await client.delete(_keys.totals("app.f"))
+        await client.delete(keys.totals("app.f"))
     both = {
         name: one._replace(total=added(one.total, state(first, no=1)[name].total))
         for name, one in state(second, no=3, previous=2).items()
@@ -467,7 +468,7 @@ async def test_redis_tells_of_a_later_commit(store: HotStore, client: Any) -> No
 
 
 async def test_at_rest_the_totals_become_what_sql_has(store: HotStore, client: Any) -> None:
-    key = _keys.totals("app.f")
+    key = keys.totals("app.f")
     fields = {"call_count": 9, "error:Gone": 2, "execution_time": "0.30000000000000004", "odd": "x"}
     await client.hset(key, mapping=fields)
     sql = next(iter(totals_of(entries_of(lines_of(batch_of(Call(seconds=0.3))))).values()))
@@ -511,10 +512,10 @@ async def test_totals_that_are_none_do_not_stop_an_acknowledgement(
     batch = batch_of(*map(Call, names))
     await store.push(PRODUCER, batch, 0)
     token = (await store.claim()).token
-    await client.set(_keys.totals("app.text"), "text")
-    await client.hset(_keys.totals("app.field"), "call_count", "text")
-    await client.set(_keys.saved("app.saved"), "text")
-    await client.set(_keys.producer(OTHER_PRODUCER), "text")
+    await client.set(keys.totals("app.text"), "text")
+    await client.hset(keys.totals("app.field"), "call_count", "text")
+    await client.set(keys.saved("app.saved"), "text")
+    await client.set(keys.producer(OTHER_PRODUCER), "text")
     producers = {OTHER_PRODUCER: "1-1", PRODUCER: "1-4"}
     functions = state(batch, no=1)
     assert (
@@ -535,7 +536,7 @@ async def test_what_is_saved_of_a_producer_only_grows(store: HotStore, client: A
 
     await tell(DB, 2, "1-9")
     assert await store.look(PRODUCER) == ("look", 0, "1-9", False, 0)
-    assert 0 < await client.pttl(_keys.producer(PRODUCER)) <= 24 * 3600 * 1000
+    assert 0 < await client.pttl(keys.producer(PRODUCER)) <= 24 * 3600 * 1000
     await tell(DB, 1, "1-5")  # late
     assert (await store.look(PRODUCER)).saved == "1-9"
     await tell(OTHER_DB, 1, "1-5")
@@ -546,8 +547,8 @@ async def test_what_is_saved_of_a_producer_only_grows(store: HotStore, client: A
 
 
 async def test_live_totals_pass_over_what_is_none(store: HotStore, client: Any) -> None:
-    await client.set(_keys.totals("app.text"), "text")
-    await client.hset(_keys.totals("app.f"), mapping={"call_count": 2, "odd": "x", "as_of": 1})
+    await client.set(keys.totals("app.text"), "text")
+    await client.hset(keys.totals("app.f"), mapping={"call_count": 2, "odd": "x", "as_of": 1})
     live = await store.live(["app.text", "app.f", "app.none"])
     assert {name: (one.totals.counts, one.whole) for name, one in live.items()} == {
         "app.f": ({"call_count": 2}, True)
@@ -581,13 +582,13 @@ async def test_pending_is_what_lies_in_list_and_claims(store: HotStore, client: 
 async def test_pending_misses_nothing_that_moves_meanwhile(
     store: HotStore, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_hot_store, "_PAGE", 2)
+    monkeypatch.setattr(store_module, "_PAGE", 2)
     await client.rpush("metrics_list", *range(7))
     async with aclosing(store.pending()) as pending:  # type: ignore[type-var]  # a generator
         found = {(await anext(pending)).raw}
         token = (await store.claim()).token  # all of the list is in a claim now
         found |= {(await anext(pending)).raw for _ in range(4)}
-        saved = set(await client.lrange(_keys.claim(token), 0, 2))
+        saved = set(await client.lrange(keys.claim(token), 0, 2))
         await store.acknowledge(token, 7, 3, db=DB, no=1, functions={}, producers={})
         found |= {one.raw async for one in pending}
     assert found | saved == {b"%d" % n for n in range(7)}
@@ -596,7 +597,7 @@ async def test_pending_misses_nothing_that_moves_meanwhile(
 
 async def test_heartbeats(store: HotStore, client: Any) -> None:
     host = "ho*st[1]"
-    mine, other = _keys.alive("worker", host, 1), _keys.alive("worker", "host", 2)
+    mine, other = keys.alive("worker", host, 1), keys.alive("worker", "host", 2)
     await store.beat(mine, {"error": None}, 20.0)
     await store.beat(other, {"error": "x"}, 20.0)
     assert await store.heartbeats("worker", host) == {mine: {"error": None}}
@@ -615,7 +616,7 @@ async def test_a_full_redis_takes_no_batch_but_can_be_drained(redis_url: str) ->
         client = store.client
         batch = batch_of(Call(), Call("app.g"), Call("app.new"))
         await store.push(PRODUCER, batch, 0)
-        await client.delete(_keys.totals("app.new"), _keys.RING)
+        await client.delete(keys.totals("app.new"), keys.RING)
         await client.config_set("maxmemory", 1)
         before = await everything(client)
         with pytest.raises(StoreFullError, match="maxmemory"):
@@ -776,7 +777,7 @@ async def test_no_server(unused_tcp_port: int) -> None:
 
 
 async def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_connection, "COMMAND_TIMEOUT", 0.05)
+    monkeypatch.setattr(connection, "COMMAND_TIMEOUT", 0.05)
 
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

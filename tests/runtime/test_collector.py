@@ -18,10 +18,6 @@ from metrics_collector import (
     MetricsCollector,
     Settings,
     StoreUnavailableError,
-    _assembly,
-    _collector,
-    _process,
-    _recorder,
     flush,
     get_metrics,
     list_metrics,
@@ -29,17 +25,21 @@ from metrics_collector import (
     send,
     statistics,
 )
-from metrics_collector._collector import collector
-from metrics_collector._entries import decode
-from metrics_collector._home import Home
-from metrics_collector._places import GoneError, TaskPlace
-from metrics_collector._thread_place import ThreadPlace
-from tests.support.pipeline import store_on
+from metrics_collector._core.entries import decode
+from metrics_collector._recording.recorder import buffer
+from metrics_collector._runtime import assembly
+from metrics_collector._runtime import collector as collector_module
+from metrics_collector._runtime.collector import collector
+from metrics_collector._runtime.home import Home
+from metrics_collector._runtime.places import GoneError, TaskPlace
+from metrics_collector._runtime.thread_place import ThreadPlace
+from metrics_collector._support import process
+from tests.helpers.pipeline import store_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from metrics_collector._hot_store import HotStore
+    from metrics_collector._redis.store import HotStore
 
 SENDER = "metrics_collector"  # the thread's name
 
@@ -95,7 +95,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A process that has recorded nothing yet, and a Redis for it."""
     settings = Settings(redis_url="redis://here:1/0", send_interval=0.005, exit_timeout=0.2)
     world = World(settings)
-    monkeypatch.setattr(_assembly, "hot_store", world.store)
+    monkeypatch.setattr(assembly, "hot_store", world.store)
     monkeypatch.setattr(collector, "notice", type(collector.notice)())
     collector.reset(settings)
     yield world
@@ -410,7 +410,7 @@ class TestRun:
     async def test_does_not_wait_for_a_redis_that_does_not_answer(
         self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr("metrics_collector._home._GREETING", 0.01)
+        monkeypatch.setattr("metrics_collector._runtime.home._GREETING", 0.01)
         world.silent = True
         async with MetricsCollector():
             call(1)
@@ -482,7 +482,7 @@ class TestRun:
 async def test_an_embedded_run_that_is_slow_to_start_rings_nobody(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    load, ring, rung = _process.load, Home._ring, asyncio.Event()
+    load, ring, rung = process.load, Home._ring, asyncio.Event()
 
     async def late(*modules: str) -> None:
         if "aiosqlite" in modules:
@@ -495,7 +495,7 @@ async def test_an_embedded_run_that_is_slow_to_start_rings_nobody(
         finally:
             rung.set()
 
-    monkeypatch.setattr(_process, "load", late)
+    monkeypatch.setattr(process, "load", late)
     monkeypatch.setattr(Home, "_ring", early)
     call(1)
     async with MetricsCollector(Settings(max_items=1, send_interval=0.005)):
@@ -516,11 +516,11 @@ class TestFlush:
             await send()
             call(12)
             # What is sent now is in vain, so nobody is to wait for it.
-            monkeypatch.setattr("metrics_collector._reading.SEND_TIMEOUT", 0.05)
+            monkeypatch.setattr("metrics_collector._reading.asking.SEND_TIMEOUT", 0.05)
             with pytest.raises(StoreUnavailableError, match="METRICS_MAX_BACKLOG"):
                 await send()
 
-            monkeypatch.setattr("metrics_collector._reading.SEND_TIMEOUT", 20.0)
+            monkeypatch.setattr("metrics_collector._reading.asking.SEND_TIMEOUT", 20.0)
             assert await flush() == 17
             figures = statistics()
             assert (figures.saved, figures.buffered) == (17, 0)
@@ -533,12 +533,12 @@ class TestFlush:
             await send()
             call(1)
             world.server.connected = False
-            monkeypatch.setattr("metrics_collector._reading.SEND_TIMEOUT", 0.05)
+            monkeypatch.setattr("metrics_collector._reading.asking.SEND_TIMEOUT", 0.05)
             with pytest.raises(StoreUnavailableError):
                 await flush()
 
             world.server.connected = True
-            monkeypatch.setattr("metrics_collector._reading.SEND_TIMEOUT", 5.0)
+            monkeypatch.setattr("metrics_collector._reading.asking.SEND_TIMEOUT", 5.0)
             assert await flush() == 2
 
 
@@ -553,6 +553,13 @@ async def test_a_redis_that_takes_no_more_can_be_read(world: World) -> None:
         assert "METRICS_MAX_BACKLOG" in (statistics().last_error or "")
         await flush()
         assert (await get_metrics("f")).call_count == 17
+
+
+async def alone() -> None:
+    """Wait until the loop has no other task."""
+    async with asyncio.timeout(20):
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.005)
 
 
 class TestForgottenRun:
@@ -631,7 +638,7 @@ class TestForgottenRun:
         world.assert_has(1)
 
         call(1)
-        loop.run_until_complete(asyncio.sleep(0.02))
+        loop.run_until_complete(alone())
         assert not asyncio.all_tasks(loop)  # its home is gone, and stays so
         call(1)
         loop.run_until_complete(run.aclose())
@@ -653,7 +660,7 @@ class TestForgottenRun:
                 world.assert_has(2)
 
         asyncio.run(other())
-        loop.run_until_complete(asyncio.sleep(0.02))
+        loop.run_until_complete(alone())
         assert not asyncio.all_tasks(loop)
         loop.run_until_complete(run.aclose())
         loop.close()
@@ -745,7 +752,7 @@ class TestThread:
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         real = threading.Thread.start
-        monkeypatch.setattr(_collector, "USUAL_MAX_BUFFERED", 20)
+        monkeypatch.setattr(collector_module, "USUAL_MAX_BUFFERED", 20)
 
         def start(thread: threading.Thread) -> None:
             if thread.name == SENDER:
@@ -898,7 +905,7 @@ class TestMoves:
             raise GoneError
 
         monkeypatch.setattr(ThreadPlace, "call", gone)
-        monkeypatch.setattr(_collector, "_MOVES", 3)
+        monkeypatch.setattr(collector_module, "_MOVES", 3)
 
         with pytest.raises(StoreUnavailableError, match="moves from loop to loop"):
             asyncio.run(send())
@@ -943,7 +950,7 @@ class TestExit:
             raise RuntimeError("can't create new thread at interpreter shutdown")
 
         monkeypatch.setattr(threading.Thread, "start", start)
-        monkeypatch.setattr(_process, "exiting", lambda: True)
+        monkeypatch.setattr(process, "exiting", lambda: True)
         call(3)
 
         collector.at_exit()
@@ -999,7 +1006,7 @@ class TestExit:
             return False
 
         monkeypatch.setattr(Home, "finish", finish)
-        monkeypatch.setattr(_collector, "GRACE", 0.0)
+        monkeypatch.setattr(collector_module, "GRACE", 0.0)
         collector.reset(world.settings.model_copy(update={"exit_timeout": 0.0}))
         world.server.connected = False
         call(2)
@@ -1025,7 +1032,7 @@ def test_reset_begins_anew(world: World) -> None:
     assert collector.outbox.producer != producer
     assert not sender_threads()
     assert not old.unsent
-    assert not _recorder.buffer
+    assert not buffer
     call(1)
     asyncio.run(send())
     assert world.numbers()[-1] == (collector.outbox.producer, 1)

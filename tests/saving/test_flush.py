@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import _flush, _keys
-from metrics_collector._connection import connect
 from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
-from metrics_collector._flush import DAY, Flush
-from metrics_collector._notice import Notice
-from metrics_collector._outbox import Outbox
-from metrics_collector._sqlite import Database, _schema, _session
-from tests.support.cancelling import at_each_await
-from tests.support.pipeline import (
+from metrics_collector._redis import keys
+from metrics_collector._redis.connection import connect
+from metrics_collector._saving import flush as flush_module
+from metrics_collector._saving.flush import DAY, Flush
+from metrics_collector._sending.outbox import Outbox
+from metrics_collector._storage.sqlite import Database, schema, session
+from metrics_collector._support.rate_limited_log import Notice
+from tests.helpers.cancelling import at_each_await
+from tests.helpers.pipeline import (
     NOON,
     OTHER_PRODUCER,
     PRODUCER,
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from metrics_collector._hot_store import HotStore
-    from metrics_collector._recorder import Record
+    from metrics_collector._recording.recorder import Record
+    from metrics_collector._redis.store import HotStore
 
 
 def flush_of(source: Any, sink: Any, **options: Any) -> Flush:
@@ -63,8 +64,8 @@ def flush(store: HotStore, path: Path) -> Flush:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_flush, "CHUNK", 2)
-    monkeypatch.setattr(_flush, "FUNCTIONS", 1)
+    monkeypatch.setattr(flush_module, "CHUNK", 2)
+    monkeypatch.setattr(flush_module, "FUNCTIONS", 1)
 
 
 async def fill(store: HotStore, *, first: int = 1, producer: str = PRODUCER) -> None:
@@ -76,7 +77,7 @@ async def fill(store: HotStore, *, first: int = 1, producer: str = PRODUCER) -> 
 
 async def check_at_rest(client: Any, path: Path, numbers: dict[str, int]) -> None:
     """Nothing waits; SQL has each number of these producers once, and the live totals are SQL's."""
-    assert not await client.exists("metrics_list", _keys.CLAIMS)
+    assert not await client.exists("metrics_list", keys.CLAIMS)
     await check_pending(client)
     found = await asyncio.to_thread(contents, path)
     expected = {(producer, n) for producer, last in numbers.items() for n in range(1, last + 1)}
@@ -138,15 +139,15 @@ async def test_another_workers_lease_is_respected_until_it_ends(
     token = (await store.claim()).token
     await fill(store, first=6)
     assert await flush.drain() == 0
-    await client.zadd(_keys.CLAIMS, {token: 1})  # as after its time
+    await client.zadd(keys.CLAIMS, {token: 1})  # as after its time
     assert await flush.drain() == 10
     await check_at_rest(client, path, {PRODUCER: 10})
 
 
 async def test_a_claim_that_is_gone_is_forgotten(flush: Flush, client: Any) -> None:
-    await client.zadd(_keys.CLAIMS, {"0" * 16: 1})
+    await client.zadd(keys.CLAIMS, {"0" * 16: 1})
     assert await flush.drain() == 0
-    assert not await client.exists(_keys.CLAIMS)
+    assert not await client.exists(keys.CLAIMS)
 
 
 async def test_a_claim_that_is_gone_no_longer_counts_as_backlog(
@@ -154,8 +155,8 @@ async def test_a_claim_that_is_gone_no_longer_counts_as_backlog(
 ) -> None:
     await fill(store)
     claim = await store.claim()
-    await client.delete(_keys.claim(claim.token))  # evicted, or by hand
-    await client.zadd(_keys.CLAIMS, {claim.token: 1})
+    await client.delete(keys.claim(claim.token))  # evicted, or by hand
+    await client.zadd(keys.CLAIMS, {claim.token: 1})
     await flush.drain()
     assert await store.waiting() == 0
     await fill(store, first=6)
@@ -320,7 +321,7 @@ async def test_a_crash_ends_the_lease(store: HotStore, client: Any, path: Path) 
     fault = Fault(3, before=True)
     with pytest.raises(StoreUnavailableError):
         await flush_of(Faulty(store, fault), FaultySink(path, fault)).drain()
-    assert (await client.zrange(_keys.CLAIMS, 0, -1, withscores=True))[0][1] == 0
+    assert (await client.zrange(keys.CLAIMS, 0, -1, withscores=True))[0][1] == 0
     assert await flush_of(store, Database(str(path))).drain() == 5
 
 
@@ -398,7 +399,7 @@ def another_programs(path: Path) -> Iterator[None]:
 @contextmanager
 def a_newer_one(path: Path) -> Iterator[None]:
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA application_id = {_schema.APPLICATION_ID}")
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         connection.execute("PRAGMA user_version = 99")
     yield
     path.unlink()
@@ -420,7 +421,7 @@ async def test_entries_wait_for_the_remedy(
     spoiled: Callable[[Path], Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_session, "BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(session, "BUSY_TIMEOUT", 0.05)
     store = store_on(fake_client)
     flush = flush_of(store, Database(str(path)))
     await fill(store)
@@ -523,7 +524,7 @@ async def test_producers_learn_what_an_older_copy_has_saved(
     assert (await store.look(PRODUCER)).saved == "1-5,21-21"
     assert (await store.look(OTHER_PRODUCER)).saved == "1-1"
     assert sorted(await client.keys("*producer*")) == sorted(
-        _keys.producer(name).encode() for name in (PRODUCER, OTHER_PRODUCER)
+        keys.producer(name).encode() for name in (PRODUCER, OTHER_PRODUCER)
     )
 
 
@@ -613,7 +614,7 @@ async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(
     found = await asyncio.to_thread(contents, path)
     assert all_same(await live_totals(client), found.totals, extremes=False)
     assert (await store.look(PRODUCER)).saved == "1-1,3-5"
-    assert int(await client.hget(_keys.saved("app.f"), "no")) == found.no
+    assert int(await client.hget(keys.saved("app.f"), "no")) == found.no
 
 
 async def test_being_behind_another_worker_is_no_reason_for_a_new_id(
@@ -645,8 +646,8 @@ async def test_a_true_up_heals_totals(
 ) -> None:
     await fill(store)
     await flush.drain()
-    await client.delete(_keys.totals("app.f"))
-    await client.hset(_keys.totals("app.fg"), "call_count", 99)
+    await client.delete(keys.totals("app.f"))
+    await client.hset(keys.totals("app.fg"), "call_count", 99)
     await fill(store, first=6)  # pending: these stay on top
     await client.delete("metrics_list")  # by hand: these are lost
     await store.push(OTHER_PRODUCER, batch_of(Call("app.lost"), producer=OTHER_PRODUCER), 0)

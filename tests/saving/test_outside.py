@@ -17,17 +17,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from metrics_collector import _flush, _keys, _recorder, metrics_collector
-from metrics_collector._entries import MAX_ENTRY_BYTES, RejectedEntryError, decode
-from metrics_collector._flush import Flush
-from metrics_collector._notice import Notice
-from metrics_collector._outbox import Outbox
-from metrics_collector._query import Query
-from metrics_collector._sqlite import Database
+from metrics_collector import metrics_collector
+from metrics_collector._core.entries import MAX_ENTRY_BYTES, RejectedEntryError, decode
+from metrics_collector._reading.query import Query
+from metrics_collector._recording import recorder
+from metrics_collector._redis import keys
+from metrics_collector._saving import flush as flush_module
+from metrics_collector._saving.flush import Flush
+from metrics_collector._sending.outbox import Outbox
+from metrics_collector._storage.sqlite import Database
+from metrics_collector._support.rate_limited_log import Notice
 from metrics_collector.cli import _figures
-from tests.support import outside
-from tests.support.folders import fast_folder
-from tests.support.pipeline import (
+from tests.helpers import outside
+from tests.helpers.folders import fast_folder
+from tests.helpers.pipeline import (
     NOON,
     Call,
     all_same,
@@ -38,13 +41,13 @@ from tests.support.pipeline import (
     store_on,
     totals_of,
 )
-from tests.support.rows import rows
+from tests.helpers.rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from metrics_collector._entries import Entry
-    from metrics_collector._recorder import Record
+    from metrics_collector._core.entries import Entry
+    from metrics_collector._recording.recorder import Record
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -78,7 +81,7 @@ def sort(elements: Sequence[bytes]) -> Sorted:
 async def save(client: Any, path: Path, elements: Sequence[bytes]) -> int:
     """Push the elements as another program does, and flush as a worker does."""
     for raw in elements:
-        await client.rpush(_keys.METRICS_LIST, raw)
+        await client.rpush(keys.METRICS_LIST, raw)
     flush = Flush(
         store_on(client),
         Database(str(path)),
@@ -94,8 +97,8 @@ async def save(client: Any, path: Path, elements: Sequence[bytes]) -> int:
 
 async def check(client: Any, path: Path, elements: Sequence[bytes]) -> None:
     """Each is where it belongs, once, nothing waits, and all of it can be read."""
-    assert not await client.exists(_keys.METRICS_LIST, _keys.CLAIMS)
-    assert int(await client.get(_keys.CLAIMED) or 0) == 0
+    assert not await client.exists(keys.METRICS_LIST, keys.CLAIMS)
+    assert int(await client.get(keys.CLAIMED) or 0) == 0
     expected = sort(elements)
     found = await asyncio.to_thread(contents, path)
     assert Counter(found.entries) == Counter(expected.entries)
@@ -137,7 +140,7 @@ async def check_reading(client: Any, path: Path, entries: Sequence[Entry]) -> No
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_flush, "CHUNK", 7)
+    monkeypatch.setattr(flush_module, "CHUNK", 7)
 
 
 @pytest.mark.parametrize("raw", outside.GOOD)
@@ -210,7 +213,7 @@ async def test_names_that_code_may_have_come_through_unharmed(client: Any, path:
     """From the decorator to the tables: names of functions and of error types, as odd as Python lets them be."""
     names = [name for name in outside.NAMES if len(name) <= 1000]
     buffer: deque[Record] = deque()
-    with _recorder.redirected(buffer):
+    with recorder.redirected(buffer):
         for name in names:
             kind = type(name, (Exception,), {})
 

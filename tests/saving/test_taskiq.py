@@ -18,13 +18,15 @@ from taskiq.kicker import AsyncKicker
 from taskiq.schedule_sources import LabelScheduleSource
 from typing_extensions import override
 
-from metrics_collector import _taskiq
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
-from metrics_collector._notice import Notice
-from metrics_collector._taskiq import _broker, _scheduler, _stream, _tasks
-from metrics_collector._taskiq._results import Results
-from metrics_collector._taskiq._shared import PURGE_NAME, TASK_NAME
-from metrics_collector._taskiq._stream import DOORBELL, GROUP
+from metrics_collector._saving import taskiq
+from metrics_collector._saving.taskiq import broker as broker_module
+from metrics_collector._saving.taskiq import scheduler as scheduler_module
+from metrics_collector._saving.taskiq import stream, tasks
+from metrics_collector._saving.taskiq.result_backend import Results
+from metrics_collector._saving.taskiq.shared import PURGE_NAME, TASK_NAME
+from metrics_collector._saving.taskiq.stream import DOORBELL, GROUP
+from metrics_collector._support.rate_limited_log import Notice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -62,7 +64,7 @@ class PatientRedis(FakeAsyncRedis):
         return reply
 
 
-class FakeDoorbell(_taskiq.DoorbellBroker):
+class FakeDoorbell(taskiq.DoorbellBroker):
     """The broker on a Redis in this process."""
 
     def __init__(self, server: FlakyServer) -> None:
@@ -144,13 +146,13 @@ def doorbell() -> FakeDoorbell:
     return FakeDoorbell(FlakyServer())
 
 
-def register(broker: AsyncBroker, every: Callable[[], int] | int = 60) -> _taskiq.FlushTask:
-    return _taskiq.register(broker, make_worker=Saver, every=every, notice=Notice())
+def register(broker: AsyncBroker, every: Callable[[], int] | int = 60) -> taskiq.FlushTask:
+    return taskiq.register(broker, make_worker=Saver, every=every, notice=Notice())
 
 
 @asynccontextmanager
 async def listening(
-    doorbell: _taskiq.DoorbellBroker,
+    doorbell: taskiq.DoorbellBroker,
 ) -> AsyncGenerator[Callable[[], Awaitable[Any]], None]:
     """A way to take the next message."""
     async with aclosing(doorbell.listen()) as messages:
@@ -185,28 +187,28 @@ async def take_and_die(doorbell: FakeDoorbell, name: str) -> None:
 
 
 def test_a_memory_url_gives_the_in_memory_broker() -> None:
-    assert isinstance(_taskiq.make_broker("memory://", NOWHERE, notice=Notice()), InMemoryBroker)
+    assert isinstance(taskiq.make_broker("memory://", NOWHERE, notice=Notice()), InMemoryBroker)
 
 
 def test_results_go_where_they_are_told_to() -> None:
-    broker = _taskiq.make_broker(NOWHERE, "redis://elsewhere:1/3", notice=Notice())
+    broker = taskiq.make_broker(NOWHERE, "redis://elsewhere:1/3", notice=Notice())
     assert isinstance(broker.result_backend, Results)
     assert broker.result_backend.redis_pool.connection_kwargs["host"] == "elsewhere"
 
 
 def test_results_with_a_memory_url_are_not_kept() -> None:
-    broker = _taskiq.make_broker(NOWHERE, "memory://", notice=Notice())
+    broker = taskiq.make_broker(NOWHERE, "memory://", notice=Notice())
     assert not isinstance(broker.result_backend, Results)
 
 
 async def test_options_in_the_url_do_not_break_the_reading() -> None:
     url = "redis://elsewhere:1/3?decode_responses=yes&socket_timeout=0.1&max_connections=1"
-    async with _taskiq.DoorbellBroker(url, Notice()).connect() as redis:
+    async with taskiq.DoorbellBroker(url, Notice()).connect() as redis:
         options = redis.connection_pool.connection_kwargs
     assert options["host"] == "elsewhere"
     assert options["db"] == 3
     assert not options["decode_responses"]
-    assert options["socket_timeout"] > _broker.BLOCK
+    assert options["socket_timeout"] > broker_module.BLOCK
     assert redis.connection_pool.max_connections > 1
 
 
@@ -225,13 +227,13 @@ async def test_the_stream_takes_no_other_tasks(doorbell: FakeDoorbell) -> None:
 
 async def test_rings_that_wait_together_are_one_message(doorbell: FakeDoorbell) -> None:
     for _ in range(3):
-        await _taskiq.ring(doorbell)
+        await taskiq.ring(doorbell)
     async with listening(doorbell) as following:
         message = await following()
         assert await pending(doorbell) == 3
         await acknowledge(message)
         assert await pending(doorbell) == 0
-        await _taskiq.ring(doorbell)
+        await taskiq.ring(doorbell)
         await acknowledge(await following())
     assert await consumers(doorbell) == []
 
@@ -253,12 +255,12 @@ async def test_a_ring_is_heard_while_a_read_waits(doorbell: FakeDoorbell) -> Non
     async with listening(doorbell) as following:
         waiting = asyncio.ensure_future(following())
         await asyncio.sleep(0)
-        await _taskiq.ring(doorbell)
+        await taskiq.ring(doorbell)
         await acknowledge(await waiting)
 
 
 async def test_an_unanswered_ring_keeps_its_consumer(doorbell: FakeDoorbell) -> None:
-    await _taskiq.ring(doorbell)
+    await taskiq.ring(doorbell)
     async with listening(doorbell) as following:
         await following()
     assert await pending(doorbell) == 1
@@ -296,7 +298,7 @@ async def test_what_does_not_ring_is_skipped_and_reported_once(
         while not caplog.messages:
             await asyncio.sleep(0.001)
         await redis.xadd(DOORBELL, fields)
-        await _taskiq.ring(doorbell)
+        await taskiq.ring(doorbell)
         await acknowledge(await waiting)
         assert await pending(doorbell) == 0
     (record,) = caplog.records
@@ -305,7 +307,7 @@ async def test_what_does_not_ring_is_skipped_and_reported_once(
 
 async def test_a_ring_that_a_dead_worker_took_is_rung_again(doorbell: FakeDoorbell) -> None:
     doorbell.idle_timeout = 0
-    await _taskiq.ring(doorbell)
+    await taskiq.ring(doorbell)
     await take_and_die(doorbell, "dead")
     async with listening(doorbell) as following:
         await acknowledge(await following())
@@ -313,9 +315,9 @@ async def test_a_ring_that_a_dead_worker_took_is_rung_again(doorbell: FakeDoorbe
 
 
 async def test_a_ring_that_a_living_worker_answers_is_left_to_it(doorbell: FakeDoorbell) -> None:
-    await _taskiq.ring(doorbell)
+    await taskiq.ring(doorbell)
     await take_and_die(doorbell, "busy")
-    await _taskiq.ring(doorbell)
+    await taskiq.ring(doorbell)
     async with listening(doorbell) as following:
         await acknowledge(await following())
     assert await pending(doorbell) == 1
@@ -324,12 +326,12 @@ async def test_a_ring_that_a_living_worker_answers_is_left_to_it(doorbell: FakeD
 async def test_consumers_of_dead_workers_are_forgotten_unless_they_hold_rings(
     doorbell: FakeDoorbell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_stream, "FORGOTTEN_AFTER", -1.0)
-    await _taskiq.ring(doorbell)
+    monkeypatch.setattr(stream, "FORGOTTEN_AFTER", -1.0)
+    await taskiq.ring(doorbell)
     await take_and_die(doorbell, "holds one")
     async with doorbell.connect() as redis:
         await redis.xgroup_createconsumer(DOORBELL, GROUP, "gone")
-    await _taskiq.ring(doorbell)
+    await taskiq.ring(doorbell)
     async with listening(doorbell) as following:
         await acknowledge(await following())
     assert await consumers(doorbell) == ["holds one"]
@@ -340,15 +342,15 @@ async def test_an_emptied_redis_is_heard_again(doorbell: FakeDoorbell) -> None:
         for _ in range(3):
             async with doorbell.connect() as redis:
                 await redis.flushall()
-            await _taskiq.ring(doorbell)
+            await taskiq.ring(doorbell)
             await acknowledge(await following())
 
 
 async def test_an_absence_of_redis_is_survived_with_one_line(
     doorbell: FakeDoorbell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_broker, "LONGEST_PAUSE", 0.05)
-    await _taskiq.ring(doorbell)
+    monkeypatch.setattr(broker_module, "LONGEST_PAUSE", 0.05)
+    await taskiq.ring(doorbell)
     doorbell.server.absences = 10
     async with listening(doorbell) as following:
         await acknowledge(await following())
@@ -360,7 +362,7 @@ async def test_an_absence_of_redis_is_survived_with_one_line(
 async def test_an_acknowledgement_that_fails_does_no_harm(
     doorbell: FakeDoorbell, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await _taskiq.ring(doorbell)
+    await taskiq.ring(doorbell)
     async with listening(doorbell) as following:
         message = await following()
         doorbell.server.absences = 1
@@ -369,7 +371,7 @@ async def test_an_acknowledgement_that_fails_does_no_harm(
 
 
 async def test_a_ring_lost_with_its_connection_is_rung_again(doorbell: FakeDoorbell) -> None:
-    await _taskiq.ring(doorbell)
+    await taskiq.ring(doorbell)
     async with listening(doorbell) as following:
         answered = await following()
         async with doorbell.connect() as redis:
@@ -389,13 +391,13 @@ async def test_a_cancellation_that_the_driver_loses_still_ends_the_listening(
 ) -> None:
     reading = asyncio.Event()
 
-    async def read(_self: _stream.Stream, _block: float) -> list[_stream.Entry]:
+    async def read(_self: stream.Stream, _block: float) -> list[stream.Entry]:
         reading.set()
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         return []
 
-    monkeypatch.setattr(_stream.Stream, "read", read)
+    monkeypatch.setattr(stream.Stream, "read", read)
     async with listening(doorbell) as following:
         waiting = asyncio.ensure_future(following())
         await reading.wait()
@@ -405,12 +407,12 @@ async def test_a_cancellation_that_the_driver_loses_still_ends_the_listening(
 
 
 async def test_a_signal_is_heard_while_redis_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_broker, "READ_TIMEOUT", None)
+    monkeypatch.setattr(broker_module, "READ_TIMEOUT", None)
     ending = asyncio.Event()
     before = signal.signal(signal.SIGUSR1, lambda *_: ending.set())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        async with listening(_taskiq.DoorbellBroker(url, Notice())) as following:
+        async with listening(taskiq.DoorbellBroker(url, Notice())) as following:
             waiting = asyncio.ensure_future(following())
             # From outside, as Taskiq's manager does it, and when the loop waits for its sockets.
             threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1]).start()
@@ -421,7 +423,7 @@ async def test_a_signal_is_heard_while_redis_is_silent(monkeypatch: pytest.Monke
 
 
 async def test_starting_needs_no_redis() -> None:
-    broker = _taskiq.make_broker(NOWHERE, NOWHERE, notice=Notice())
+    broker = taskiq.make_broker(NOWHERE, NOWHERE, notice=Notice())
     broker.is_worker_process = True
     await broker.startup()
     await broker.shutdown()
@@ -443,7 +445,7 @@ async def test_no_worker_lives_where_only_rings_are_sent() -> None:
     broker = Recorder()
     register(broker)
     await broker.startup()
-    await _taskiq.ring(broker)
+    await taskiq.ring(broker)
     await broker.shutdown()
     assert Saver.made == []
 
@@ -513,12 +515,12 @@ async def test_a_broker_may_shut_down_while_a_flush_runs(workers: list[Saver]) -
 
 
 async def test_a_worker_that_cannot_start_keeps_the_process_from_starting() -> None:
-    def broken() -> _taskiq.Worker:
+    def broken() -> taskiq.Worker:
         raise ConfigurationError("MAX_ITEMS is 0")
 
     broker = Recorder()
     broker.is_worker_process = True
-    _taskiq.register(broker, make_worker=broken, every=1, notice=Notice())
+    taskiq.register(broker, make_worker=broken, every=1, notice=Notice())
     with pytest.raises(ConfigurationError, match="MAX_ITEMS is 0"):
         await broker.startup()
 
@@ -526,7 +528,7 @@ async def test_a_worker_that_cannot_start_keeps_the_process_from_starting() -> N
 async def test_a_flush_is_cut_short_when_the_process_has_to_end(
     doorbell: FakeDoorbell, workers: list[Saver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tasks, "FLUSH_GRACE", 0.0)
+    monkeypatch.setattr(tasks, "FLUSH_GRACE", 0.0)
     flush_metrics = register(doorbell)
     doorbell.is_worker_process = True
     await doorbell.startup()
@@ -558,7 +560,7 @@ async def test_a_worker_that_does_not_close_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(_tasks, "CLOSE_TIMEOUT", 0.01)
+    monkeypatch.setattr(tasks, "CLOSE_TIMEOUT", 0.01)
     broker = Recorder()
     broker.is_worker_process = True
     register(broker)
@@ -575,7 +577,7 @@ async def test_a_worker_that_does_not_close_holds_up_nobody(
 async def test_a_ring_carries_the_labels_of_its_task_and_no_data() -> None:
     broker = Recorder()
     register(broker).labels["queue_name"] = "mine"
-    await _taskiq.ring(broker)
+    await taskiq.ring(broker)
     (message,) = broker.messages
     assert message.task_name == "metrics_collector.tasks:flush_metrics"
     assert message.labels == {"queue_name": "mine"}
@@ -586,14 +588,14 @@ async def test_a_ring_carries_the_labels_of_its_task_and_no_data() -> None:
 async def test_a_ring_that_is_not_taken_raises_one_error(
     broker: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tasks, "KICK_TIMEOUT", 0.01)
+    monkeypatch.setattr(tasks, "KICK_TIMEOUT", 0.01)
     with pytest.raises(StoreUnavailableError, match=r"OSError: out of order|TimeoutError"):
-        await _taskiq.ring(broker)
+        await taskiq.ring(broker)
 
 
 async def test_a_failed_ring_does_not_tell_the_password() -> None:
     with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1:1") as caught:
-        await _taskiq.ring(_taskiq.DoorbellBroker(NOWHERE, Notice()))
+        await taskiq.ring(taskiq.DoorbellBroker(NOWHERE, Notice()))
     assert "secret" not in str(caught.value)
 
 
@@ -621,12 +623,12 @@ async def test_the_interval_is_read_when_a_scheduler_starts() -> None:
     schedules = {one.task_name: one for one in await source.get_schedules()}
     assert {name: one.interval for name, one in schedules.items()} == {
         TASK_NAME: 7,
-        PURGE_NAME: _tasks.PURGE_EVERY,
+        PURGE_NAME: tasks.PURGE_EVERY,
     }
     assert all(one.labels == {} for one in schedules.values())
 
 
-class Scheduler(_taskiq.FlushScheduler):
+class Scheduler(taskiq.FlushScheduler):
     """A scheduler with a clock that stands, and all that it needs to send its one schedule."""
 
     def __init__(self, broker: AsyncBroker) -> None:
@@ -653,13 +655,13 @@ class Scheduler(_taskiq.FlushScheduler):
 
 @pytest.fixture(autouse=True)
 def _quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_scheduler, "BEAT_EVERY", 0.001)
+    monkeypatch.setattr(scheduler_module, "BEAT_EVERY", 0.001)
 
 
 async def test_the_scheduler_rings_until_it_is_heard(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_scheduler, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(scheduler_module, "FIRST_PAUSE", 0.0)
     broker = Recorder(failures=5)
     await Scheduler(broker).send()
     assert len(broker.messages) == 1
@@ -684,7 +686,7 @@ async def test_the_scheduler_beats_while_rings_are_sent_in_time(
     assert scheduler.beats == 0
 
     await scheduler.send()
-    scheduler.now += 60 + _scheduler.LATE_AFTER - 1
+    scheduler.now += 60 + scheduler_module.LATE_AFTER - 1
     await scheduler.beaten.wait()
     scheduler.beaten.clear()
     await scheduler.beaten.wait()

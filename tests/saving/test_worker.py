@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import _keys, _worker
 from metrics_collector._errors import StoreUnavailableError
-from metrics_collector._flush import Flush
-from metrics_collector._notice import Notice
-from metrics_collector._sqlite import Database
-from metrics_collector._worker import Worker
-from tests.support import jumping_loop
-from tests.support.pipeline import PRODUCER, Call, During, batch_of, contents, store_on
+from metrics_collector._redis import keys
+from metrics_collector._saving.flush import Flush
+from metrics_collector._saving.worker import GRACE, Worker
+from metrics_collector._storage.sqlite import Database
+from metrics_collector._support.rate_limited_log import Notice
+from tests.helpers import jumping_loop
+from tests.helpers.pipeline import PRODUCER, Call, During, batch_of, contents, store_on
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -294,9 +294,7 @@ def test_one_flush_at_a_time() -> None:
     jumping_loop.run(work())
 
 
-@pytest.mark.parametrize(
-    ("takes", "finishes"), [(_worker.GRACE / 2, True), (_worker.GRACE * 100, False)]
-)
+@pytest.mark.parametrize(("takes", "finishes"), [(GRACE / 2, True), (GRACE * 100, False)])
 @pytest.mark.parametrize("timer", [True, False], ids=["timer", "doorbell"])
 def test_a_flush_has_a_moment_to_finish(takes: float, *, finishes: bool, timer: bool) -> None:
     async def work() -> None:
@@ -340,7 +338,7 @@ def test_an_end_that_is_cut_off_leaves_no_task_behind() -> None:
         await worker.start()
         await asyncio.sleep(1)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(_worker.GRACE / 2):
+            async with asyncio.timeout(GRACE / 2):
                 await worker.aclose()
         await asyncio.wait(worker._tasks, timeout=10)
         assert all(task.cancelled() for task in worker._tasks)
@@ -350,7 +348,7 @@ def test_an_end_that_is_cut_off_leaves_no_task_behind() -> None:
 
 async def test_with_a_real_flush(fake_client: Any, path: Path) -> None:
     store = store_on(fake_client)
-    key = _keys.alive("worker", "host", 1)
+    key = keys.alive("worker", "host", 1)
     beaten = asyncio.Event()
 
     async def note() -> None:

@@ -6,10 +6,10 @@ from collections import deque
 
 import pytest
 
-from metrics_collector._last_send import HOPELESS, LastSend
-from metrics_collector._notice import Notice
-from metrics_collector._outbox import Outbox
-from metrics_collector._records import PushReply
+from metrics_collector._core.pipeline_types import PushReply
+from metrics_collector._sending.last_send import HOPELESS, LastSend
+from metrics_collector._sending.outbox import Outbox
+from metrics_collector._support.rate_limited_log import Notice
 
 
 class Scene:

@@ -14,19 +14,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from metrics_collector import _entries
-from metrics_collector._intervals import Intervals
-from metrics_collector._outbox import SLICE, Outbox
-from metrics_collector._records import PushReply
-from metrics_collector._totals import Tally
-from tests.support.pipeline import content_in
+from metrics_collector._core import entries as entry_codec
+from metrics_collector._core.intervals import Intervals
+from metrics_collector._core.pipeline_types import PushReply
+from metrics_collector._core.totals import Tally
+from metrics_collector._sending.outbox import SLICE, Outbox
+from tests.helpers.pipeline import content_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import FrameType
 
-    from metrics_collector._batch import Batch, Content
-    from metrics_collector._recorder import Record
+    from metrics_collector._recording.recorder import Record
+    from metrics_collector._sending.batch import Batch, Content
 
 counts_of_records = st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, SLICE + 1])
 sizes = st.sampled_from([1, 2, 3, 5, 8])
@@ -345,7 +345,7 @@ def test_a_batch_is_what_its_records_say() -> None:
     )
     (batch,) = filled(outbox, 10)
 
-    entries = [_entries.decode(line) for line in content_in(batch).payload.split(b"\n")]
+    entries = [entry_codec.decode(line) for line in content_in(batch).payload.split(b"\n")]
     assert [e.created_at for e in entries] == [1_000_001.5, 1_000_002.0, 1_000_003.0]
     assert [e.entry_id for e in entries] == [f"{outbox.producer}-{n}" for n in (1, 2, 3)]
     assert (batch.first, batch.last, len(batch)) == (1, 3, 3)
@@ -368,8 +368,8 @@ def test_a_clock_that_is_set_shifts_only_what_comes_later() -> None:
 
     (first, second) = filled(outbox, 1, 1)
 
-    assert _entries.decode(content_in(first).payload).created_at == 101.0
-    assert _entries.decode(content_in(second).payload).created_at == 5001.0
+    assert entry_codec.decode(content_in(first).payload).created_at == 101.0
+    assert entry_codec.decode(content_in(second).payload).created_at == 5001.0
 
 
 def test_a_resend_is_counted_as_retried() -> None:
@@ -547,13 +547,13 @@ def _interrupting(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -
 def test_counting_from_a_signal_handler_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = outbox_of(3)
     counted: list[object] = []
-    real = _entries._json_text
+    real = entry_codec._json_text
 
     def text(name: str) -> str:  # as if a signal came in the midst of encoding, under the lock
         counted.append(outbox.counts())
         return real(name)
 
-    monkeypatch.setattr(_entries, "_json_text", text)
+    monkeypatch.setattr(entry_codec, "_json_text", text)
     filled(outbox, 3)
 
     assert counted
@@ -620,7 +620,7 @@ class Interrupt:
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
         ours = frame.f_code.co_filename.endswith(
-            ("_outbox.py", "_batch.py", "_totals.py", "_entries.py")
+            ("outbox.py", "batch.py", "totals.py", "entries.py")
         )
         if self.raised or not ours or event not in {"c_return", "call"}:
             return
@@ -665,7 +665,9 @@ def test_ctrl_c_at_any_call_loses_nothing_and_doubles_nothing(done: int) -> None
             lines += content.payload.decode().split("\n")
             assert json.loads(content.deltas) == [
                 json.loads(text)
-                for text in _entries.tally_of(content.payload.decode().split("\n")).texts().values()
+                for text in entry_codec.tally_of(content.payload.decode().split("\n"))
+                .texts()
+                .values()
             ]
         ids = [json.loads(line)["id"] for line in lines]
         assert ids == [f"{outbox.producer}-{n}" for n in range(1, len(marks) + 1)]

@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self
 
 import pytest
 
-from metrics_collector import StoreUnavailableError, _sender
-from metrics_collector._bound import Bound
+from metrics_collector import StoreUnavailableError
+from metrics_collector._core.pipeline_types import PushReply
 from metrics_collector._errors import IncompatibleStoreError
-from metrics_collector._notice import Notice
-from metrics_collector._outbox import BATCH, SLICE, Outbox
-from metrics_collector._records import PushReply
-from metrics_collector._sender import LONGEST_PAUSE, LOOK_EVERY, RING_GRACE, Sender, hold
-from tests.support import jumping_loop
-from tests.support.cancelling import at_each_await
+from metrics_collector._sending import sender
+from metrics_collector._sending.memory_limit import Bound
+from metrics_collector._sending.outbox import BATCH, SLICE, Outbox
+from metrics_collector._sending.sender import LONGEST_PAUSE, LOOK_EVERY, RING_GRACE, Sender, hold
+from metrics_collector._support.rate_limited_log import Notice
+from tests.helpers import jumping_loop
+from tests.helpers.cancelling import at_each_await
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from metrics_collector._batch import Batch
-    from metrics_collector._recorder import Record
+    from metrics_collector._recording.recorder import Record
+    from metrics_collector._sending.batch import Batch
 
 P = ParamSpec("P")
 
@@ -752,7 +753,7 @@ class TestHold:
     async def held(
         monkeypatch: pytest.MonkeyPatch, cause: Exception, errors: list[str]
     ) -> list[tuple[int, int]]:
-        monkeypatch.setattr(_sender, "USUAL_MAX_BUFFERED", 20)
+        monkeypatch.setattr(sender, "USUAL_MAX_BUFFERED", 20)
         buffer: deque[Record] = deque()
         outbox = Outbox(buffer)
         counts = []

@@ -19,22 +19,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics_collector._entries import MAX_ENTRY_BYTES
+from metrics_collector._core.entries import MAX_ENTRY_BYTES
+from metrics_collector._core.intervals import Intervals
+from metrics_collector._core.pipeline_types import Purged, Saved, unnumbered
+from metrics_collector._core.totals import Totals
 from metrics_collector._errors import (
     IncompatibleStoreError,
     MetricsCollectorError,
     StoreUnavailableError,
 )
-from metrics_collector._intervals import Intervals
-from metrics_collector._records import Purged, Saved, unnumbered
-from metrics_collector._sqlite import Database, _purge, _save, _schema, _session
-from metrics_collector._sqlite._session import Pause
-from metrics_collector._totals import Totals
-from tests.support.cancelling import at_each_await
-from tests.support.driving import drive
-from tests.support.folders import fast_folder
-from tests.support.locking import locked
-from tests.support.pipeline import (
+from metrics_collector._storage.sqlite import Database, deletion, schema
+from metrics_collector._storage.sqlite import session as session_module
+from metrics_collector._storage.sqlite.save import ROWS
+from metrics_collector._storage.sqlite.session import Pause
+from tests.helpers.cancelling import at_each_await
+from tests.helpers.driving import drive
+from tests.helpers.folders import fast_folder
+from tests.helpers.locking import locked
+from tests.helpers.pipeline import (
     NOON,
     OTHER_PRODUCER,
     PRODUCER,
@@ -53,7 +55,7 @@ from tests.support.pipeline import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
-    from metrics_collector._sqlite._session import Steps
+    from metrics_collector._storage.sqlite.session import Steps
 
 T = TypeVar("T")
 
@@ -127,7 +129,7 @@ def test_a_chunk_becomes_rows(run: Runner, path: Path) -> None:
     assert all_same(run.read(path) or {}, totals_of(found.entries))
 
 
-@pytest.mark.parametrize("count", [1, _save.ROWS - 1, _save.ROWS, 2 * _save.ROWS + 7])
+@pytest.mark.parametrize("count", [1, ROWS - 1, ROWS, 2 * ROWS + 7])
 def test_rows_are_saved_whether_together_or_alone(run: Runner, path: Path, count: int) -> None:
     batch = batch_of(*[Call("app.fg"[: 5 + n % 2], 0.25 * n) for n in range(count)])
     saved = run.save(path, lines_of(batch))
@@ -162,8 +164,8 @@ def test_the_file_is_as_designed(run: Runner, path: Path) -> None:
         def pragma(name: str) -> object:
             return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
-        assert pragma("user_version") == _schema.VERSION
-        assert pragma("application_id") == _schema.APPLICATION_ID
+        assert pragma("user_version") == schema.VERSION
+        assert pragma("application_id") == schema.APPLICATION_ID
         assert pragma("journal_mode") == "wal"
         assert pragma("auto_vacuum") == 2  # incremental
     assert [p.name for p in path.parent.iterdir()] == [path.name]
@@ -171,14 +173,14 @@ def test_the_file_is_as_designed(run: Runner, path: Path) -> None:
 
 def test_commits_are_on_the_disk(run: Runner, path: Path) -> None:
     async def synchronous() -> object:
-        async with _session.open_writing(str(path), plain=run.plain) as session:
+        async with session_module.open_writing(str(path), plain=run.plain) as session:
             return await session.run(query("PRAGMA synchronous"))
 
     assert run(synchronous()) == [(2,)]  # FULL
 
 
 def query(sql: str) -> Any:
-    rows = yield _session.Query(sql)
+    rows = yield session_module.Query(sql)
     return rows
 
 
@@ -433,10 +435,10 @@ def test_a_database_of_another_program(run: Runner, path: Path) -> None:
 def test_a_database_that_is_newer(run: Runner, path: Path) -> None:
     run.save(path, [foreign()])
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA user_version = {_schema.VERSION + 1}")
+        connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     for work in (lambda: run.save(path, [foreign()]), lambda: run.read(path)):
         message = refusal(work, IncompatibleStoreError)
-        versions = f"schema {_schema.VERSION + 1}, this release knows {_schema.VERSION}"
+        versions = f"schema {schema.VERSION + 1}, this release knows {schema.VERSION}"
         assert f"was written by a newer release ({versions}); upgrade" in message
 
 
@@ -455,7 +457,7 @@ def test_a_database_of_the_first_version_is_read_and_upgraded(run: Runner, path:
     assert run(purged()) == {}
     run.save(path, [foreign()], token="another")
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (_schema.VERSION,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
         assert connection.execute("SELECT count(*) FROM purged").fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM metrics").fetchone() == (2,)
 
@@ -478,13 +480,13 @@ def test_a_full_disk(run: Runner, path: Path) -> None:
 
 def test_a_disk_without_room(run: Runner, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run.save(path, [foreign()])
-    prepare = _schema.prepare
+    prepare = schema.prepare
 
     def without_room(connection: sqlite3.Connection, name: str) -> None:
         prepare(connection, name)
         connection.execute("PRAGMA max_page_count = 1")  # that is: as many as there are
 
-    monkeypatch.setattr(_schema, "prepare", without_room)
+    monkeypatch.setattr(schema, "prepare", without_room)
     many = lines_of(batch_of(*[Call()] * 2000))
     assert refusal(lambda: run.save(path, many), StoreUnavailableError) == (
         f"the database {path} cannot be used (database or disk is full): "
@@ -495,7 +497,7 @@ def test_a_disk_without_room(run: Runner, path: Path, monkeypatch: pytest.Monkey
 def test_a_lock_that_another_program_holds(
     run: Runner, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_session, "BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(session_module, "BUSY_TIMEOUT", 0.05)
     run.save(path, [foreign()])
     with locked(path):
         assert refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError) == (
@@ -551,13 +553,13 @@ def test_a_file_that_is_replaced_as_it_is_opened(
     run.save(path, [foreign()])
     copy = path.with_name("copy.db")
     shutil.copy(path, copy)
-    prepare = _schema.prepare
+    prepare = schema.prepare
 
     def replaced(connection: sqlite3.Connection, name: str) -> None:
         prepare(connection, name)
         copy.rename(path)
 
-    monkeypatch.setattr(_schema, "prepare", replaced)
+    monkeypatch.setattr(schema, "prepare", replaced)
     message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
     assert message == f"the database {path} was deleted or replaced while it was being opened"
 
@@ -565,13 +567,13 @@ def test_a_file_that_is_replaced_as_it_is_opened(
 def test_a_file_that_is_deleted_as_it_is_made(
     run: Runner, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare = _schema.prepare
+    prepare = schema.prepare
 
     def deleted(connection: sqlite3.Connection, name: str) -> None:
         prepare(connection, name)
         path.unlink()
 
-    monkeypatch.setattr(_schema, "prepare", deleted)
+    monkeypatch.setattr(schema, "prepare", deleted)
     message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
     assert "was deleted or replaced" in message
 
@@ -691,7 +693,7 @@ def test_a_purge_that_dies_midway_is_ended_by_the_next(run: Runner, path: Path) 
     before = {"minute": NOON + 86400.0, "entry": NOON + 86400.0}
 
     def dying() -> Steps[Purged]:
-        work = _purge.purge(before, NOW)
+        work = deletion.purge(before, NOW)
         answer: Any = None
         while True:
             step = work.send(answer)
@@ -740,7 +742,7 @@ def test_pages_are_given_back_many_at_a_time(run: Runner, path: Path) -> None:
     pauses: list[float] = []
 
     def steps() -> Steps[Purged]:
-        work = _purge.purge({"entry": LATER}, LATER)
+        work = deletion.purge({"entry": LATER}, LATER)
         answer: Any = None
         while True:
             try:
@@ -764,7 +766,7 @@ def test_pages_are_given_back_many_at_a_time(run: Runner, path: Path) -> None:
 
 
 def test_a_long_purge_lets_others_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_purge, "_ROWS", 10)
+    monkeypatch.setattr(deletion, "_ROWS", 10)
     database = Database(str(path))
     saved = 0
 
@@ -818,7 +820,7 @@ def test_a_reader_sees_one_state(run: Runner, path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from metrics_collector._sqlite import Database
+from metrics_collector._storage.sqlite import Database
 async def work():
     async with Database(sys.argv[1], plain=True).writing() as database:
         await database.save("0" * 16, 1, [sys.argv[2].encode()], 1.0)
@@ -870,7 +872,7 @@ async def test_a_cancel_leaves_no_transaction_and_no_thread(path: Path) -> None:
 
     async for _ in at_each_await(save):
         assert_no_threads()
-        async with _session.open_writing(str(path)) as session:  # nobody holds the lock
+        async with session_module.open_writing(str(path)) as session:  # nobody holds the lock
             await session.run(query("BEGIN IMMEDIATE"))
     assert len(contents(path).entries) == 3
 

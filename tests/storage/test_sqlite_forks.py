@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from metrics_collector import _flush
-from metrics_collector._flush import Flush
-from metrics_collector._notice import Notice
-from metrics_collector._purge import Purge
-from metrics_collector._reopening import ClosedByForkError, reopening
-from metrics_collector._sqlite import Database, _connection
-from metrics_collector._sqlite._session import Query as Statement
-from tests.support.driving import drive
-from tests.support.forking import fork
-from tests.support.pipeline import NOON, PRODUCER, Call, batch_of, contents, lines_of
+from metrics_collector._saving import flush as flush_module
+from metrics_collector._saving.flush import Flush
+from metrics_collector._saving.purge import Purge
+from metrics_collector._storage.reopening import ClosedByForkError, reopening
+from metrics_collector._storage.sqlite import Database, fork_safe_connection
+from metrics_collector._storage.sqlite.session import Query as Statement
+from metrics_collector._support.rate_limited_log import Notice
+from tests.helpers.driving import drive
+from tests.helpers.forking import fork
+from tests.helpers.pipeline import NOON, PRODUCER, Call, batch_of, contents, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
-    from metrics_collector._hot_store import HotStore
-    from metrics_collector._sqlite._session import Steps
+    from metrics_collector._redis.store import HotStore
+    from metrics_collector._storage.sqlite.session import Steps
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),
@@ -42,7 +42,7 @@ FOR_EVER = "WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n) SE
 
 @pytest.fixture(autouse=True)
 def no_fork_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_connection, "_gate", _connection._Gate())
+    monkeypatch.setattr(fork_safe_connection, "_gate", fork_safe_connection._Gate())
 
 
 def statements(*statements: str) -> Steps[list[Any]]:
@@ -155,7 +155,7 @@ def test_other_threads_of_the_child_can_open_it(path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc")
 def test_a_closed_one_has_no_file_open_whatever_is_still_held(path: Path) -> None:
-    connection = _connection.connect(str(path), threading.get_ident(), timeout=1)
+    connection = fork_safe_connection.connect(str(path), threading.get_ident(), timeout=1)
     connection.execute("CREATE TABLE numbers (number PRIMARY KEY)")
     held: list[object] = [
         connection.execute("INSERT INTO numbers VALUES (1)"),
@@ -208,14 +208,14 @@ class TestByAnother:
     """The session goes on in another thread, while this one forks."""
 
     def test_it_has_time_to_end(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_connection, "_GRACE", 20.0)
+        monkeypatch.setattr(fork_safe_connection, "_GRACE", 20.0)
         steps = "WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n LIMIT 300000) SELECT max(x) FROM n"
         with InAThread(path, steps) as session:
             fork(lambda: save(path, 1))
         assert session.outcome == [(300_000,)]
 
     def test_but_not_for_ever(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_connection, "_GRACE", 0.01)
+        monkeypatch.setattr(fork_safe_connection, "_GRACE", 0.01)
         with InAThread(path, FOR_EVER) as session:
             fork(lambda: save(path, 1))
         assert isinstance(session.outcome, ClosedByForkError)
@@ -230,19 +230,19 @@ class TestByAnother:
             opened.set()
 
         thread = threading.Thread(target=work)
-        _connection._before_fork()
+        fork_safe_connection._before_fork()
         thread.start()
         assert not opened.wait(0.2)
-        _connection._after_fork_in_parent()
+        fork_safe_connection._after_fork_in_parent()
         thread.join(20)
         assert opened.is_set()
 
     def test_a_fork_that_cannot_wait_longer_goes_on(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(_connection, "_GRACE", 0.01)
-        monkeypatch.setattr(_connection, "_PATIENCE", 0.01)
-        connection = _connection.connect(str(path), threading.get_ident(), timeout=1)
+        monkeypatch.setattr(fork_safe_connection, "_GRACE", 0.01)
+        monkeypatch.setattr(fork_safe_connection, "_PATIENCE", 0.01)
+        connection = fork_safe_connection.connect(str(path), threading.get_ident(), timeout=1)
         with closing(connection), connection.using():
             fork(lambda: True)
             assert connection.in_transaction is False  # it is open still
@@ -255,7 +255,7 @@ class TestByAnother:
         def stop(_: object) -> bool:
             raise InterruptedError
 
-        monkeypatch.setattr(_connection._Gate, "_none_can_end", stop)
+        monkeypatch.setattr(fork_safe_connection._Gate, "_none_can_end", stop)
         with InAThread(path, FOR_EVER) as session:
             fork(lambda: not open_files(path))
         assert isinstance(session.outcome, ClosedByForkError)
@@ -263,19 +263,21 @@ class TestByAnother:
     def test_one_whose_user_waits_to_open_another_is_not_waited_for(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(_connection, "_GRACE", 600.0)
-        first = _connection.connect(str(path), threading.get_ident(), timeout=1)
+        monkeypatch.setattr(fork_safe_connection, "_GRACE", 600.0)
+        first = fork_safe_connection.connect(str(path), threading.get_ident(), timeout=1)
 
         def other() -> None:
-            _connection._before_fork()
-            _connection._after_fork_in_parent()
+            fork_safe_connection._before_fork()
+            fork_safe_connection._after_fork_in_parent()
 
         forker = threading.Thread(target=other)
         forker.start()
-        opening = _connection._gate._opening
+        opening = fork_safe_connection._gate._opening
         while opening.acquire(blocking=False):
             opening.release()
-        with closing(_connection.connect(str(path), threading.get_ident(), timeout=1)) as second:
+        with closing(
+            fork_safe_connection.connect(str(path), threading.get_ident(), timeout=1)
+        ) as second:
             forker.join(20)
             assert not forker.is_alive()
             with pytest.raises(ClosedByForkError):
@@ -288,7 +290,7 @@ def test_forks_are_frequent_when_several_of_late_have_closed_something(
 ) -> None:
     def fork_with(connections: int) -> None:
         opened = [
-            _connection.connect(str(path), threading.get_ident(), timeout=1)
+            fork_safe_connection.connect(str(path), threading.get_ident(), timeout=1)
             for _ in range(connections)
         ]
         fork(lambda: True)
@@ -299,12 +301,12 @@ def test_forks_are_frequent_when_several_of_late_have_closed_something(
         fork_with(0)
     fork_with(3)
     fork_with(1)
-    assert not _connection.forks_are_frequent()
+    assert not fork_safe_connection.forks_are_frequent()
     fork_with(1)
-    assert _connection.forks_are_frequent()
+    assert fork_safe_connection.forks_are_frequent()
     later = time.monotonic() + 61
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    assert not _connection.forks_are_frequent()
+    assert not fork_safe_connection.forks_are_frequent()
 
 
 class ForksAfter:
@@ -331,7 +333,7 @@ class ForksAfter:
 async def test_a_flush_saves_everything_once_whatever_forks(
     store: HotStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_flush, "CHUNK", 2)
+    monkeypatch.setattr(flush_module, "CHUNK", 2)
     await store.push(PRODUCER, batch_of(*[Call()] * 5), 0)
     source = ForksAfter(store, path)
     database = Database(str(path))
@@ -379,7 +381,7 @@ def forks_whenever_it_can() -> Iterator[None]:
 async def test_a_flush_comes_to_its_end_however_often_its_own_thread_forks(
     store: HotStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_flush, "CHUNK", 2)
+    monkeypatch.setattr(flush_module, "CHUNK", 2)
     await store.push(PRODUCER, batch_of(*[Call()] * 5), 0)
     flush = Flush(store, Database(str(path)), ledger_days=30.0, notice=Notice(), wall=lambda: NOON)
     with forks_whenever_it_can():

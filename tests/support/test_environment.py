@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metrics_collector import _environment
-from metrics_collector._environment import metrics_enabled
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._settings import Settings
+from metrics_collector._support import environment as environment_module
+from metrics_collector._support.environment import metrics_enabled
+from metrics_collector._support.settings import Settings
 
 TRUE = ["1", "on", "t", "true", "y", "yes"]
 FALSE = ["0", "off", "f", "false", "n", "no"]
@@ -31,8 +31,8 @@ SPELLINGS = st.sampled_from(TRUE + FALSE).flatmap(
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("METRICS_ENABLED", raising=False)
-    _environment._parse.cache_clear()
-    _environment._warn.cache_clear()
+    environment_module._parse.cache_clear()
+    environment_module._warn.cache_clear()
 
 
 def dotenv(text: str) -> None:
@@ -167,7 +167,7 @@ def test_loads_dotenv_only_for_a_file_that_names_it(text: str | None, loaded: li
     if text is not None:
         dotenv(text)
     program = (
-        "import sys; from metrics_collector._environment import metrics_enabled\n"
+        "import sys; from metrics_collector._support.environment import metrics_enabled\n"
         "metrics_enabled()\n"
         "print([n for n in ('dotenv', 'pydantic', 'pydantic_settings') if n in sys.modules])"
     )

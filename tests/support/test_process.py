@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import _process
-from tests.support.forking import fork
+from metrics_collector._support import process
+from tests.helpers.forking import fork
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_the_loop_goes_on_while_something_is_done_aside() -> None:
     over = threading.Event()
-    doing = asyncio.create_task(_process.aside(lambda: over.wait(20) and threading.get_ident()))
+    doing = asyncio.create_task(process.aside(lambda: over.wait(20) and threading.get_ident()))
     for _ in range(3):
         await asyncio.sleep(0)
     assert not doing.done()
@@ -46,7 +46,7 @@ async def test_what_is_raised_aside_is_raised_here() -> None:
         raise OSError("no such host")
 
     with pytest.raises(OSError, match="no such host"):
-        await _process.aside(fail)
+        await process.aside(fail)
 
 
 async def test_nobody_is_harmed_if_nobody_waits_any_more() -> None:
@@ -56,7 +56,7 @@ async def test_nobody_is_harmed_if_nobody_waits_any_more() -> None:
         go_on.wait(20)
         raise OSError("too late")
 
-    doing = asyncio.create_task(_process.aside(work))
+    doing = asyncio.create_task(process.aside(work))
     await asyncio.sleep(0)
     doing.cancel()
     await asyncio.gather(doing, return_exceptions=True)
@@ -70,7 +70,7 @@ def test_nor_if_the_loop_is_closed() -> None:
     loop = asyncio.new_event_loop()
 
     async def begin() -> None:
-        doing = asyncio.ensure_future(_process.aside(lambda: go_on.wait(20)))
+        doing = asyncio.ensure_future(process.aside(lambda: go_on.wait(20)))
         await asyncio.sleep(0)
         doing.cancel()
         await asyncio.gather(doing, return_exceptions=True)
@@ -83,12 +83,12 @@ def test_nor_if_the_loop_is_closed() -> None:
 
 
 async def test_the_thread_is_one_that_no_exit_waits_for() -> None:
-    assert await _process.aside(lambda: threading.current_thread().daemon)
+    assert await process.aside(lambda: threading.current_thread().daemon)
 
 
 @pytest.mark.usefixtures("no_threads")
 async def test_without_threads_it_is_done_here() -> None:
-    assert await _process.aside(threading.get_ident) == threading.get_ident()
+    assert await process.aside(threading.get_ident) == threading.get_ident()
 
 
 async def test_modules_are_loaded_aside_and_once(
@@ -98,9 +98,9 @@ async def test_modules_are_loaded_aside_and_once(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "slow_to_load", raising=False)
 
-    await _process.load("slow_to_load", "json")
+    await process.load("slow_to_load", "json")
     loaded = sys.modules["slow_to_load"]
-    await _process.load("slow_to_load")
+    await process.load("slow_to_load")
 
     assert sys.modules["slow_to_load"] is loaded
     assert loaded.by != threading.get_ident()
@@ -108,7 +108,7 @@ async def test_modules_are_loaded_aside_and_once(
 
 async def test_a_module_that_is_missing_is_reported() -> None:
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        await _process.load("no_such_module")
+        await process.load("no_such_module")
 
 
 class TestFork:
@@ -120,7 +120,7 @@ class TestFork:
         loading, loaded = threading.Event(), threading.Event()
 
         def load() -> None:
-            with _process.loading():
+            with process.loading():
                 loading.set()
                 time.sleep(0.05)
                 loaded.set()
@@ -133,7 +133,7 @@ class TestFork:
 
     def test_leaves_both_sides_able_to_load_and_to_fork(self) -> None:
         def load_and_fork() -> bool:
-            with _process.loading():
+            with process.loading():
                 pass
             fork(lambda: True)
             return True
@@ -147,11 +147,11 @@ class TestFork:
         assert others == [True]
 
     def test_does_not_wait_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_process, "_LOAD_TIMEOUT", 0.01)
+        monkeypatch.setattr(process, "_LOAD_TIMEOUT", 0.01)
         loading, over = threading.Event(), threading.Event()
 
         def load() -> None:
-            with _process.loading():
+            with process.loading():
                 loading.set()
                 over.wait(20)
 
@@ -160,7 +160,7 @@ class TestFork:
         loading.wait()
 
         def can_load() -> bool:
-            with _process.loading():
+            with process.loading():
                 return True
 
         fork(can_load)
@@ -170,7 +170,7 @@ class TestFork:
 
 
 def test_the_main_thread_has_not_ended() -> None:
-    assert not _process.exiting()
+    assert not process.exiting()
 
 
 def test_nothing_keeps_the_result_alive() -> None:
@@ -178,7 +178,7 @@ def test_nothing_keeps_the_result_alive() -> None:
         pass
 
     async def work() -> weakref.ref[Any]:
-        return weakref.ref(await _process.aside(Result))
+        return weakref.ref(await process.aside(Result))
 
     result = asyncio.run(work())
     gc.collect()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from metrics_collector._notice import QUIET_TIME, Notice
+from metrics_collector._support.rate_limited_log import QUIET_TIME, Notice
 
 if TYPE_CHECKING:
     import pytest

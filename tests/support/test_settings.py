@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._settings import Settings, mask_url
+from metrics_collector._support.settings import Settings, mask_url
 
 DEFAULTS: dict[str, Any] = {
     "redis_url": "redis://localhost:6379/0",

@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from metrics_collector._entries import (
+from metrics_collector._core.entries import (
     DECODER,
     END_OF_TIME,
     MAX_ENTRY_BYTES,

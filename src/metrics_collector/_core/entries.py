@@ -11,12 +11,12 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from metrics_collector._totals import Tally
+from metrics_collector._core.totals import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from metrics_collector._recorder import Record
+    from metrics_collector._recording.recorder import Record
 
 MAX_ENTRY_BYTES: Final = 65_536
 MAX_TEXT: Final = 10_000  # characters of a name, of an error type or of an id

@@ -7,12 +7,18 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector import _histogram, _totals
+from metrics_collector._core import histogram as buckets
+from metrics_collector._core.totals import (
+    BUCKET_PREFIX,
+    CALLS,
+    CANCELLED,
+    ERROR_PREFIX,
+    ERRORS,
+    Totals,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from metrics_collector._totals import Totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +64,7 @@ class FunctionMetrics:
         Raises:
             ValueError: `q` is not between 0 and 1.
         """
-        return _histogram.quantile(
-            self.histogram, q, self.min_execution_time, self.max_execution_time
-        )
+        return buckets.quantile(self.histogram, q, self.min_execution_time, self.max_execution_time)
 
     @property
     def p50(self) -> float | None:
@@ -103,17 +107,15 @@ class HistoryPoint(FunctionMetrics):
 
 def figures(func_name: str, totals: Totals) -> dict[str, Any]:
     """The fields of a `FunctionMetrics` or `HistoryPoint` that totals stand for."""
-    if not totals.counts.get(
-        _totals.CALLS
-    ):  # extremes cannot be taken back, but say nothing without calls
-        totals = _totals.Totals()
+    if not totals.counts.get(CALLS):  # extremes cannot be taken back, but say nothing without calls
+        totals = Totals()
     counts = totals.counts
     errors, histogram = _details(counts)
     return {
         "func_name": func_name,
-        "call_count": counts.get(_totals.CALLS, 0),
-        "error_count": counts.get(_totals.ERRORS, 0),
-        "cancelled_count": counts.get(_totals.CANCELLED, 0),
+        "call_count": counts.get(CALLS, 0),
+        "error_count": counts.get(ERRORS, 0),
+        "cancelled_count": counts.get(CANCELLED, 0),
         "total_execution_time": totals.execution_time,
         "min_execution_time": totals.minimum,
         "max_execution_time": totals.maximum,
@@ -130,18 +132,16 @@ def figures(func_name: str, totals: Totals) -> dict[str, Any]:
 def _details(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
     """The counts of error types, and those of buckets."""
     histogram = dict(counts)
-    for field_name in (_totals.CALLS, _totals.ERRORS, _totals.CANCELLED):
+    for field_name in (CALLS, ERRORS, CANCELLED):
         histogram.pop(field_name, None)
     errors: dict[str, int] = {}
     # Most have no errors, and nothing that was taken back: to look at every field takes five times as long.
-    if _totals.ERRORS in counts or min(histogram.values(), default=1) <= 0:
-        prefix = _totals.ERROR_PREFIX
+    if ERRORS in counts or min(histogram.values(), default=1) <= 0:
+        prefix = ERROR_PREFIX
         errors = {
             f.removeprefix(prefix): n for f, n in counts.items() if f.startswith(prefix) and n > 0
         }
-        histogram = {
-            f: n for f, n in counts.items() if f.startswith(_totals.BUCKET_PREFIX) and n > 0
-        }
+        histogram = {f: n for f, n in counts.items() if f.startswith(BUCKET_PREFIX) and n > 0}
     return errors, histogram
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from metrics_collector._totals import Totals
+    from metrics_collector._core.totals import Totals
 
 
 class PushReply(NamedTuple):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _histogram
+from metrics_collector._core import histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -59,7 +59,7 @@ class Totals:
     def add(self, execution_time: float, created_at: float, mark: str | None) -> None:
         """Count one call; `mark` is `None` for ok, "" for cancelled, else the error type's name."""
         counts = self.counts
-        bucket = _histogram.bucket(execution_time)  # first, as it refuses what is no time
+        bucket = histogram.bucket(execution_time)  # first, as it refuses what is no time
         counts[bucket] = counts.get(bucket, 0) + 1
         counts[CALLS] = counts.get(CALLS, 0) + 1
         if mark is not None:
@@ -85,7 +85,7 @@ class Totals:
             marks: of those that were not ok.
         """
         counts = self.counts
-        buckets = _histogram.counted(execution_times)
+        buckets = histogram.counted(execution_times)
         if counts:
             for bucket, by in buckets.items():
                 counts[bucket] = counts.get(bucket, 0) + by

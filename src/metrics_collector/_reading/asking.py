@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from metrics_collector import _registry
-from metrics_collector._collector import collector
-from metrics_collector._reopening import reopening
+from metrics_collector._recording import registry
+from metrics_collector._runtime.collector import collector
+from metrics_collector._storage.reopening import reopening
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from metrics_collector._home import Home
-    from metrics_collector._query import Query
+    from metrics_collector._reading.query import Query
+    from metrics_collector._runtime.home import Home
 
 T = TypeVar("T")
 
@@ -30,10 +30,11 @@ async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -
         ConfigurationError: a setting is wrong.
         StoreUnavailableError: Redis cannot be reached.
     """
+    from metrics_collector._reading.query import Query
 
     @reopening
     async def ask(home: Home) -> T:
         await home.send_for_read(SEND_TIMEOUT)
-        return await action(await home.query(_registry.names(), live=live))
+        return await action(Query(home.store, await home.database(live=live), registry.names()))
 
     return await collector.call(ask)

@@ -9,27 +9,27 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
-from metrics_collector._entries import Entry, RejectedEntryError, decode
+from metrics_collector._core.entries import Entry, RejectedEntryError, decode
+from metrics_collector._core.models import FunctionMetrics, HistoryPoint, figures
+from metrics_collector._core.pipeline_types import unnumbered
+from metrics_collector._core.rollup_ranges import SECONDS, ceil, cover, floor, joined
+from metrics_collector._core.totals import CALLS, Totals
 from metrics_collector._errors import (
     AmbiguousNameError,
     ConfigurationError,
     StoreUnavailableError,
     UnknownFunctionError,
 )
-from metrics_collector._models import FunctionMetrics, HistoryPoint, figures
-from metrics_collector._records import unnumbered
-from metrics_collector._registry import storable
-from metrics_collector._tiles import SECONDS, ceil, cover, floor, joined
-from metrics_collector._totals import CALLS, Totals
+from metrics_collector._recording.registry import storable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterable
     from collections.abc import Set as AbstractSet
     from contextlib import AbstractAsyncContextManager
 
-    from metrics_collector._intervals import Intervals
-    from metrics_collector._records import Live, Numbered, Rollup, Waiting
-    from metrics_collector._tiles import Tile
+    from metrics_collector._core.intervals import Intervals
+    from metrics_collector._core.pipeline_types import Live, Numbered, Rollup, Waiting
+    from metrics_collector._core.rollup_ranges import Tile
 
 T = TypeVar("T")
 

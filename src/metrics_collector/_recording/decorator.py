@@ -16,10 +16,10 @@ import types
 from time import perf_counter as clock
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
-from metrics_collector import _recorder, _registry
-from metrics_collector._environment import metrics_enabled
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._recorder import CANCELLED, mark_of
+from metrics_collector._recording import recorder, registry
+from metrics_collector._recording.recorder import CANCELLED, mark_of
+from metrics_collector._support.environment import metrics_enabled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -73,7 +73,7 @@ def metrics_collector(function: Any = _ABSENT, /, *, name: str | None = None) ->
     classes, properties, and what cannot be called.
     """
     if name is not None:
-        name = _registry.checked_name(name)
+        name = registry.checked_name(name)
     if function is _ABSENT:
         return functools.partial(_decorate, name=name)
     return _decorate(function, name)
@@ -90,8 +90,8 @@ def _decorate(function: Any, name: str | None) -> Any:
             return function
         return type(function)(measured, *function.args, **function.keywords)
     _require_measurable(function)
-    full_name = name or _registry.default_name(function)
-    _registry.register(full_name, _registry.place_of(function))
+    full_name = name or registry.default_name(function)
+    registry.register(full_name, registry.place_of(function))
     if metrics_enabled():
         return _measured(function, full_name)
     if name is not None:
@@ -116,11 +116,11 @@ def _require_measurable(function: object) -> None:
 def _keep_name(function: Any, name: str) -> None:
     # A built-in function and an object with `__slots__` have no room for it.
     with contextlib.suppress(AttributeError, TypeError):
-        setattr(function, _registry.NAME_ATTRIBUTE, name)
+        setattr(function, registry.NAME_ATTRIBUTE, name)
 
 
 def _measured(function: _AnyFunction, name: str) -> _AnyFunction:
-    inner = _registry.without_wrapping(function)
+    inner = registry.without_wrapping(function)
     if _is(inspect.iscoroutinefunction, inner):
         wrapper: _AnyFunction = _coroutine_function(function, name)
     elif _is(inspect.isasyncgenfunction, inner):
@@ -132,7 +132,7 @@ def _measured(function: _AnyFunction, name: str) -> _AnyFunction:
     else:
         wrapper = _function(function, name)
     _dress(wrapper, function, inner)
-    setattr(wrapper, _registry.NAME_ATTRIBUTE, name)
+    setattr(wrapper, registry.NAME_ATTRIBUTE, name)
     return wrapper
 
 
@@ -170,9 +170,9 @@ def _function(function: _AnyFunction, name: str) -> _AnyFunction:
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            _recorder.record((name, start, clock(), mark_of(error)))
+            recorder.record((name, start, clock(), mark_of(error)))
             raise
-        _recorder.record((name, start, clock(), None))
+        recorder.record((name, start, clock(), None))
         return result
 
     return wrapper
@@ -184,9 +184,9 @@ def _coroutine_function(function: Callable[..., Awaitable[Any]], name: str) -> _
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
-            _recorder.record((name, start, clock(), mark_of(error)))
+            recorder.record((name, start, clock(), mark_of(error)))
             raise
-        _recorder.record((name, start, clock(), None))
+        recorder.record((name, start, clock(), None))
         return result
 
     return wrapper
@@ -202,12 +202,12 @@ def _generator(
         try:
             result = yield from function(*args, **kwargs)
         except GeneratorExit:
-            _recorder.record((name, start, clock(), closed))
+            recorder.record((name, start, clock(), closed))
             raise
         except BaseException as error:
-            _recorder.record((name, start, clock(), mark_of(error)))
+            recorder.record((name, start, clock(), mark_of(error)))
             raise
-        _recorder.record((name, start, clock(), None))
+        recorder.record((name, start, clock(), None))
         return result
 
     return wrapper
@@ -232,13 +232,13 @@ def _async_generator(
                     # all that the generator raises from now on.
                     step = generator.athrow(error)
         except StopAsyncIteration:
-            _recorder.record((name, start, clock(), None))
+            recorder.record((name, start, clock(), None))
         except GeneratorExit:
-            _recorder.record((name, start, clock(), None))
+            recorder.record((name, start, clock(), None))
             raise
         except BaseException as error:
             step = None  # it may hold `error`, whose traceback holds this frame
-            _recorder.record((name, start, clock(), mark_of(error)))
+            recorder.record((name, start, clock(), mark_of(error)))
             raise
 
     return wrapper

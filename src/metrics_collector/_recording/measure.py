@@ -7,11 +7,11 @@ import threading
 from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
-from metrics_collector import _recorder
-from metrics_collector._environment import metrics_enabled
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._recorder import mark_of
-from metrics_collector._registry import checked_name
+from metrics_collector._recording import recorder
+from metrics_collector._recording.recorder import mark_of
+from metrics_collector._recording.registry import checked_name
+from metrics_collector._support.environment import metrics_enabled
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -75,7 +75,7 @@ class measure:  # noqa: N801 - it is used like a function
             start, self._start = self._start, None
         if start is not None:
             mark = None if error is None else mark_of(error)
-            _recorder.record((self._name, start, end, mark))
+            recorder.record((self._name, start, end, mark))
 
     async def __aenter__(self) -> None:
         self.__enter__()

@@ -3,7 +3,7 @@
 `record` is rebound, so that the hot path has no question to ask: while no sender runs it appends
 and calls the starter (`arm`), with a sender it is `buffer.append` itself (`engage`), and where
 nobody will ever send it does nothing (`discard`). Hence it is always called as
-`_recorder.record(...)`, never imported by name.
+`recorder.record(...)`, never imported by name.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Redis as the pipeline sees it: batches in, claims out, live totals between.
 
-Each script in `_lua/` has its contract in its first lines. A call that timed out or was cancelled may have taken
+Each script in `lua/` has its contract in its first lines. A call that timed out or was cancelled may have taken
 effect; the protocol is made for that, so nothing here retries.
 """
 
@@ -13,15 +13,9 @@ from contextlib import suppress
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _keys
-from metrics_collector._entries import MAX_ENTRY_BYTES
-from metrics_collector._errors import (
-    IncompatibleStoreError,
-    StoreFullError,
-    StoreUnavailableError,
-)
-from metrics_collector._intervals import Intervals
-from metrics_collector._records import (
+from metrics_collector._core.entries import MAX_ENTRY_BYTES
+from metrics_collector._core.intervals import Intervals
+from metrics_collector._core.pipeline_types import (
     Acknowledged,
     Claim,
     FunctionState,
@@ -30,14 +24,20 @@ from metrics_collector._records import (
     PushReply,
     Waiting,
 )
-from metrics_collector._totals import Totals
+from metrics_collector._core.totals import Totals
+from metrics_collector._errors import (
+    IncompatibleStoreError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from metrics_collector._redis import keys as redis_keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 
     from redis.asyncio import Redis
 
-    from metrics_collector._batch import Batch
+    from metrics_collector._sending.batch import Batch
 
 OLDEST_SERVER: Final = (6, 2)
 PRODUCER_TTL_MS: Final = 24 * 3600 * 1000
@@ -79,7 +79,9 @@ class HotStore:
         self._known_version = known_version
         self._scripts = {
             name: client.register_script(
-                resources.files("metrics_collector").joinpath(f"_lua/{name}.lua").read_text("utf-8")
+                resources.files("metrics_collector._redis")
+                .joinpath(f"lua/{name}.lua")
+                .read_text("utf-8")
             )
             for name in ("push", "claim", "read", "ack", "live")
         }
@@ -126,11 +128,11 @@ class HotStore:
         content = batch.content
         assert content is not None  # noqa: S101 - else it stands on disk, and is read before it is sent
         keys = [
-            _keys.METRICS_LIST,
-            _keys.producer(producer),
-            _keys.CLAIMED,
-            _keys.RING,
-            *map(_keys.totals, content.functions),
+            redis_keys.METRICS_LIST,
+            redis_keys.producer(producer),
+            redis_keys.CLAIMED,
+            redis_keys.RING,
+            *map(redis_keys.totals, content.functions),
         ]
         arguments = [
             batch.first,
@@ -148,19 +150,24 @@ class HotStore:
 
     async def look(self, producer: str) -> PushReply:
         """Ask what Redis has seen of a producer and what SQL has saved of it."""
-        keys = [_keys.METRICS_LIST, _keys.producer(producer), _keys.CLAIMED, _keys.RING]
+        keys = [
+            redis_keys.METRICS_LIST,
+            redis_keys.producer(producer),
+            redis_keys.CLAIMED,
+            redis_keys.RING,
+        ]
         return _push_reply(await self._call("push", keys, [0, 0, 0, 0, 0, 0, PRODUCER_TTL_MS, 0]))
 
     async def tell_dropped(self, producer: str, count: int) -> None:
         """Let others know how many entries a producer has dropped so far, for as long as it is known here."""
         pipeline = self.client.pipeline()
-        pipeline.hset(_keys.producer(producer), "dropped", str(count))
-        pipeline.pexpire(_keys.producer(producer), PRODUCER_TTL_MS)
+        pipeline.hset(redis_keys.producer(producer), "dropped", str(count))
+        pipeline.pexpire(redis_keys.producer(producer), PRODUCER_TTL_MS)
         await self.answer(pipeline.execute())
 
     async def given(self, producer: str) -> Intervals:
         """Which numbers of a producer Redis was given by replays."""
-        fields = await self.answer(self.client.hgetall(_keys.producer(producer)))
+        fields = await self.answer(self.client.hgetall(redis_keys.producer(producer)))
         numbers = Intervals()
         for field, last in fields.items():
             name, _, first = field.partition(b":")
@@ -172,11 +179,11 @@ class HotStore:
         """Take over an expired claim, or else all that is in `metrics_list`."""
         token = secrets.token_hex(8)
         keys = [
-            _keys.METRICS_LIST,
-            _keys.CLAIMS,
-            _keys.CLAIMED,
-            _keys.LIFE,
-            _keys.claim(token),
+            redis_keys.METRICS_LIST,
+            redis_keys.CLAIMS,
+            redis_keys.CLAIMED,
+            redis_keys.LIFE,
+            redis_keys.claim(token),
         ]
         reply = await self._call(
             "claim", keys, [token, self._lease_ms, int(ignore_leases), secrets.token_hex(8)]
@@ -185,12 +192,12 @@ class HotStore:
 
     async def release(self, token: str) -> None:
         """End a claim's lease now, so that the next worker need not wait for it."""
-        await self.answer(self.client.zadd(_keys.CLAIMS, {token: 0}, xx=True))
+        await self.answer(self.client.zadd(redis_keys.CLAIMS, {token: 0}, xx=True))
 
     async def read(self, token: str, count: int) -> tuple[int, list[bytes]]:
         """The claim's length and its first `count` elements, or fewer if they are large."""
         limits = [count, MAX_ENTRY_BYTES + 1, _BYTES_READ]
-        reply = await self._call("read", [_keys.claim(token)], limits)
+        reply = await self._call("read", [redis_keys.claim(token)], limits)
         return int(reply[0]), list(reply[1])
 
     async def acknowledge(
@@ -205,7 +212,12 @@ class HotStore:
         producers: Mapping[str, str],
     ) -> Acknowledged:
         """Take `count` saved elements off a claim of `length`, and tell the live totals what SQL has."""
-        keys = [_keys.claim(token), _keys.CLAIMS, _keys.CLAIMED, _keys.METRICS_LIST]
+        keys = [
+            redis_keys.claim(token),
+            redis_keys.CLAIMS,
+            redis_keys.CLAIMED,
+            redis_keys.METRICS_LIST,
+        ]
         arguments: list[Any] = [
             token,
             length,
@@ -217,14 +229,14 @@ class HotStore:
             len(functions),
         ]
         for func_name, ack in functions.items():
-            keys += [_keys.totals(func_name), _keys.saved(func_name)]
+            keys += [redis_keys.totals(func_name), redis_keys.saved(func_name)]
             arguments += [
                 ack.delta.dumps() if ack.delta is not None else "",
                 ack.total.dumps(),
                 ack.no,
                 "" if ack.previous is None else ack.previous,
             ]
-        keys += map(_keys.producer, producers)
+        keys += map(redis_keys.producer, producers)
         arguments += producers.values()
         taken, ahead = await self._call("ack", keys, arguments)
         names = list(functions)
@@ -258,7 +270,7 @@ class HotStore:
             # In one pipeline: while one reply is read, Redis makes the next one.
             pipeline = self.client.pipeline(transaction=False)
             for some in groups:
-                await self._scripts["live"](keys=[*map(_keys.totals, some)], client=pipeline)
+                await self._scripts["live"](keys=[*map(redis_keys.totals, some)], client=pipeline)
             replies = await self.answer(pipeline.execute(raise_on_error=False))
             for some, reply in zip(groups, replies, strict=True):
                 if isinstance(reply, Exception):
@@ -271,15 +283,15 @@ class HotStore:
 
     async def function_names(self) -> set[str]:
         """The functions that have live totals."""
-        return await self._names(_keys.TOTALS_PREFIX)
+        return await self._names(redis_keys.TOTALS_PREFIX)
 
     async def saved_function_names(self) -> set[str]:
         """The functions of which Redis holds SQL's part."""
-        return await self._names(_keys.SAVED_PREFIX)
+        return await self._names(redis_keys.SAVED_PREFIX)
 
     async def producers(self) -> list[str]:
         """The keys of the producers that sent something in the last 24 hours."""
-        prefix = _keys.PRODUCER_PREFIX
+        prefix = redis_keys.PRODUCER_PREFIX
         return [prefix + name for name in await self._names(prefix)]
 
     async def _names(self, prefix: str) -> set[str]:
@@ -299,14 +311,14 @@ class HotStore:
         before the claims are, and these from their ends: what moves meanwhile is met twice, or saved, but not missed.
         """
         seen = 0
-        while page := await self._range(_keys.METRICS_LIST, seen, seen + _PAGE - 1):
+        while page := await self._range(redis_keys.METRICS_LIST, seen, seen + _PAGE - 1):
             for raw in page:
                 seen += 1
                 yield Waiting(raw, "", seen)
-        for token in await self.answer(self.client.zrange(_keys.CLAIMS, 0, -1)):
+        for token in await self.answer(self.client.zrange(redis_keys.CLAIMS, 0, -1)):
             name = token.decode()
             seen = 0
-            while page := await self._range(_keys.claim(name), -seen - _PAGE, -seen - 1):
+            while page := await self._range(redis_keys.claim(name), -seen - _PAGE, -seen - 1):
                 for raw in reversed(page):
                     seen += 1
                     yield Waiting(raw, name, seen)
@@ -318,8 +330,8 @@ class HotStore:
     async def waiting(self) -> int:
         """How many entries are in Redis and not yet saved."""
         pipeline = self.client.pipeline(transaction=False)
-        pipeline.llen(_keys.METRICS_LIST)
-        pipeline.get(_keys.CLAIMED)
+        pipeline.llen(redis_keys.METRICS_LIST)
+        pipeline.get(redis_keys.CLAIMED)
         listed, claimed = await self.answer(pipeline.execute())
         return int(listed) + int(claimed or 0)
 
@@ -333,7 +345,7 @@ class HotStore:
 
     async def heartbeats(self, role: str, host: str | None = None) -> dict[str, dict[str, Any]]:
         """The heartbeats of processes in a role (`worker` or `scheduler`), of one host or of all, by key."""
-        prefix = f"{_keys.ALIVE_PREFIX}{role}:" + ("" if host is None else f"{host}:")
+        prefix = f"{redis_keys.ALIVE_PREFIX}{role}:" + ("" if host is None else f"{host}:")
         keys = [prefix + name for name in await self._names(prefix)]
         values = await self.answer(self.client.mget(keys)) if keys else []
         return {key: json.loads(value) for key, value in zip(keys, values, strict=True) if value}

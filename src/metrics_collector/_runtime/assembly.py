@@ -7,22 +7,22 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector import _dangers, _keys
-from metrics_collector._connection import connect
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._flush import Flush
-from metrics_collector._hot_store import HotStore
-from metrics_collector._purge import Purge
-from metrics_collector._settings import mask_url
-from metrics_collector._spool import Replay, Spool
-from metrics_collector._sqlite import Database
-from metrics_collector._worker import Worker
+from metrics_collector._redis import keys, server_risks
+from metrics_collector._redis.connection import connect
+from metrics_collector._redis.store import HotStore
+from metrics_collector._saving.flush import Flush
+from metrics_collector._saving.purge import Purge
+from metrics_collector._saving.worker import Worker
+from metrics_collector._sending.spool import Replay, Spool
+from metrics_collector._storage.sqlite import Database
+from metrics_collector._support.settings import mask_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from metrics_collector._notice import Notice
-    from metrics_collector._settings import Settings
+    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.settings import Settings
 
 
 def is_embedded(settings: Settings) -> bool:
@@ -102,7 +102,7 @@ def purge(settings: Settings) -> Purge:
 
 def heartbeat_key(role: str) -> str:
     """The key of this process's heartbeat as `worker` or `scheduler`."""
-    return _keys.alive(role, socket.gethostname(), os.getpid())
+    return keys.alive(role, socket.gethostname(), os.getpid())
 
 
 def worker(settings: Settings, notice: Notice, store: HotStore | None = None) -> Worker:
@@ -117,7 +117,7 @@ def worker(settings: Settings, notice: Notice, store: HotStore | None = None) ->
     async def dangers() -> list[str]:
         if is_embedded(settings):
             return []
-        return await _dangers.dangers(store.client, mask_url(settings.redis_url))
+        return await server_risks.dangers(store.client, mask_url(settings.redis_url))
 
     return Worker(
         flush(settings, store, notice),

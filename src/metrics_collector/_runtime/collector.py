@@ -10,27 +10,28 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from metrics_collector import _process, _recorder
 from metrics_collector._errors import (
     ConfigurationError,
     MetricsCollectorError,
     StoreUnavailableError,
 )
-from metrics_collector._last_send import LastSend
-from metrics_collector._notice import Notice
-from metrics_collector._outbox import Outbox
-from metrics_collector._places import GRACE, SPOOL_GRACE, GoneError, TaskPlace
-from metrics_collector._sender import USUAL_MAX_BUFFERED, hold
-from metrics_collector._thread_place import ThreadPlace
+from metrics_collector._recording import recorder
+from metrics_collector._runtime.places import GRACE, SPOOL_GRACE, GoneError, TaskPlace
+from metrics_collector._runtime.thread_place import ThreadPlace
+from metrics_collector._sending.last_send import LastSend
+from metrics_collector._sending.outbox import Outbox
+from metrics_collector._sending.sender import USUAL_MAX_BUFFERED, hold
+from metrics_collector._support import process
+from metrics_collector._support.rate_limited_log import Notice
 
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Awaitable, Callable, Iterator
 
-    from metrics_collector._home import Home
-    from metrics_collector._recorder import Record
-    from metrics_collector._settings import Settings
-    from metrics_collector._spool import Spool
+    from metrics_collector._recording.recorder import Record
+    from metrics_collector._runtime.home import Home
+    from metrics_collector._sending.spool import Spool
+    from metrics_collector._support.settings import Settings
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ class Collector:
         self._server: Any = None  # the embedded Redis
         self._spool: Spool | None = None
         self.broker: Any = None  # the user's own, to be rung instead of ours
-        self.outbox = Outbox(_recorder.buffer)
+        self.outbox = Outbox(recorder.buffer)
         self.last_error: str | None = None
         self._last_send = LastSend(self.outbox, self.notice)
 
@@ -69,7 +70,7 @@ class Collector:
         """
         with self._lock:
             if self._settings is None:
-                from metrics_collector._settings import Settings
+                from metrics_collector._support.settings import Settings
 
                 self._settings = Settings()
             return self._settings
@@ -109,7 +110,7 @@ class Collector:
                     place.retire()
                 place = thread
             if self._settings is None or self._settings.enabled:
-                _recorder.engage()
+                recorder.engage()
             return place
 
     def start(self) -> None:
@@ -120,11 +121,11 @@ class Collector:
             self.ensure_place()
         except (OSError, RuntimeError) as error:  # no socket for its loop, no thread
             self.failed(f"no sender could be started: {error}")
-            if _process.exiting():
+            if process.exiting():
                 return  # the exit's hook will send
             self.notice.warn("send", "no sender could be started yet: %s", error)
             self.outbox.enforce(USUAL_MAX_BUFFERED)
-            _recorder.arm()
+            recorder.arm()
 
     async def enter(self, settings: Settings | None) -> TaskPlace | None:
         """Begin a run: take the home to the running loop.
@@ -162,7 +163,7 @@ class Collector:
             self._lost(place)
             raise
         place.settle(home)
-        _recorder.engage()
+        recorder.engage()
         return place
 
     def _claim(
@@ -187,7 +188,7 @@ class Collector:
                 return before, before
             self._settings = settings if settings is not None else self._pinned
             if not self.settings().enabled:
-                _recorder.discard()
+                recorder.discard()
                 return before, None
             self._hook_exit()
             self._place = place = TaskPlace()
@@ -224,7 +225,7 @@ class Collector:
             # Called by the garbage collector, maybe that of the interpreter's end: nothing is started here.
             if self._place is place and not place.alive():
                 self._place = None
-                _recorder.arm()
+                recorder.arm()
 
     def reset(self, settings: Settings | None = None) -> None:
         """Forget everything, and begin anew with these settings in place of the environment's.
@@ -232,9 +233,9 @@ class Collector:
         For tests; not on the loop that has the home.
         """
         self._stop_thread()
-        _recorder.buffer.clear()
+        recorder.buffer.clear()
         self._begin(settings)
-        _recorder.arm()
+        recorder.arm()
 
     @contextmanager
     def isolated(self, settings: Settings, buffer: deque[Record]) -> Iterator[None]:
@@ -248,8 +249,8 @@ class Collector:
             buffer: takes the records.
         """
         if self._stop_thread():
-            _recorder.arm()
-        with _recorder.redirected(buffer):
+            recorder.arm()
+        with recorder.redirected(buffer):
             before = vars(self).copy()
             self._begin(settings)
             self._isolated = True
@@ -257,7 +258,7 @@ class Collector:
             try:
                 yield
             finally:
-                _recorder.engage()  # a call that ends in another thread is to start nothing now
+                recorder.engage()  # a call that ends in another thread is to start nothing now
                 self._stop_thread()
                 vars(self).update(before, _exit_hooked=self._exit_hooked)
 
@@ -284,23 +285,23 @@ class Collector:
         self._settings, self.broker = settings, broker
 
     def _home(self, *, strange_loop: bool = False) -> Home:
-        with _process.loading():
-            from metrics_collector import _assembly
-            from metrics_collector._home import Home
+        with process.loading():
+            from metrics_collector._runtime import assembly
+            from metrics_collector._runtime.home import Home
 
             settings = self.settings()
             server = None
-            if _assembly.is_embedded(settings):
+            if assembly.is_embedded(settings):
                 with self._lock:
                     if self._server is None:
-                        self._server = _assembly.embedded_server()
+                        self._server = assembly.embedded_server()
                     server = self._server
             with self._lock:
                 folder, spool = settings.spool_dir, self._spool
                 if folder is None:
                     self._spool = None
                 elif spool is None or spool.folder != folder:
-                    self._spool = _assembly.spool(folder, self.outbox.producer)
+                    self._spool = assembly.spool(folder, self.outbox.producer)
             return Home(
                 settings,
                 self.outbox,
@@ -326,14 +327,14 @@ class Collector:
             if self._place is not place:
                 return
             self._place = None
-            _recorder.arm()
+            recorder.arm()
             if self.outbox.unsent or self.outbox.kept:
                 self.start()
 
     def _hook_exit(self) -> None:
         if not self._exit_hooked:
             self._exit_hooked = True
-            _process.at_exit(self.at_exit)
+            process.at_exit(self.at_exit)
 
     def at_exit(self) -> None:
         """Send what is left, within METRICS_EXIT_TIMEOUT; another time if more came."""
@@ -380,7 +381,7 @@ def _in_place_of(settings: Settings, pinned: Settings) -> Settings:
 _abandoned: Final[list[Any]] = []
 
 collector: Final = Collector()
-_recorder.on_first_record(collector.start)
+recorder.on_first_record(collector.start)
 # Beside the hook of the first record, which runs before those that the program has set up until then: this one runs
 # after nearly all of them, and sends what they record.
 atexit.register(collector.at_exit)

@@ -7,25 +7,26 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _assembly, _process
-from metrics_collector._bound import Bound
 from metrics_collector._errors import (
     MetricsCollectorError,
     StoreFullError,
     StoreUnavailableError,
 )
-from metrics_collector._outbox import BATCH
-from metrics_collector._query import Query
-from metrics_collector._sender import Sender
+from metrics_collector._runtime import assembly
+from metrics_collector._sending.memory_limit import Bound
+from metrics_collector._sending.outbox import BATCH
+from metrics_collector._sending.sender import Sender
+from metrics_collector._support import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from metrics_collector._notice import Notice
-    from metrics_collector._outbox import Outbox
-    from metrics_collector._settings import Settings
-    from metrics_collector._spool import Spool
-    from metrics_collector._worker import Worker
+    from metrics_collector._saving.worker import Worker
+    from metrics_collector._sending.outbox import Outbox
+    from metrics_collector._sending.spool import Spool
+    from metrics_collector._storage.sqlite import Database
+    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.settings import Settings
 
 _GREETING: Final = 2.0  # seconds that the beginning of a run waits for Redis
 _SAVE_AGAIN: Final = 0.1  # seconds between two tries of the last save
@@ -67,7 +68,7 @@ class Home:
         self._spool = spool
         self._notice = notice
         self._failed = failed
-        self.store = _assembly.hot_store(settings, server)
+        self.store = assembly.hot_store(settings, server)
         # A larger batch than Redis takes would never be taken; and the one on its way is held in memory.
         batch = min(BATCH, settings.max_backlog, max(1, settings.max_buffered // 4))
         self._bound = Bound(
@@ -101,13 +102,13 @@ class Home:
         )  # for it to begin: a task that is cancelled before has no end that could be noticed
         if self._spool is not None:
             self._spawn(
-                _assembly.replay(self._spool.folder, self.store, self._notice, self._failed).run()
+                assembly.replay(self._spool.folder, self.store, self._notice, self._failed).run()
             )
         if self._server is not None:
             try:
                 await self._start_embedded()
             except RuntimeError:
-                if not _process.exiting():
+                if not process.exiting():
                     raise  # else Taskiq cannot be loaded any more; `finish` saves without it
 
     async def greet(self) -> None:
@@ -118,7 +119,7 @@ class Home:
             ConfigurationError: METRICS_SPOOL_DIR cannot be used.
         """
         if self._spool is not None:
-            await _process.aside(self._spool.check)
+            await process.aside(self._spool.check)
         try:
             async with asyncio.timeout(_GREETING):
                 await self.store.check_version()
@@ -164,26 +165,25 @@ class Home:
         Raises:
             StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be used.
         """
-        flush = _assembly.flush(self.settings, self.store, self._notice, plain=plain)
+        flush = assembly.flush(self.settings, self.store, self._notice, plain=plain)
         saved = await flush.drain(ignore_leases=True, once=True)
         await self.sender.look()
         return saved
 
-    async def query(self, measured: frozenset[str], *, live: bool) -> Query:
-        """What answers questions.
+    async def database(self, *, live: bool) -> Database:
+        """The database for questions.
 
         Args:
-            measured: names of the functions measured in this process.
             live: about live totals, too: in the embedded mode these are told before what other processes have saved.
         """
-        database = _assembly.database(self.settings)
+        database = assembly.database(self.settings)
         if live and self._worker is not None:
             # Not between a flush's commit and its acknowledgement: those entries would count twice for that moment.
             async with self._worker.turn, database.reading() as reader:
                 if reader is not None:
                     db, no = await reader.state()
                     await self.store.true_up(db, no, await reader.all_totals())
-        return Query(self.store, database, measured)
+        return database
 
     async def finish(self, timeout: float, *, plain: bool = False) -> bool:
         """The last send, and in the embedded mode the last save; whether that worked.
@@ -263,22 +263,22 @@ class Home:
         return task
 
     async def _start_embedded(self) -> None:
-        await _process.load("taskiq.api", "metrics_collector._taskiq", "aiosqlite")
+        await process.load("taskiq.api", "metrics_collector._saving.taskiq", "aiosqlite")
         from taskiq.api import run_scheduler_task
 
-        from metrics_collector import _taskiq
+        from metrics_collector._saving import taskiq
 
-        self._worker = _assembly.worker(self.settings, self._notice, self.store)
-        self._broker = _taskiq.make_broker("memory://", "memory://", notice=self._notice)
+        self._worker = assembly.worker(self.settings, self._notice, self.store)
+        self._broker = taskiq.make_broker("memory://", "memory://", notice=self._notice)
         worker = self._worker
-        _taskiq.register(
+        taskiq.register(
             self._broker,
             make_worker=lambda: worker,
             every=self.settings.max_waiting_time,
             notice=self._notice,
         )
         await self._broker.startup()
-        scheduler = _taskiq.make_scheduler(self._broker, beat=None, notice=self._notice)
+        scheduler = taskiq.make_scheduler(self._broker, beat=None, notice=self._notice)
         self._spawn(run_scheduler_task(scheduler))
 
     async def _ring(self) -> None:
@@ -287,15 +287,15 @@ class Home:
         if self._broker is None:
             if self._server is not None:
                 return  # the embedded worker is about to start, and begins with a flush
-            if _process.exiting():
+            if process.exiting():
                 return  # it cannot be loaded any more; the worker's own timer will do
-            await _process.load("metrics_collector._taskiq")
-        from metrics_collector import _taskiq
+            await process.load("metrics_collector._saving.taskiq")
+        from metrics_collector._saving import taskiq
 
         if self._broker is None:
-            self._broker = _taskiq.make_broker(
+            self._broker = taskiq.make_broker(
                 self.settings.taskiq_broker_url,
                 self.settings.taskiq_result_backend_url,
                 notice=self._notice,
             )
-        await _taskiq.ring(self._broker)
+        await taskiq.ring(self._broker)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from metrics_collector import _assembly, _timespan
-from metrics_collector._collector import collector
+from metrics_collector._core import windows
+from metrics_collector._core.pipeline_types import Purged
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._records import Purged
-from metrics_collector._reopening import reopening
+from metrics_collector._runtime import assembly
+from metrics_collector._runtime.collector import collector
+from metrics_collector._storage.reopening import reopening
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from metrics_collector._sqlite import Database
-    from metrics_collector._timespan import Moment
+    from metrics_collector._core.windows import Moment
+    from metrics_collector._storage.sqlite import Database
 
 
 async def purge(
@@ -41,14 +42,14 @@ async def purge(
     """
     now = datetime.now(UTC)
     given = {"entry": entries, "minute": minutes, "hour": hours, "day": days}
-    moments = {name: _timespan.moment(value, now) for name, value in given.items()}
+    moments = {name: windows.moment(value, now) for name, value in given.items()}
     before = {name: when.timestamp() for name, when in moments.items() if when is not None}
     if late := [str(given[name]) for name, when in moments.items() if when and when > now]:
         raise ConfigurationError(f"what is to come cannot be deleted: {late[0]} lies in the future")
     settings = collector.settings()
     if not before:
-        before = _assembly.purge(settings).due()
-    return await _purge(_assembly.database(settings), before, now.timestamp())
+        before = assembly.purge(settings).due()
+    return await _purge(assembly.database(settings), before, now.timestamp())
 
 
 @reopening

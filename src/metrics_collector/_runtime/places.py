@@ -16,7 +16,7 @@ from metrics_collector._errors import MetricsCollectorError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from metrics_collector._home import Home
+    from metrics_collector._runtime.home import Home
 
 T = TypeVar("T")
 

@@ -12,14 +12,14 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _process
 from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
-from metrics_collector._places import GRACE, GoneError, Place
+from metrics_collector._runtime.places import GRACE, GoneError, Place
+from metrics_collector._support import process
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from metrics_collector._home import Home
+    from metrics_collector._runtime.home import Home
 
 _LEAVE_TIMEOUT: Final = 5.0  # seconds
 _REST: Final = (
@@ -52,7 +52,7 @@ class _OwnLoop(asyncio.SelectorEventLoop):
         self.set_debug(False)  # `python -X dev` is for the loops of the program
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
-        return await _process.aside(partial(socket.getaddrinfo, host, port, **options))
+        return await process.aside(partial(socket.getaddrinfo, host, port, **options))
 
 
 class ThreadPlace(Place):

@@ -10,17 +10,17 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
+from metrics_collector._core.pipeline_types import Numbered
+from metrics_collector._core.totals import Totals
 from metrics_collector._errors import StoreUnavailableError
-from metrics_collector._records import Numbered
-from metrics_collector._reopening import ClosedByForkError, reopening
-from metrics_collector._totals import Totals
+from metrics_collector._storage.reopening import ClosedByForkError, reopening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from metrics_collector._notice import Notice
-    from metrics_collector._records import Acknowledged, Claim, FunctionState, Saved
+    from metrics_collector._core.pipeline_types import Acknowledged, Claim, FunctionState, Saved
+    from metrics_collector._support.rate_limited_log import Notice
 
 CHUNK: Final = 40_000  # entries in one transaction
 FUNCTIONS: Final = 500  # of which a true-up tells at a time

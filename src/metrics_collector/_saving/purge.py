@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from metrics_collector._reopening import reopening
+from metrics_collector._storage.reopening import reopening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from metrics_collector._records import Purged
+    from metrics_collector._core.pipeline_types import Purged
 
 _DAY: Final = 86400.0
 

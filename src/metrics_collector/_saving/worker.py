@@ -15,7 +15,7 @@ from metrics_collector._errors import MetricsCollectorError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from metrics_collector._notice import Notice
+    from metrics_collector._support.rate_limited_log import Notice
 
 TRUE_UP_EVERY: Final = 60.0  # seconds
 BEAT_EVERY: Final = 5.0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from metrics_collector import _entries
+from metrics_collector._core import entries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from metrics_collector._totals import Tally
+    from metrics_collector._core.totals import Tally
 
 
 class Content(NamedTuple):
@@ -35,7 +35,7 @@ def content(lines: Sequence[str], tally: Tally) -> Content:
 def content_of(payload: bytes) -> Content:
     """The content whose payload this is: the figures come from the numbers in the JSON, so they are the same again."""
     lines = payload.decode().split("\n")
-    return content(lines, _entries.tally_of(lines))
+    return content(lines, entries.tally_of(lines))
 
 
 class Place(Protocol):

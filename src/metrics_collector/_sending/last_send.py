@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from metrics_collector._notice import Notice
-    from metrics_collector._outbox import Outbox
+    from metrics_collector._sending.outbox import Outbox
+    from metrics_collector._support.rate_limited_log import Notice
 
 HOPELESS: Final = 10.0  # seconds after a failed last send in which another one would fail too
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from metrics_collector._outbox import BATCH
+from metrics_collector._sending.outbox import BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from metrics_collector._batch import Batch, Content, Place
-    from metrics_collector._notice import Notice
-    from metrics_collector._outbox import Outbox
+    from metrics_collector._sending.batch import Batch, Content, Place
+    from metrics_collector._sending.outbox import Outbox
+    from metrics_collector._support.rate_limited_log import Notice
 
 
 class Shelf(Protocol):

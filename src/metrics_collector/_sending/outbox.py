@@ -15,17 +15,18 @@ from contextlib import contextmanager
 from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from metrics_collector import _batch, _entries
-from metrics_collector._batch import Batch
-from metrics_collector._intervals import Intervals
-from metrics_collector._totals import Tally
+from metrics_collector._core import entries
+from metrics_collector._core.intervals import Intervals
+from metrics_collector._core.totals import Tally
+from metrics_collector._sending.batch import Batch
+from metrics_collector._sending.batch import content as encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from metrics_collector._batch import Content, Place
-    from metrics_collector._recorder import Record
-    from metrics_collector._records import PushReply
+    from metrics_collector._core.pipeline_types import PushReply
+    from metrics_collector._recording.recorder import Record
+    from metrics_collector._sending.batch import Content, Place
 
 SLICE: Final = 150  # records encoded between two pauses for the loop
 BATCH: Final = 2000  # entries sent in one go
@@ -126,10 +127,10 @@ class Outbox:
                 count = min(SLICE, batch - len(self._lines), len(self._buffer))
                 # In one call, within which no Ctrl-C comes: so each record is in one of the two.
                 records.extend(starmap(self._buffer.popleft, repeat((), count)))
-                lines = _entries.encode(records, self.producer, self._last + 1, offset, self._tally)
+                lines = entries.encode(records, self.producer, self._last + 1, offset, self._tally)
                 last = self._last + len(lines)
             except BaseException as error:
-                self._tally = _entries.tally_of(self._lines)  # without the part of this slice
+                self._tally = entries.tally_of(self._lines)  # without the part of this slice
                 if isinstance(error, Exception):  # it would fail again
                     self._dropped += len(records)
                 else:
@@ -145,7 +146,7 @@ class Outbox:
         with self._lock:
             if self._lines:
                 with self._counting():
-                    content = _batch.content(self._lines, self._tally)
+                    content = encoded(self._lines, self._tally)
                     made = Batch(self._last - len(self._lines) + 1, self._last, content)
                     tally = Tally()
                 # Again, no Ctrl-C comes before the call is over.
@@ -175,7 +176,7 @@ class Outbox:
         try:
             yield
         except BaseException:
-            self._tally = _entries.tally_of(self._lines)
+            self._tally = entries.tally_of(self._lines)
             raise
 
     def next(self) -> tuple[Batch, int] | None:

@@ -12,22 +12,22 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from metrics_collector import _process
-from metrics_collector._bound import Bound
 from metrics_collector._errors import (
     MetricsCollectorError,
     StoreFullError,
     StoreUnavailableError,
 )
-from metrics_collector._outbox import BATCH
+from metrics_collector._sending.memory_limit import Bound
+from metrics_collector._sending.outbox import BATCH
+from metrics_collector._support import process
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from metrics_collector._batch import Batch, Place
-    from metrics_collector._notice import Notice
-    from metrics_collector._outbox import Outbox
-    from metrics_collector._records import PushReply
+    from metrics_collector._core.pipeline_types import PushReply
+    from metrics_collector._sending.batch import Batch, Place
+    from metrics_collector._sending.outbox import Outbox
+    from metrics_collector._support.rate_limited_log import Notice
 
 LOOK_EVERY: Final = 2.0  # seconds, while batches are kept that SQL may have by now
 LONGEST_PAUSE: Final = 2.0  # seconds between two tries when Redis does not answer
@@ -251,7 +251,7 @@ class Sender:
         place = batch.place
         assert place is not None  # noqa: S101 - it is in memory or on disk
         try:
-            batch.content = await _process.aside(place.read)
+            batch.content = await process.aside(place.read)
         except OSError as error:
             self._outbox.lose(batch)
             what = f"{len(batch)} entries in METRICS_SPOOL_DIR cannot be read back: {error}"
@@ -271,7 +271,7 @@ class Sender:
                 lost,
             )
         if released := self._outbox.released():
-            await _process.aside(partial(_forget, released))
+            await process.aside(partial(_forget, released))
 
     def _start_ring(self) -> None:
         # Beside the sends: the doorbell's Redis may be another one, and may be slow.

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override  # pydantic's own dependency; typing has it from 3.12
 
-from metrics_collector._environment import variables
 from metrics_collector._errors import ConfigurationError
+from metrics_collector._support.environment import variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from metrics_collector._models import FunctionMetrics
+    from metrics_collector._core.models import FunctionMetrics
 
 Order = Literal["total", "calls", "errors", "average", "p50", "p95", "p99", "name"]
 ORDERS: Final[tuple[Order, ...]] = get_args(Order)

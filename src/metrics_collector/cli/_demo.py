@@ -10,18 +10,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from metrics_collector import _api, _assembly
-from metrics_collector._environment import variables
+from metrics_collector import _api
+from metrics_collector._core.units import count, counted
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
-from metrics_collector._settings import Settings, mask_url
+from metrics_collector._runtime import assembly
+from metrics_collector._support.environment import variables
+from metrics_collector._support.settings import Settings, mask_url
 from metrics_collector.cli import _demo_database, _figures, _health, _next_steps, _shop
 from metrics_collector.cli._choice import rank
 from metrics_collector.cli._console import console
 from metrics_collector.cli._live import LiveView
-from metrics_collector.cli._units import count, counted
 
 if TYPE_CHECKING:
-    from metrics_collector._models import FunctionMetrics
+    from metrics_collector._core.models import FunctionMetrics
 
 _FRAME: Final = 0.1  # seconds between two looks at the counts
 _FIGURES_EVERY: Final = 0.5  # seconds between two readings of the figures
@@ -36,8 +37,8 @@ def run(seconds: float) -> None:
         StoreUnavailableError, IncompatibleStoreError: Redis or the folder cannot be used.
     """
     settings = _settings()
-    if _assembly.is_embedded(settings):
-        _demo_database.renew(_assembly.database(settings))
+    if assembly.is_embedded(settings):
+        _demo_database.renew(assembly.database(settings))
     asyncio.run(_run(seconds, settings, Path(settings.database_name).absolute()))
 
 
@@ -48,10 +49,10 @@ def _settings() -> Settings:
         raise ConfigurationError(
             "METRICS_ENABLED is false, so nothing would be measured; set it to true for the demo"
         )
-    if not _assembly.is_embedded(settings):
+    if not assembly.is_embedded(settings):
         return settings
     try:
-        _assembly.embedded_server()
+        assembly.embedded_server()
     except ConfigurationError as error:
         raise ConfigurationError(
             "no Redis is named, and one inside the process needs an extra: "
@@ -62,9 +63,9 @@ def _settings() -> Settings:
 
 
 async def _run(seconds: float, settings: Settings, database: Path) -> None:
-    embedded = _assembly.is_embedded(settings)
+    embedded = assembly.is_embedded(settings)
     if not embedded:  # what would fail at the end is better told before
-        async with _assembly.store_for_a_while(settings) as store:
+        async with assembly.store_for_a_while(settings) as store:
             await store.check_version()
     where = "inside this process" if embedded else f"through {mask_url(settings.redis_url)}"
     _say(f"A pretend order service, measured for {seconds:g} s {where}.")

@@ -12,7 +12,7 @@ from metrics_collector._errors import ConfigurationError, StoreUnavailableError
 from metrics_collector.cli._shop import PREFIX
 
 if TYPE_CHECKING:
-    from metrics_collector._sqlite import Database
+    from metrics_collector._storage.sqlite import Database
 
 PATH: Final = Path("metrics-demo.db")
 

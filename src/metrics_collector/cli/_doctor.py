@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from rich.filesize import decimal as size
 from rich.text import Text
 
-from metrics_collector import _reports
+from metrics_collector._core.units import count, counted
 from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._reading import reports
 from metrics_collector.cli import _times
 from metrics_collector.cli._console import console
 from metrics_collector.cli._reading import run as read
 from metrics_collector.cli._text import printable
-from metrics_collector.cli._units import count, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from metrics_collector._reports import Pipeline, ProcessState
+    from metrics_collector._reading.reports import Pipeline, ProcessState
 
 _LIMIT: Final = 30.0  # seconds; each part has a shorter one of its own
 _STYLES: Final = {"ok": "green", "warn": "yellow", "FAIL": "bold red"}
@@ -53,7 +53,7 @@ def run() -> int:
 async def _look() -> Pipeline:
     try:
         async with asyncio.timeout(_LIMIT):
-            return await _reports.pipeline()
+            return await reports.pipeline()
     except TimeoutError as error:
         raise StoreUnavailableError(
             f"no answer within {_LIMIT:g} s; look at Redis (REDIS_URL) and at the disk of DATABASE_NAME"
@@ -62,7 +62,7 @@ async def _look() -> Pipeline:
 
 def judge(state: Pipeline, now: datetime) -> Iterator[Check]:
     """What the state of the pipeline at a moment says of each part."""
-    problems = list(_reports.problems(state))
+    problems = list(reports.problems(state))
     for part, fact in _facts(state, now):
         found = [problem for problem in problems if problem.part == part]
         for problem in found:

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from metrics_collector import _reports
+from metrics_collector._core.units import count
+from metrics_collector._reading import reports
 from metrics_collector.cli import _columns, _json, _times
 from metrics_collector.cli._console import console
 from metrics_collector.cli._grid import grid
 from metrics_collector.cli._reading import run as read
 from metrics_collector.cli._sparkline import sparkline
 from metrics_collector.cli._text import printable
-from metrics_collector.cli._units import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.table import Table
 
-    from metrics_collector._reports import ErrorRow, Window
+    from metrics_collector._reading.reports import ErrorRow, Window
 
 _BARS: Final = 12  # characters of a sparkline
 _WIDE: Final = 100  # columns that have room for sparklines and the first time
@@ -39,7 +39,7 @@ def run(*, since: str, until: str | None, as_json: bool) -> None:
         StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be read.
     """
     start, end = _times.window(since, until)
-    window, rows = read(_reports.errors(start, end))
+    window, rows = read(reports.errors(start, end))
     if as_json:
         _json.write({**_json.window(window), "errors": [_as_json(row) for row in rows]})
     elif not rows:

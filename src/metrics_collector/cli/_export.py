@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from metrics_collector import _reports
+from metrics_collector._core.units import counted
+from metrics_collector._reading import reports
 from metrics_collector.cli import _times
 from metrics_collector.cli._output import whole_file
 from metrics_collector.cli._reading import run as read
 from metrics_collector.cli._text import printable
-from metrics_collector.cli._units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from typing import TextIO
 
-    from metrics_collector._reports import StoredEntry
+    from metrics_collector._reading.reports import StoredEntry
     from metrics_collector.cli._options import Format
 
     Writer = Callable[[Sequence[StoredEntry]], None]
 
 STANDARD_OUTPUT: Final = "-"
-_COLUMNS: Final = tuple(field.name for field in fields(_reports.StoredEntry))
+_COLUMNS: Final = tuple(field.name for field in fields(reports.StoredEntry))
 _values: Final = attrgetter(*_COLUMNS)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute begins so
 
@@ -72,11 +72,11 @@ async def _export(
     form: Format,
     file: TextIO,
 ) -> int:
-    total = await _reports.entry_count(func_name, since=since, until=until)
+    total = await reports.entry_count(func_name, since=since, until=until)
     write = await asyncio.to_thread(_csv if form == "csv" else _json_lines, file)
     done = 0
     with _progress(total, file) as advance:
-        async for entries in _reports.entries(func_name, since=since, until=until):
+        async for entries in reports.entries(func_name, since=since, until=until):
             await asyncio.to_thread(write, entries)
             done += len(entries)
             advance(done)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from metrics_collector._core.units import count, duration
 from metrics_collector.cli._grid import NARROW, grid
 from metrics_collector.cli._names import name
 from metrics_collector.cli._text import printable
-from metrics_collector.cli._units import count, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.table import Table
 
-    from metrics_collector._models import FunctionMetrics
+    from metrics_collector._core.models import FunctionMetrics
 
 HEADINGS: Final = ("calls", "errors", "average", "p50", "p95", "p99")
 

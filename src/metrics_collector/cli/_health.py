@@ -16,7 +16,7 @@ from metrics_collector._errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from metrics_collector._settings import Settings
+    from metrics_collector._support.settings import Settings
 
 SUMMARY: Final = "Tell whether this host's worker or scheduler is alive."
 STARTED_BY: Final[Mapping[str, str]] = {
@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
             f"health takes `worker` (the default) or `scheduler`, not {' '.join(arguments)!r}"
         )
     role = arguments[0] if arguments else "worker"
-    from metrics_collector._collector import collector
+    from metrics_collector._runtime.collector import collector
 
     health = asyncio.run(look(role, collector.settings()))
     sys.stdout.write(health.line + "\n")
@@ -70,17 +70,18 @@ async def look(role: str, settings: Settings) -> Health:
         ConfigurationError: they are part of each program, in the embedded mode.
         StoreUnavailableError: Redis does not answer.
     """
-    from metrics_collector import _assembly, _settings
+    from metrics_collector._runtime import assembly
+    from metrics_collector._support.settings import mask_url
 
-    if _assembly.is_embedded(settings):
+    if assembly.is_embedded(settings):
         raise ConfigurationError(
             f"with REDIS_URL=memory:// there is no {role} process: each program saves its own entries"
         )
     host = socket.gethostname()
-    async with _assembly.store_for_a_while(settings) as store:
+    async with assembly.store_for_a_while(settings) as store:
         beats = await store.heartbeats(role, host)
     if not beats:
-        url = _settings.mask_url(settings.redis_url)
+        url = mask_url(settings.redis_url)
         return Health(
             well=False,
             line=f"{role}: no heartbeat from this host ({host}); is `{STARTED_BY[role]}` running here, "

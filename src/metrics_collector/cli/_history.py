@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from metrics_collector import _reports
+from metrics_collector._core.units import counted, duration
+from metrics_collector._reading import reports
 from metrics_collector.cli import _columns, _figures, _json, _times
 from metrics_collector.cli._console import console
 from metrics_collector.cli._names import name
 from metrics_collector.cli._reading import run as read
-from metrics_collector.cli._units import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from metrics_collector._models import FunctionMetrics
-    from metrics_collector._reports import FunctionReport
+    from metrics_collector._core.models import FunctionMetrics
+    from metrics_collector._reading.reports import FunctionReport
     from metrics_collector.cli._options import What
 
 _COUNTS: Final[Mapping[str, Callable[[FunctionMetrics], int]]] = {
@@ -52,7 +52,7 @@ def run(func_name: str, *, since: str, until: str | None, what: What, as_json: b
         StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be read.
     """
     start, end = _times.window(since, until)
-    report = read(_reports.function(func_name, start, end))
+    report = read(reports.function(func_name, start, end))
     if as_json:
         _json.write(_as_json(report))
     elif not console.is_terminal:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from metrics_collector._models import FunctionMetrics
-    from metrics_collector._reports import Window
+    from metrics_collector._core.models import FunctionMetrics
+    from metrics_collector._reading.reports import Window
 
 
 def write(value: object) -> None:

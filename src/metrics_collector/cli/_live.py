@@ -11,8 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from metrics_collector._core.units import count, counted
 from metrics_collector.cli import _figures
-from metrics_collector.cli._units import count, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from metrics_collector._models import FunctionMetrics
+    from metrics_collector._core.models import FunctionMetrics
 
 _ECHO: Final = (
     3  # columns for the ^C that a terminal shows: in a line of its own it would move the display

@@ -7,18 +7,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from metrics_collector import _reports
-from metrics_collector._collector import collector
+from metrics_collector._core.units import count, counted
 from metrics_collector._errors import ConfigurationError
+from metrics_collector._reading import reports
+from metrics_collector._runtime.collector import collector
 from metrics_collector.cli import _times
 from metrics_collector.cli._reading import run as read
-from metrics_collector.cli._units import count, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from metrics_collector._reports import Purged
-    from metrics_collector._settings import Settings
+    from metrics_collector._reading.reports import Purged
+    from metrics_collector._support.settings import Settings
 
 # What can be purged, with the setting that tells how many days it is kept.
 _SETTINGS: Final[Mapping[str, str]] = {
@@ -51,7 +51,7 @@ def run(given: Mapping[str, str | None], *, sure: bool) -> int:
         )
     if not sure and not _confirmed(moments, Path(settings.database_name).absolute()):
         return 1
-    _tell(read(_reports.purge(**asked)))
+    _tell(read(reports.purge(**asked)))
     return 0
 
 

@@ -13,8 +13,8 @@ from decimal import Decimal
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from metrics_collector._decorator import metrics_collector
-from metrics_collector._measure import measure
+from metrics_collector._recording.decorator import metrics_collector
+from metrics_collector._recording.measure import measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

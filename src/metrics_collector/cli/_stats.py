@@ -6,16 +6,16 @@ import sys
 from typing import TYPE_CHECKING
 
 from metrics_collector import _api
+from metrics_collector._core.units import counted
 from metrics_collector.cli import _choice, _columns, _figures, _json, _times
 from metrics_collector.cli._console import console
 from metrics_collector.cli._reading import run as read
 from metrics_collector.cli._text import printable
-from metrics_collector.cli._units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from metrics_collector._models import FunctionMetrics
+    from metrics_collector._core.models import FunctionMetrics
 
 
 def run(

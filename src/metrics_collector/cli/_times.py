@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from metrics_collector import _timespan
+from metrics_collector._core import windows
 from metrics_collector._errors import ConfigurationError
 
 
@@ -21,7 +21,7 @@ def parse(text: str, now: datetime) -> datetime:
     except (ValueError, OverflowError, OSError):
         pass
     try:
-        found = _timespan.moment(text, now)
+        found = windows.moment(text, now)
     except ConfigurationError:
         found = None
     if found is None:

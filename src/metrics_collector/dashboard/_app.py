@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from metrics_collector import _errors as errors
-from metrics_collector._collector import collector
 from metrics_collector._errors import ConfigurationError, MetricsCollectorError
-from metrics_collector._settings import MANY_CHARACTERS, check_token
+from metrics_collector._runtime.collector import collector
+from metrics_collector._support.settings import MANY_CHARACTERS, check_token
 from metrics_collector.dashboard import _assets, _errors, _function, _overview, _pipeline
 from metrics_collector.dashboard._pages import Pages
 from metrics_collector.dashboard._paths import local_path

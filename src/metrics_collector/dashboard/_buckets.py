@@ -6,7 +6,7 @@ from collections import Counter
 from math import floor, log2
 from typing import TYPE_CHECKING
 
-from metrics_collector import _histogram
+from metrics_collector._core.histogram import bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ def coarse(histogram: Mapping[str, int], per_doubling: int) -> Counter[int | Non
     """
     counts: Counter[int | None] = Counter()
     for field, count in histogram.items():
-        low, high = _histogram.bounds(field)
+        low, high = bounds(field)
         # By its middle: a bound may be a rounding below the one of the coarser bucket.
         counts[floor(log2((low + high) / 2) * per_doubling) if high else None] += count
     return counts

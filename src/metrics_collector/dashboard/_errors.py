@@ -6,13 +6,13 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _reports
+from metrics_collector._reading import reports
 from metrics_collector.dashboard import _shown, _table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from metrics_collector._reports import ErrorRow, Window
+    from metrics_collector._reading.reports import ErrorRow, Window
     from metrics_collector.dashboard._state import State
 
 _TYPES: Final = 5  # that have a colour of their own in the chart; the others share one
@@ -32,7 +32,7 @@ async def build(state: State) -> dict[str, Any]:
     Raises:
         As `_reports.errors`, and ConfigurationError for a column that there is not.
     """
-    window, rows = await _reports.errors(state.begin, state.until)
+    window, rows = await reports.errors(state.begin, state.until)
     return await asyncio.to_thread(_show, window, rows, state)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from metrics_collector.cli._units import count, counted, duration
+from metrics_collector._core.units import count, counted, duration
 
 __all__ = [
     "Change",

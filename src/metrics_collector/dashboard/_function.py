@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _reports
+from metrics_collector._reading import reports
 from metrics_collector.dashboard import _buckets, _shown
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Mapping
 
-    from metrics_collector._reports import FunctionReport
+    from metrics_collector._reading.reports import FunctionReport
     from metrics_collector.dashboard._state import State
 
 _HEATMAP: Final = (
@@ -34,7 +34,7 @@ async def build(name: str, state: State) -> dict[str, Any]:
     Raises:
         As `_reports.function`.
     """
-    report = await _reports.function(name, state.begin, state.until)
+    report = await reports.function(name, state.begin, state.until)
     return await asyncio.to_thread(_show, report)
 
 

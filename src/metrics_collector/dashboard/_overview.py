@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _reports
+from metrics_collector._reading import reports
 from metrics_collector.dashboard import _shown, _table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from metrics_collector._reports import FunctionRow, Overview
+    from metrics_collector._reading.reports import FunctionRow, Overview
     from metrics_collector.dashboard._state import State
 
 _TOP: Final = 10  # functions in the chart
@@ -35,7 +35,7 @@ async def build(state: State) -> dict[str, Any]:
     Raises:
         As `_reports.overview`, and ConfigurationError for a column that there is not.
     """
-    report = await _reports.overview(state.begin, state.until)
+    report = await reports.overview(state.begin, state.until)
     # The percentiles of a thousand functions take a while, in which the loop shall serve others.
     return await asyncio.to_thread(_show, report, state)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Scope
 
-    from metrics_collector._reports import Pipeline
+    from metrics_collector._reading.reports import Pipeline
 
 
 class Pages:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _reports
+from metrics_collector._reading import reports
 from metrics_collector.dashboard import _shown
 
 if TYPE_CHECKING:
-    from metrics_collector._reports import Pipeline
+    from metrics_collector._reading.reports import Pipeline
 
 _FRESH: Final = 2.0  # seconds that a report serves the notices of all pages
 
@@ -30,7 +30,7 @@ class RecentPipeline:
 
     async def renew(self) -> Pipeline:
         """The report of now; raises as `_reports.pipeline`."""
-        report = await _reports.pipeline()
+        report = await reports.pipeline()
         self._report, self._read_at = report, time.monotonic()
         return report
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
-from metrics_collector._collector import collector
 from metrics_collector._errors import ConfigurationError, MetricsCollectorError
+from metrics_collector._runtime.collector import collector
 from metrics_collector.dashboard import create_app
 from metrics_collector.dashboard._security import LOOPBACK_NAMES, is_loopback
 

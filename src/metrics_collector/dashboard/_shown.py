@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from metrics_collector._models import FunctionMetrics
-    from metrics_collector._reports import ErrorRow, Window
+    from metrics_collector._core.models import FunctionMetrics
+    from metrics_collector._reading.reports import ErrorRow, Window
 
 
 def moment(at: datetime | None) -> str | None:

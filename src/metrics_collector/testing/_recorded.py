@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _entries, _registry
-from metrics_collector._collector import collector
-from metrics_collector._environment import metrics_enabled
+from metrics_collector._core.entries import decode, encode
+from metrics_collector._core.models import FunctionMetrics, figures
+from metrics_collector._core.totals import Tally, Totals
 from metrics_collector._errors import ConfigurationError, UnknownFunctionError
-from metrics_collector._models import FunctionMetrics, figures
-from metrics_collector._query import resolve
-from metrics_collector._recorder import Record
-from metrics_collector._settings import Settings
-from metrics_collector._totals import Tally, Totals
+from metrics_collector._reading.query import resolve
+from metrics_collector._recording import registry
+from metrics_collector._recording.recorder import Record
+from metrics_collector._runtime.collector import collector
+from metrics_collector._support.environment import metrics_enabled
+from metrics_collector._support.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,7 +101,7 @@ class RecordedMetrics:
                 outcome=entry.outcome,  # type: ignore[arg-type]  # checked, when it was decoded
                 error_type=entry.error_type,
             )
-            for entry in (_entries.decode(line.encode()) for line in lines)
+            for entry in (decode(line.encode()) for line in lines)
         ]
 
     def __repr__(self) -> str:
@@ -112,13 +113,13 @@ class RecordedMetrics:
 
     def _name(self, function: Callable[..., Any] | str) -> str:
         __tracebackhide__ = True
-        known = _registry.names() | self._totals().keys()
+        known = registry.names() | self._totals().keys()
         if isinstance(function, str):
             try:
                 return resolve(function, known)
             except LookupError as error:
                 raise error.with_traceback(None)  # noqa: B904 - it is the same one, without a frame that would be shown
-        name = _registry.name_of(function)
+        name = registry.name_of(function)
         if name not in known:
             raise UnknownFunctionError(f"{name!r} is not decorated with @metrics_collector")
         return name
@@ -131,7 +132,7 @@ class RecordedMetrics:
         """The entries and figures that a sender would make of it, so that both agree to the last digit."""
         tally = Tally()
         records = self._records.copy()  # at once, whoever else appends
-        lines = _entries.encode(records, _NOBODY, 1, self._offset, tally)
+        lines = encode(records, _NOBODY, 1, self._offset, tally)
         return lines, tally.totals()
 
 

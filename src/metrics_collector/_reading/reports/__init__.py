@@ -3,15 +3,14 @@
 Beside the public reads they ask more of the database in one go, and remember what cannot change any more.
 """
 
-from metrics_collector._records import Purged
-from metrics_collector._reports._errors import errors
-from metrics_collector._reports._export import entries, entry_count
-from metrics_collector._reports._function import function
-from metrics_collector._reports._overview import overview
-from metrics_collector._reports._pipeline import pipeline
-from metrics_collector._reports._problems import Problem, problems
-from metrics_collector._reports._purge import purge
-from metrics_collector._reports._shapes import (
+from metrics_collector._core.pipeline_types import Purged
+from metrics_collector._reading.reports.entry_export import entries, entry_count
+from metrics_collector._reading.reports.error_report import errors
+from metrics_collector._reading.reports.function_report import function
+from metrics_collector._reading.reports.overview_report import overview
+from metrics_collector._reading.reports.pipeline_report import pipeline
+from metrics_collector._reading.reports.remedies import Problem, problems
+from metrics_collector._reading.reports.report_types import (
     DatabaseState,
     ErrorRow,
     FunctionReport,
@@ -24,6 +23,7 @@ from metrics_collector._reports._shapes import (
     StoredEntry,
     Window,
 )
+from metrics_collector._runtime.manual_purge import purge
 
 __all__ = [
     "DatabaseState",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from metrics_collector._sqlite import _reports as ask
-from metrics_collector._totals import Totals
+from metrics_collector._core.totals import Totals
+from metrics_collector._storage.sqlite import report_queries as ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from metrics_collector._query import OpenDatabase
-    from metrics_collector._tiles import Tile
+    from metrics_collector._core.rollup_ranges import Tile
+    from metrics_collector._reading.query import OpenDatabase
 
 _KEPT: Final = 8  # parts: a few windows, each with the period before
 

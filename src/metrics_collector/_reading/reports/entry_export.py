@@ -5,15 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _reading, _timespan
-from metrics_collector._reports._shapes import StoredEntry
-from metrics_collector._sqlite import _reports as ask
+from metrics_collector._core import windows
+from metrics_collector._reading import asking
+from metrics_collector._reading.reports.report_types import StoredEntry
+from metrics_collector._storage.sqlite import report_queries as ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from metrics_collector._query import Query
-    from metrics_collector._timespan import Moment
+    from metrics_collector._core.windows import Moment
+    from metrics_collector._reading.query import Query
 
 _PAGE: Final = 5000  # entries in one read
 
@@ -30,7 +31,7 @@ async def entry_count(
                 return 0
             return await database.run(ask.entry_count(where))
 
-    return await _reading.read(read)
+    return await asking.read(read)
 
 
 async def entries(
@@ -48,7 +49,7 @@ async def entries(
     Raises:
         As `overview`.
     """
-    where = await _reading.read(lambda query: _where(query, name, since, until))
+    where = await asking.read(lambda query: _where(query, name, since, until))
     after = 0
     last: int | None = None
 
@@ -61,13 +62,13 @@ async def entries(
                 last = await database.run(ask.last_rowid())
             return await database.run(ask.entries(after, last, where, _PAGE))
 
-    while rows := await _reading.read(read):
+    while rows := await asking.read(read):
         after = rows[-1][0]
         yield [StoredEntry(*row[1:]) for row in rows]
 
 
 async def _where(query: Query, name: str | None, since: Moment, until: Moment) -> ask.Where:
-    begin, end = _timespan.span(since, until, datetime.now(UTC))
+    begin, end = windows.span(since, until, datetime.now(UTC))
     return (
         None if name is None else await query.resolve(name),
         None if begin is None else begin.timestamp(),

@@ -6,22 +6,22 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from metrics_collector import _reading
-from metrics_collector._reports import _windows
-from metrics_collector._reports._overview import MOST_PENDING, STEPS, within
-from metrics_collector._reports._shapes import ErrorRow
-from metrics_collector._sqlite import _reports as ask
-from metrics_collector._tiles import SECONDS
-from metrics_collector._totals import ERROR_PREFIX
+from metrics_collector._core.rollup_ranges import SECONDS
+from metrics_collector._core.totals import ERROR_PREFIX
+from metrics_collector._reading import asking
+from metrics_collector._reading.reports import window_steps
+from metrics_collector._reading.reports.overview_report import MOST_PENDING, STEPS, within
+from metrics_collector._reading.reports.report_types import ErrorRow
+from metrics_collector._storage.sqlite import report_queries as ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from metrics_collector._entries import Entry
-    from metrics_collector._query import OpenDatabase, Query
-    from metrics_collector._records import Rollup
-    from metrics_collector._reports._shapes import Window
-    from metrics_collector._timespan import Moment
+    from metrics_collector._core.entries import Entry
+    from metrics_collector._core.pipeline_types import Rollup
+    from metrics_collector._core.windows import Moment
+    from metrics_collector._reading.query import OpenDatabase, Query
+    from metrics_collector._reading.reports.report_types import Window
 
 _Pair = tuple[str, str]  # function and type of error
 
@@ -35,7 +35,7 @@ async def errors(since: Moment, until: Moment = None) -> tuple[Window, tuple[Err
     Raises:
         As `overview`.
     """
-    return await _reading.read(lambda query: _errors(query, since, until))
+    return await asking.read(lambda query: _errors(query, since, until))
 
 
 async def _errors(
@@ -43,7 +43,7 @@ async def _errors(
 ) -> tuple[Window, tuple[ErrorRow, ...]]:
     async with query.snapshot(None, most=MOST_PENDING) as (database, pending, _):
         purged = {} if database is None else await database.purged()
-        window = _windows.window(since, until, purged, steps=STEPS, coarse=True)
+        window = window_steps.window(since, until, purged, steps=STEPS, coarse=True)
         rows = await error_rows(database, purged, window, pending, None)
     return window, tuple(sorted(rows, key=lambda row: row.last_seen_at, reverse=True))
 
@@ -56,7 +56,7 @@ async def error_rows(
     func_name: str | None,
 ) -> list[ErrorRow]:
     """The types of errors in a window, of one function or (`None`) of all; times to the minute, if those are kept."""
-    tile = _windows.tile(window)
+    tile = window_steps.tile(window)
     found: dict[_Pair, _Sight] = {}
     if database is not None:
         rollups = await database.run(ask.failures(tile, func_name))

@@ -5,25 +5,25 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from metrics_collector import _reading
-from metrics_collector._models import FunctionMetrics, HistoryPoint, figures
-from metrics_collector._query import count
-from metrics_collector._reports import _windows
-from metrics_collector._reports._errors import error_rows
-from metrics_collector._reports._overview import MOST_PENDING, within
-from metrics_collector._reports._shapes import FunctionReport, SlowEntry
-from metrics_collector._sqlite import _reports as ask
-from metrics_collector._tiles import SECONDS, Tile
-from metrics_collector._totals import Totals
+from metrics_collector._core.models import FunctionMetrics, HistoryPoint, figures
+from metrics_collector._core.rollup_ranges import SECONDS, Tile
+from metrics_collector._core.totals import Totals
+from metrics_collector._reading import asking
+from metrics_collector._reading.query import count
+from metrics_collector._reading.reports import window_steps
+from metrics_collector._reading.reports.error_report import error_rows
+from metrics_collector._reading.reports.overview_report import MOST_PENDING, within
+from metrics_collector._reading.reports.report_types import FunctionReport, SlowEntry
+from metrics_collector._storage.sqlite import report_queries as ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from metrics_collector._entries import Entry
-    from metrics_collector._query import OpenDatabase, Query
-    from metrics_collector._records import Rollup
-    from metrics_collector._reports._shapes import Window
-    from metrics_collector._timespan import Moment
+    from metrics_collector._core.entries import Entry
+    from metrics_collector._core.pipeline_types import Rollup
+    from metrics_collector._core.windows import Moment
+    from metrics_collector._reading.query import OpenDatabase, Query
+    from metrics_collector._reading.reports.report_types import Window
 
 STEPS: Final = 120
 SLOWEST: Final = 20
@@ -40,20 +40,20 @@ async def function(name: str, since: Moment, until: Moment = None) -> FunctionRe
         UnknownFunctionError, AmbiguousNameError: as `get_metrics`.
         Others: as `overview`.
     """
-    return await _reading.read(lambda query: _function(query, name, since, until))
+    return await asking.read(lambda query: _function(query, name, since, until))
 
 
 async def _function(query: Query, asked: str, since: Moment, until: Moment) -> FunctionReport:
     name = await query.resolve(asked)
     async with query.snapshot(name, most=MOST_PENDING) as (database, waiting, left_out):
         purged = {} if database is None else await database.purged()
-        window = _windows.window(since, until, purged, steps=STEPS)
+        window = window_steps.window(since, until, purged, steps=STEPS)
         pending = within(window, waiting)
         rollups: list[Rollup] = []
         before: dict[str, Totals] = {}
         if database is not None:
-            rollups = await database.rollups([_windows.tile(window)], name)
-            before = await database.sums(_windows.tiles_before(window, purged), name)
+            rollups = await database.rollups([window_steps.tile(window)], name)
+            before = await database.sums(window_steps.tiles_before(window, purged), name)
         steps = _by_step(window, rollups, pending)
         errors = await error_rows(database, purged, window, pending, name)
         slowest = await _slowest(database, purged, window, pending, name)
@@ -65,7 +65,7 @@ async def _function(query: Query, asked: str, since: Moment, until: Moment) -> F
         points=tuple(
             HistoryPoint(
                 start=datetime.fromtimestamp(start, UTC),
-                resolution=_windows.tile(window).resolution,
+                resolution=window_steps.tile(window).resolution,
                 **figures(name, totals),
             )
             for start, totals in sorted(steps.items())
@@ -98,7 +98,7 @@ async def _slowest(
 ) -> list[SlowEntry]:
     found = [(e.created_at, e.execution_time, e.outcome, e.error_type) for e in pending]
     if database is not None:
-        tile = _windows.tile(window)
+        tile = window_steps.tile(window)
         finest = next(r for r in SECONDS if r == "day" or purged.get(r, 0) <= tile.start)
         # Where the entries are gone, the highest maxima of their rollups are of no use.
         start = max(tile.start, purged.get("entry", 0) // SECONDS[finest] * SECONDS[finest])

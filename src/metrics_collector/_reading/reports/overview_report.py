@@ -5,23 +5,23 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from metrics_collector import _reading
-from metrics_collector._models import FunctionMetrics, figures
-from metrics_collector._query import count
-from metrics_collector._reports import _windows
-from metrics_collector._reports._closed import Closed, Part
-from metrics_collector._reports._shapes import FunctionRow, Overview
-from metrics_collector._sqlite._reports import Counts
-from metrics_collector._tiles import Tile
-from metrics_collector._totals import CALLS, ERRORS, Totals
+from metrics_collector._core.models import FunctionMetrics, figures
+from metrics_collector._core.rollup_ranges import Tile
+from metrics_collector._core.totals import CALLS, ERRORS, Totals
+from metrics_collector._reading import asking
+from metrics_collector._reading.query import count
+from metrics_collector._reading.reports import window_steps
+from metrics_collector._reading.reports.closed_windows import Closed, Part
+from metrics_collector._reading.reports.report_types import FunctionRow, Overview
+from metrics_collector._storage.sqlite.report_queries import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from metrics_collector._entries import Entry
-    from metrics_collector._query import Query, Snapshot
-    from metrics_collector._reports._shapes import Window
-    from metrics_collector._timespan import Moment
+    from metrics_collector._core.entries import Entry
+    from metrics_collector._core.windows import Moment
+    from metrics_collector._reading.query import Query, Snapshot
+    from metrics_collector._reading.reports.report_types import Window
 
 STEPS: Final = 60
 MOST_PENDING: Final = 20_000  # entries in Redis that are read: about 0.1 s
@@ -42,17 +42,17 @@ async def overview(since: Moment, until: Moment = None) -> Overview:
         StoreUnavailableError: Redis or the database cannot be read, or the latter is on another machine.
         IncompatibleStoreError: one of them is too old or too new.
     """
-    return await _reading.read(lambda query: _overview(query, since, until))
+    return await asking.read(lambda query: _overview(query, since, until))
 
 
 async def _overview(query: Query, since: Moment, until: Moment) -> Overview:
     async with query.snapshot(None, most=MOST_PENDING) as snapshot:
         database = snapshot.database
         purged = {} if database is None else await database.purged()
-        window = _windows.window(since, until, purged, steps=STEPS, coarse=True)
+        window = window_steps.window(since, until, purged, steps=STEPS, coarse=True)
         if database is None:
             return _assemble(window, snapshot, [], _NOTHING)
-        whole, last = _windows.tile(window), window.starts[-1]
+        whole, last = window_steps.tile(window), window.starts[-1]
         parts = [
             await _closed.read(
                 database, query.path, [Tile(whole.resolution, first, end)], window.step
@@ -61,7 +61,7 @@ async def _overview(query: Query, since: Moment, until: Moment) -> Overview:
             if end is None or first < end
         ]
         before = await _closed.read(
-            database, query.path, _windows.tiles_before(window, purged), None
+            database, query.path, window_steps.tiles_before(window, purged), None
         )
         return await database.work(partial(_assemble, window, snapshot, parts, before))
 
@@ -135,5 +135,5 @@ class Steps:
 
 def within(window: Window, pending: Iterable[Entry]) -> list[Entry]:
     """The entries that lie in a window, its last step in full."""
-    tile = _windows.tile(window)
+    tile = window_steps.tile(window)
     return [entry for entry in pending if tile.covers(entry.created_at)]

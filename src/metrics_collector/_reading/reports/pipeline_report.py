@@ -8,25 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from metrics_collector import _process
-from metrics_collector._assembly import database as open_database
-from metrics_collector._assembly import is_embedded
-from metrics_collector._collector import collector
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
-from metrics_collector._reopening import reopening
-from metrics_collector._reports._problems import problems
-from metrics_collector._reports._redis import Flow, moment
-from metrics_collector._reports._shapes import (
+from metrics_collector._reading.reports.redis_state import Flow, moment
+from metrics_collector._reading.reports.remedies import problems
+from metrics_collector._reading.reports.report_types import (
     DatabaseState,
     Pipeline,
     RedisState,
 )
-from metrics_collector._settings import mask_url
-from metrics_collector._sqlite import _reports as ask
+from metrics_collector._runtime.assembly import database as open_database
+from metrics_collector._runtime.assembly import is_embedded
+from metrics_collector._runtime.collector import collector
+from metrics_collector._storage.reopening import reopening
+from metrics_collector._storage.sqlite import report_queries as ask
+from metrics_collector._support import process
+from metrics_collector._support.settings import mask_url
 
 if TYPE_CHECKING:
-    from metrics_collector._home import Home
-    from metrics_collector._settings import Settings
+    from metrics_collector._runtime.home import Home
+    from metrics_collector._support.settings import Settings
 
 _PATIENCE: Final = 3.0  # seconds that Redis may take
 
@@ -82,7 +82,7 @@ async def _pipeline(home: Home) -> Pipeline:
 
 async def _database(settings: Settings) -> DatabaseState:
     path = Path(settings.database_name)
-    absolute, size, trouble = await _process.aside(lambda: _file(path))
+    absolute, size, trouble = await process.aside(lambda: _file(path))
     found: ask.Extent | None = None
     try:
         found = await _extent(settings)

@@ -6,14 +6,15 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _dangers, _keys
-from metrics_collector._entries import RejectedEntryError, decode
-from metrics_collector._reports._shapes import ProcessState
+from metrics_collector._core.entries import RejectedEntryError, decode
+from metrics_collector._reading.reports.report_types import ProcessState
+from metrics_collector._redis import server_risks
+from metrics_collector._redis.keys import ALIVE_PREFIX, CLAIMS, METRICS_LIST, claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from metrics_collector._hot_store import HotStore
+    from metrics_collector._redis.store import HotStore
 
 STARTED_BY: Final[Mapping[str, str]] = {
     "worker": "taskiq worker metrics_collector.tasks:broker",
@@ -57,20 +58,20 @@ class Flow:
         for role in STARTED_BY:
             for key, state in (await store.heartbeats(role)).items():
                 self.processes.append(_process_state(role, key, state))
-        server = await _dangers.told(store.client.info())
+        server = await server_risks.told(store.client.info())
         self.version = str(server["redis_version"]) if "redis_version" in server else None
         self.used_memory = server.get("used_memory")
         self.maxmemory = server.get("maxmemory")
-        self.dangers = await _dangers.dangers(store.client, label)
+        self.dangers = await server_risks.dangers(store.client, label)
 
     async def _look_at_heads(self, store: HotStore) -> None:
         """The list and each claim have their oldest entries first."""
-        tokens = await store.answer(store.client.zrange(_keys.CLAIMS, 0, -1))
+        tokens = await store.answer(store.client.zrange(CLAIMS, 0, -1))
         self.claims = len(tokens)
         pipeline = store.client.pipeline(transaction=False)
-        pipeline.lindex(_keys.METRICS_LIST, 0)
+        pipeline.lindex(METRICS_LIST, 0)
         for token in tokens[:_CLAIMS]:
-            pipeline.lindex(_keys.claim(token.decode()), 0)
+            pipeline.lindex(claim(token.decode()), 0)
         self.lag = _lag(raw for raw in await store.answer(pipeline.execute()) if raw is not None)
 
     async def _look_at_producers(self, store: HotStore) -> None:
@@ -100,7 +101,7 @@ def _lag(heads: Iterable[bytes]) -> float | None:
 
 
 def _process_state(role: str, key: str, state: Mapping[str, Any]) -> ProcessState:
-    host, _, process = key.removeprefix(f"{_keys.ALIVE_PREFIX}{role}:").rpartition(":")
+    host, _, process = key.removeprefix(f"{ALIVE_PREFIX}{role}:").rpartition(":")
     error = state.get("error")
     return ProcessState(
         role=role,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from metrics_collector._reports._redis import STARTED_BY
+from metrics_collector._reading.reports.redis_state import STARTED_BY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from metrics_collector._reports._shapes import Pipeline
+    from metrics_collector._reading.reports.report_types import Pipeline
 
 _LATE: Final = 10.0  # seconds beyond the waiting time after which entries should have been saved
 

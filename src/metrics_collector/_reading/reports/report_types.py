@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from metrics_collector._models import FunctionMetrics, HistoryPoint
+    from metrics_collector._core.models import FunctionMetrics, HistoryPoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from metrics_collector import _timespan
+from metrics_collector._core import windows
+from metrics_collector._core.rollup_ranges import SECONDS, Tile, cover
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._reports._shapes import Window
-from metrics_collector._tiles import SECONDS, Tile, cover
+from metrics_collector._reading.reports.report_types import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from metrics_collector._timespan import Moment
+    from metrics_collector._core.windows import Moment
 
 _MINUTE: Final = SECONDS["minute"]
 _HOUR: Final = SECONDS["hour"]
@@ -47,7 +47,7 @@ def window(
         ConfigurationError: a time cannot be understood, or there is no `since`.
     """
     now = datetime.now(UTC)
-    begin, end = _timespan.span(since, until, now)
+    begin, end = windows.span(since, until, now)
     if begin is None:
         raise ConfigurationError("a window needs `since`, such as '24h'")
     start, stop = max(begin.timestamp(), 0.0), min(end or now, now).timestamp()

@@ -6,10 +6,10 @@ a doubled one costs nothing, and any number of them may become one flush.
 
 from __future__ import annotations
 
-from metrics_collector._taskiq._broker import DoorbellBroker, make_broker
-from metrics_collector._taskiq._scheduler import FlushScheduler, make_scheduler
-from metrics_collector._taskiq._shared import TASK_NAME
-from metrics_collector._taskiq._tasks import FlushTask, Worker, register, ring
+from metrics_collector._saving.taskiq.broker import DoorbellBroker, make_broker
+from metrics_collector._saving.taskiq.scheduler import FlushScheduler, make_scheduler
+from metrics_collector._saving.taskiq.shared import TASK_NAME
+from metrics_collector._saving.taskiq.tasks import FlushTask, Worker, register, ring
 
 __all__ = [
     "TASK_NAME",

@@ -20,17 +20,17 @@ from taskiq_redis import RedisStreamBroker
 from typing_extensions import override  # Taskiq's own dependency; typing has it from 3.12
 
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._taskiq._results import Results
-from metrics_collector._taskiq._shared import BELLS, PURGE_NAME, REDIS, TASK_NAME, reason
-from metrics_collector._taskiq._stream import DOORBELL, GROUP, LENGTH, Stream
+from metrics_collector._saving.taskiq.result_backend import Results
+from metrics_collector._saving.taskiq.shared import BELLS, PURGE_NAME, REDIS, TASK_NAME, reason
+from metrics_collector._saving.taskiq.stream import DOORBELL, GROUP, LENGTH, Stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from taskiq.message import BrokerMessage
 
-    from metrics_collector._notice import Notice
-    from metrics_collector._taskiq._stream import Entry
+    from metrics_collector._saving.taskiq.stream import Entry
+    from metrics_collector._support.rate_limited_log import Notice
 
 # All in seconds.
 BLOCK: Final = 2.0  # how long one read waits in Redis for a ring

@@ -13,12 +13,12 @@ from taskiq.serializers import JSONSerializer
 from taskiq_redis import RedisAsyncResultBackend
 from typing_extensions import override  # Taskiq's own dependency; typing has it from 3.12
 
-from metrics_collector._taskiq._shared import REDIS, reason
+from metrics_collector._saving.taskiq.shared import REDIS, reason
 
 if TYPE_CHECKING:
     from taskiq import TaskiqResult
 
-    from metrics_collector._notice import Notice
+    from metrics_collector._support.rate_limited_log import Notice
 
 EXPIRY: Final = 3600  # seconds
 PREFIX: Final = "{metrics_list}:result"

@@ -13,15 +13,15 @@ from taskiq import TaskiqScheduler
 from taskiq.schedule_sources import LabelScheduleSource
 from typing_extensions import override  # Taskiq's own dependency; typing has it from 3.12
 
-from metrics_collector._taskiq._broker import KICK_TIMEOUT
-from metrics_collector._taskiq._shared import BELLS, REDIS, TASK_NAME, reason
+from metrics_collector._saving.taskiq.broker import KICK_TIMEOUT
+from metrics_collector._saving.taskiq.shared import BELLS, REDIS, TASK_NAME, reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from taskiq import AsyncBroker, ScheduledTask, ScheduleSource
 
-    from metrics_collector._notice import Notice
+    from metrics_collector._support.rate_limited_log import Notice
 
 # All in seconds.
 FIRST_PAUSE: Final = 0.1

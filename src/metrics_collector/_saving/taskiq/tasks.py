@@ -12,13 +12,13 @@ from taskiq.exceptions import NoResultError
 from taskiq.kicker import AsyncKicker
 
 from metrics_collector._errors import StoreUnavailableError
-from metrics_collector._taskiq._broker import KICK_TIMEOUT, DoorbellBroker
-from metrics_collector._taskiq._shared import PURGE_NAME, TASK_NAME, reason
+from metrics_collector._saving.taskiq.broker import KICK_TIMEOUT, DoorbellBroker
+from metrics_collector._saving.taskiq.shared import PURGE_NAME, TASK_NAME, reason
 
 if TYPE_CHECKING:
     from taskiq import AsyncBroker, TaskiqState
 
-    from metrics_collector._notice import Notice
+    from metrics_collector._support.rate_limited_log import Notice
 
 FlushTask: TypeAlias = AsyncTaskiqDecoratedTask[[], Coroutine[Any, Any, int]]
 

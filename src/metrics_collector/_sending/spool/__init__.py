@@ -4,7 +4,7 @@ Each process writes files of its own (`_writer`), and holds a lock on them as lo
 has gone are sent by whoever finds them (`_replay`).
 """
 
-from metrics_collector._spool._replay import Replay
-from metrics_collector._spool._writer import Spool
+from metrics_collector._sending.spool.replay import Replay
+from metrics_collector._sending.spool.spool_writer import Spool
 
 __all__ = ["Replay", "Spool"]

@@ -13,17 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from metrics_collector import _batch, _process
-from metrics_collector._batch import Batch
+from metrics_collector._core.intervals import Intervals
 from metrics_collector._errors import StoreUnavailableError
-from metrics_collector._intervals import Intervals
-from metrics_collector._spool import _file
+from metrics_collector._sending.batch import Batch, content_of
+from metrics_collector._sending.spool import spool_file
+from metrics_collector._support import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from metrics_collector._notice import Notice
-    from metrics_collector._records import PushReply
+    from metrics_collector._core.pipeline_types import PushReply
+    from metrics_collector._support.rate_limited_log import Notice
 
 SCAN_EVERY: Final = 10.0  # seconds between two looks for files
 LOOK_EVERY: Final = 2.0  # seconds between two looks whether SQL has what was sent
@@ -75,7 +75,7 @@ class Replay:
             while True:
                 if (now := asyncio.get_running_loop().time()) >= scan_at:
                     scan_at = now + SCAN_EVERY
-                    await _process.aside(self._open_free_files)
+                    await process.aside(self._open_free_files)
                 await self._advance()
                 await asyncio.sleep(LOOK_EVERY)
         finally:
@@ -89,7 +89,7 @@ class Replay:
             try:
                 if await file.advance(self._destination):
                     self._files.remove(file)
-                    await _process.aside(file.done)
+                    await process.aside(file.done)
             except StoreUnavailableError as error:  # for the others, too
                 self._report(f"cannot replay what is in {self._folder}: {error}")
                 return
@@ -99,7 +99,7 @@ class Replay:
     def _open_free_files(self) -> None:
         try:
             self._remove_unfinished_files()
-            paths = sorted(self._folder.glob(f"*{_file.SUFFIX}"))
+            paths = sorted(self._folder.glob(f"*{spool_file.SUFFIX}"))
         except OSError as error:
             self._report(f"cannot look into {self._folder}: {error}")
             return
@@ -107,7 +107,7 @@ class Replay:
             if self._closed or len(self._files) >= AT_ONCE:
                 return
             try:
-                descriptor = _file.open_locked(path)
+                descriptor = spool_file.open_locked(path)
                 if descriptor is not None:
                     self._take(path, descriptor)
             except OSError as error:  # another user's, for instance
@@ -115,21 +115,21 @@ class Replay:
 
     def _remove_unfinished_files(self) -> None:
         """Those whose process died before it had put a batch into them."""
-        for path in self._folder.glob(f"*{_file.UNFINISHED}"):
-            descriptor = _file.open_locked(path)
+        for path in self._folder.glob(f"*{spool_file.UNFINISHED}"):
+            descriptor = spool_file.open_locked(path)
             if descriptor is not None:
                 path.unlink(missing_ok=True)
-                _file.close(descriptor)
+                spool_file.close(descriptor)
 
     def _take(self, path: Path, descriptor: int) -> None:
         try:
             file = _Left(path, descriptor, self._report)
-        except _file.NewerError:
-            _file.close(descriptor)
+        except spool_file.NewerError:
+            spool_file.close(descriptor)
             self._report(f"{path} was written by a newer release; upgrade, or let that replay it")
             return
         except BaseException:
-            _file.close(descriptor)
+            spool_file.close(descriptor)
             raise
         with self._door:
             if self._closed:
@@ -149,13 +149,13 @@ class _Left:
         self.path = path
         self._descriptor = descriptor
         self._producer = ""
-        self._frames: list[_file.Frame] = []  # not yet known to be saved
+        self._frames: list[spool_file.Frame] = []  # not yet known to be saved
         self._damaged = False
         try:
-            self._producer, offset = _file.producer_in(descriptor)
-            for frame in _file.frames(descriptor, offset):
+            self._producer, offset = spool_file.producer_in(descriptor)
+            for frame in spool_file.frames(descriptor, offset):
                 self._frames.append(frame)  # what stands before a damage is good
-        except _file.DamagedError as error:
+        except spool_file.DamagedError as error:
             self._damaged = True
             whole = sum(frame.last - frame.first + 1 for frame in self._frames)
             report(
@@ -165,7 +165,7 @@ class _Left:
 
     @property
     def _set_aside(self) -> Path:
-        return self.path.with_suffix(_file.DAMAGED)
+        return self.path.with_suffix(spool_file.DAMAGED)
 
     async def advance(self, destination: Destination) -> bool:
         """Send what Redis does not have; whether SQL has all of it.
@@ -183,8 +183,8 @@ class _Left:
         for frame in self._frames:
             if frame.last <= reply.seen or given.covers(frame.first, frame.last):
                 continue
-            payload = await _process.aside(partial(_file.payload, self._descriptor, frame))
-            batch = Batch(frame.first, frame.last, _batch.content_of(payload))
+            payload = await process.aside(partial(spool_file.payload, self._descriptor, frame))
+            batch = Batch(frame.first, frame.last, content_of(payload))
             answer = await destination.push(self._producer, batch, 0, force=True)
             if answer.kind == "full":
                 break
@@ -201,4 +201,4 @@ class _Left:
 
     def close(self) -> None:
         """Leave the file to others."""
-        _file.close(self._descriptor)
+        spool_file.close(self._descriptor)

@@ -13,7 +13,7 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from metrics_collector import _process
+from metrics_collector._support import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ def open_locked(path: Path, *, make: bool = False) -> int | None:
         OSError: it cannot be opened.
     """
     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL | os.O_APPEND if make else 0)
-    with _process.loading():  # no fork may come between
+    with process.loading():  # no fork may come between
         try:
             descriptor = os.open(path, flags, 0o600)
         except FileNotFoundError:

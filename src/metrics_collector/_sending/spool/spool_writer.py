@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from metrics_collector import _batch, _process
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._spool import _file
+from metrics_collector._sending.batch import Place, content_of
+from metrics_collector._sending.spool import spool_file
+from metrics_collector._support import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from metrics_collector._batch import Batch, Content
+    from metrics_collector._sending.batch import Batch, Content
 
 _FULL: Final = 16_000_000  # bytes of a file, after which another one is begun
 
@@ -59,7 +60,7 @@ class Spool:
     async def write(
         self,
         batches: Sequence[tuple[Batch, Content]],
-        done: Callable[[Batch, _batch.Place], None],
+        done: Callable[[Batch, Place], None],
     ) -> None:
         """Put batches on disk.
 
@@ -70,12 +71,12 @@ class Spool:
         Raises:
             OSError: there is no room, or no folder; those that `done` was not called for are not there.
         """
-        await _process.aside(partial(self._write, batches, done))
+        await process.aside(partial(self._write, batches, done))
 
     def _write(
         self,
         batches: Sequence[tuple[Batch, Content]],
-        done: Callable[[Batch, _batch.Place], None],
+        done: Callable[[Batch, Place], None],
     ) -> None:
         with self._lock:
             for batch, content in batches:
@@ -94,10 +95,10 @@ class _Segment:
 
     def __init__(self, folder: Path, producer: str, first: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / f"{producer}-{first}{_file.SUFFIX}"
+        self._path = folder / f"{producer}-{first}{spool_file.SUFFIX}"
         # Under its own name only once it is locked, so that nobody takes it for that of a process that has gone.
-        unfinished = self._path.with_suffix(_file.UNFINISHED)
-        descriptor = _file.open_locked(unfinished, make=True)
+        unfinished = self._path.with_suffix(spool_file.UNFINISHED)
+        descriptor = spool_file.open_locked(unfinished, make=True)
         if descriptor is None:
             raise BlockingIOError(f"{unfinished} is locked by somebody else")
         self._descriptor = descriptor
@@ -107,10 +108,10 @@ class _Segment:
         # Invariant: under the lock, as one thread may append while another forgets.
         self._lock = threading.Lock()
         try:
-            self._append(_file.header(producer))
+            self._append(spool_file.header(producer))
             unfinished.rename(self._path)
         except BaseException:
-            _file.close(descriptor)
+            spool_file.close(descriptor)
             with suppress(OSError):
                 unfinished.unlink()
             raise
@@ -120,7 +121,7 @@ class _Segment:
         with self._lock:
             if not self._whole or self._size >= _FULL:
                 return None
-            data, frame = _file.framed(first, last, payload, self._size)
+            data, frame = spool_file.framed(first, last, payload, self._size)
             self._append(data)
             self._needed += 1
             return _Place(self, frame)
@@ -138,8 +139,8 @@ class _Segment:
             raise
         self._size += len(data)
 
-    def read(self, frame: _file.Frame) -> bytes:
-        return _file.payload(self._descriptor, frame)
+    def read(self, frame: spool_file.Frame) -> bytes:
+        return spool_file.payload(self._descriptor, frame)
 
     def forget(self) -> None:
         """One of its batches is needed no more; after the last one the file is deleted."""
@@ -150,15 +151,15 @@ class _Segment:
             self._whole = False
             with suppress(OSError):
                 self._path.unlink()
-            _file.close(self._descriptor)
+            spool_file.close(self._descriptor)
 
 
 class _Place(NamedTuple):
     segment: _Segment
-    frame: _file.Frame
+    frame: spool_file.Frame
 
     def read(self) -> Content:
-        return _batch.content_of(self.segment.read(self.frame))
+        return content_of(self.segment.read(self.frame))
 
     def forget(self) -> None:
         self.segment.forget()

@@ -5,15 +5,18 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from metrics_collector._sqlite import _maintain, _purge, _reads, _save, _session
+from metrics_collector._storage.sqlite import deletion, maintenance, reads
+from metrics_collector._storage.sqlite import save as saving
+from metrics_collector._storage.sqlite.session import Session, open_reading, open_writing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
-    from metrics_collector._intervals import Intervals
-    from metrics_collector._records import Numbered, Purged, Rollup, Saved
-    from metrics_collector._tiles import Tile
-    from metrics_collector._totals import Totals
+    from metrics_collector._core.intervals import Intervals
+    from metrics_collector._core.pipeline_types import Numbered, Purged, Rollup, Saved
+    from metrics_collector._core.rollup_ranges import Tile
+    from metrics_collector._core.totals import Totals
+    from metrics_collector._storage.sqlite.session import Steps
 
 T = TypeVar("T")
 
@@ -38,7 +41,7 @@ class Database:
             StoreUnavailableError: it cannot be opened or written.
             IncompatibleStoreError: no database, another program's, or newer than this code.
         """
-        async with _session.open_writing(self.path, plain=self._plain) as session:
+        async with open_writing(self.path, plain=self._plain) as session:
             yield Writer(session)
 
     @asynccontextmanager
@@ -49,57 +52,57 @@ class Database:
             StoreUnavailableError: it cannot be opened.
             IncompatibleStoreError: as `writing`.
         """
-        async with _session.open_reading(self.path, plain=self._plain) as session:
+        async with open_reading(self.path, plain=self._plain) as session:
             if session is None:
                 yield None
             else:
-                await session.run(_reads.begin())
+                await session.run(reads.begin())
                 yield Reader(session)
 
 
 class Reader:
     """A database open for reading. Every method may raise `StoreUnavailableError`."""
 
-    def __init__(self, session: _session.Session) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     async def state(self) -> tuple[str, int]:
         """The database's id and the number of its last commit."""
-        return await self._session.run(_maintain.state())
+        return await self._session.run(maintenance.state())
 
     async def all_totals(self) -> dict[str, Numbered]:
         """The totals of every function."""
-        return await self._session.run(_reads.all_totals())
+        return await self._session.run(reads.all_totals())
 
     async def function_names(self) -> list[str]:
         """The names of all functions that the database has entries of."""
-        return await self._session.run(_reads.function_names())
+        return await self._session.run(reads.function_names())
 
     async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]:
         """The totals of those of the functions that the database knows."""
-        return await self._session.run(_reads.totals_of(func_names))
+        return await self._session.run(reads.totals_of(func_names))
 
     async def purged(self) -> dict[str, int]:
         """Before when (UTC epoch seconds) each resolution, and "entry", is no longer kept."""
-        return await self._session.run(_reads.purged())
+        return await self._session.run(reads.purged())
 
     async def rollups(self, tiles: Iterable[Tile], func_name: str | None) -> list[Rollup]:
         """The rollups in some times, of one function or (`None`) of all."""
-        return await self._session.run(_reads.rollups(tiles, func_name))
+        return await self._session.run(reads.rollups(tiles, func_name))
 
     async def sums(self, tiles: Iterable[Tile], func_name: str | None) -> dict[str, Totals]:
         """The totals over some times, by function; of one function or (`None`) of all."""
-        return await self._session.run(_reads.sums(tiles, func_name))
+        return await self._session.run(reads.sums(tiles, func_name))
 
     async def ledger(self, producers: Iterable[str]) -> dict[str, Intervals]:
         """Which numbers of the producers the database has."""
-        return await self._session.run(_reads.ledger(producers))
+        return await self._session.run(reads.ledger(producers))
 
     async def work(self, work: Callable[[], T]) -> T:
         """Do in a thread, where there may be one, what would hold up the loop: with rows, after a read."""
-        return await self.run(_reads.work(work))
+        return await self.run(reads.work(work))
 
-    async def run(self, steps: _session.Steps[T]) -> T:
+    async def run(self, steps: Steps[T]) -> T:
         """Read what the steps of `_reports` ask."""
         return await self._session.run(steps)
 
@@ -107,7 +110,7 @@ class Reader:
 class Writer:
     """A database open for writing. Every method may raise `StoreUnavailableError`."""
 
-    def __init__(self, session: _session.Session) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     async def save(
@@ -124,32 +127,32 @@ class Writer:
         Returns:
             What was done; `None` if the file was deleted or replaced meanwhile, so that the commit went nowhere.
         """
-        saved = await self._session.run(_save.save(token, length, elements, now))
+        saved = await self._session.run(saving.save(token, length, elements, now))
         return saved if await self._session.unmoved() else None
 
     async def state(self) -> tuple[str, int]:
         """The database's id and the number of its last commit."""
-        return await self._session.run(_maintain.state())
+        return await self._session.run(maintenance.state())
 
     async def function_names(self) -> list[str]:
         """The names of all functions that the database has entries of."""
-        return await self._session.run(_reads.function_names())
+        return await self._session.run(reads.function_names())
 
     async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]:
         """The totals of those of the functions that the database knows."""
-        return await self._session.run(_reads.totals_of(func_names))
+        return await self._session.run(reads.totals_of(func_names))
 
     async def draw_new_db(self, old: str) -> str:
         """Give the database another id than `old`, if it still has that, and return the one it has then."""
-        return await self._session.run(_maintain.draw_new_db(old))
+        return await self._session.run(maintenance.draw_new_db(old))
 
     async def forget_old_ledger(self, before: float) -> None:
         """Delete what the ledger has not used since `before` (UTC epoch seconds)."""
-        await self._session.run(_maintain.forget_old_ledger(before))
+        await self._session.run(maintenance.forget_old_ledger(before))
 
     async def purge(self, before: Mapping[str, float], now: float) -> Purged:
         """Delete what is from before some moments ("entry" or a resolution → UTC epoch seconds); totals stay.
 
         What is from later than `now` stays in any case.
         """
-        return await self._session.run(_purge.purge(before, now))
+        return await self._session.run(deletion.purge(before, now))

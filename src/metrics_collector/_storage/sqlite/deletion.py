@@ -5,15 +5,15 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-from metrics_collector._records import Purged
-from metrics_collector._sqlite._reads import function_names, purged
-from metrics_collector._sqlite._session import Pause, Query, Script
-from metrics_collector._tiles import COARSER, SECONDS, floor
+from metrics_collector._core.pipeline_types import Purged
+from metrics_collector._core.rollup_ranges import COARSER, SECONDS, floor
+from metrics_collector._storage.sqlite.reads import function_names, purged
+from metrics_collector._storage.sqlite.session import Pause, Query, Script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from metrics_collector._sqlite._session import Steps
+    from metrics_collector._storage.sqlite.session import Steps
 
 _ROWS: Final = 2000  # deleted in one transaction: some hundredths of a second
 _PAGES: Final = 500  # given back to the disk in one

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector._reopening import ClosedByForkError
+from metrics_collector._storage.reopening import ClosedByForkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

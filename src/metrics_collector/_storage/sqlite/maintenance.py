@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from metrics_collector._sqlite._session import Query
+from metrics_collector._storage.sqlite.session import Query
 
 if TYPE_CHECKING:
-    from metrics_collector._sqlite._session import Steps
+    from metrics_collector._storage.sqlite.session import Steps
 
 
 def state() -> Steps[tuple[str, int]]:

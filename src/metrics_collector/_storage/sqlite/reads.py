@@ -6,18 +6,18 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from metrics_collector._intervals import Intervals
-from metrics_collector._records import Numbered, Rollup
-from metrics_collector._sqlite import _schema
-from metrics_collector._sqlite._rows import all_as_totals, as_totals, summed
-from metrics_collector._sqlite._session import Query, Work
+from metrics_collector._core.intervals import Intervals
+from metrics_collector._core.pipeline_types import Numbered, Rollup
+from metrics_collector._storage.sqlite import schema
+from metrics_collector._storage.sqlite.rows import all_as_totals, as_totals, summed
+from metrics_collector._storage.sqlite.session import Query, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from metrics_collector._sqlite._session import Steps
-    from metrics_collector._tiles import Tile
-    from metrics_collector._totals import Totals
+    from metrics_collector._core.rollup_ranges import Tile
+    from metrics_collector._core.totals import Totals
+    from metrics_collector._storage.sqlite.session import Steps
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def function_names() -> Steps[list[str]]:
 def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
     """The totals of those of the functions that the database knows."""
     rows = yield Query(
-        f"SELECT t.func_name, {_schema.FIGURE_COLUMNS}, t.no "
+        f"SELECT t.func_name, {schema.FIGURE_COLUMNS}, t.no "
         "FROM json_each(?) AS k CROSS JOIN totals AS t ON t.func_name = k.value",
         (json.dumps(list(func_names)),),
     )
@@ -50,7 +50,7 @@ def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
 
 def all_totals() -> Steps[dict[str, Numbered]]:
     """The totals of every function."""
-    rows = yield Query(f"SELECT func_name, {_schema.FIGURE_COLUMNS}, no FROM totals")
+    rows = yield Query(f"SELECT func_name, {schema.FIGURE_COLUMNS}, no FROM totals")
     return {name: Numbered(as_totals(figures), no) for name, *figures, no in rows}
 
 
@@ -67,7 +67,7 @@ def rollups(tiles: Iterable[Tile], func_name: str | None) -> Steps[list[Rollup]]
     for tile in tiles:
         where, parameters = within(tile, func_name)
         rows = yield Query(
-            f"SELECT {_schema.FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where}",
+            f"SELECT {schema.FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where}",
             parameters,
         )
         (more,) = yield Work(partial(as_rollups, rows))

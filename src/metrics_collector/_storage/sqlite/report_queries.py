@@ -6,18 +6,18 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from metrics_collector._sqlite import _schema
-from metrics_collector._sqlite._reads import as_rollups, within
-from metrics_collector._sqlite._session import Query, Work
-from metrics_collector._tiles import SECONDS
-from metrics_collector._totals import ERROR_PREFIX
+from metrics_collector._core.rollup_ranges import SECONDS
+from metrics_collector._core.totals import ERROR_PREFIX
+from metrics_collector._storage.sqlite import schema
+from metrics_collector._storage.sqlite.reads import as_rollups, within
+from metrics_collector._storage.sqlite.session import Query, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from metrics_collector._records import Rollup
-    from metrics_collector._sqlite._session import Steps
-    from metrics_collector._tiles import Tile
+    from metrics_collector._core.pipeline_types import Rollup
+    from metrics_collector._core.rollup_ranges import Tile
+    from metrics_collector._storage.sqlite.session import Steps
 
 Where: TypeAlias = "tuple[str | None, float | None, float | None]"
 """Which entries: function, and from when to before when (UTC epoch seconds); `None`: no bound."""
@@ -66,7 +66,7 @@ def failures(tile: Tile, func_name: str | None) -> Steps[list[Rollup]]:
     """As `rollups`, but only those with errors."""
     where, parameters = within(tile, func_name)
     rows = yield Query(
-        f"SELECT {_schema.FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where} AND error_count > 0",
+        f"SELECT {schema.FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where} AND error_count > 0",
         parameters,
     )
     (found,) = yield Work(partial(as_rollups, rows))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector import _totals
-from metrics_collector._totals import Totals
+from metrics_collector._core.totals import CALLS, CANCELLED, ERRORS, Totals, counts_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COLUMNS: Final = (_totals.CALLS, _totals.ERRORS, _totals.CANCELLED)
+_COLUMNS: Final = (CALLS, ERRORS, CANCELLED)
 
 
 def as_row(totals: Totals) -> tuple[Any, ...]:
@@ -23,7 +22,7 @@ def as_row(totals: Totals) -> tuple[Any, ...]:
         totals.minimum,
         totals.maximum,
         totals.last_called_at,
-        _totals.counts_text(details),
+        counts_text(details),
     )
 
 
@@ -50,11 +49,11 @@ def summed(row: Sequence[Any]) -> Totals:
 def _totals_of(row: Sequence[Any], counts: dict[str, int]) -> Totals:
     calls, errors, cancelled = row[:3]
     if calls:
-        counts[_totals.CALLS] = calls
+        counts[CALLS] = calls
     if errors:
-        counts[_totals.ERRORS] = errors
+        counts[ERRORS] = errors
     if cancelled:
-        counts[_totals.CANCELLED] = cancelled
+        counts[CANCELLED] = cancelled
     totals = Totals()
     totals.counts = counts
     totals.execution_time, totals.minimum, totals.maximum, totals.last_called_at = row[3:7]

@@ -6,23 +6,23 @@ import json
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector._bulk import decode_all
-from metrics_collector._intervals import Intervals
-from metrics_collector._records import FunctionState, Saved, unnumbered
-from metrics_collector._sqlite import _schema
-from metrics_collector._sqlite._reads import ledger as read_ledger
-from metrics_collector._sqlite._reads import totals_of
-from metrics_collector._sqlite._rows import as_row, as_totals, placeholders
-from metrics_collector._sqlite._session import Many, Pause, Query
-from metrics_collector._sqlite._sorting import MINUTE, Work, sort
-from metrics_collector._totals import Totals
+from metrics_collector._core.bulk_decoding import decode_all
+from metrics_collector._core.intervals import Intervals
+from metrics_collector._core.pipeline_types import FunctionState, Saved, unnumbered
+from metrics_collector._core.totals import Totals
+from metrics_collector._storage.sqlite import schema
+from metrics_collector._storage.sqlite.reads import ledger as read_ledger
+from metrics_collector._storage.sqlite.reads import totals_of
+from metrics_collector._storage.sqlite.rows import as_row, as_totals, placeholders
+from metrics_collector._storage.sqlite.session import Many, Pause, Query
+from metrics_collector._storage.sqlite.sorting import MINUTE, Work, sort
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from metrics_collector._bulk import Run
-    from metrics_collector._entries import Entry, RejectedEntryError
-    from metrics_collector._sqlite._session import Steps
+    from metrics_collector._core.bulk_decoding import Run
+    from metrics_collector._core.entries import Entry, RejectedEntryError
+    from metrics_collector._storage.sqlite.session import Steps
 
 RESOLUTIONS: Final = (("minute", MINUTE), ("hour", 3600), ("day", 86400))
 SLICE: Final = 200  # elements handled between two pauses for the loop
@@ -102,7 +102,7 @@ def _add_to_rollups(work: Work) -> Steps[None]:
                 key = (resolution, minute // seconds * seconds, func_name)
                 parts.setdefault(key, []).append(totals)
     rows = yield Query(
-        f"SELECT r.resolution, r.start, r.func_name, {_schema.FIGURE_COLUMNS} "
+        f"SELECT r.resolution, r.start, r.func_name, {schema.FIGURE_COLUMNS} "
         "FROM json_each(?) AS k CROSS JOIN rollups AS r "
         "ON r.resolution = json_extract(k.value, '$[0]') AND r.start = json_extract(k.value, '$[1]') "
         "AND r.func_name = json_extract(k.value, '$[2]')",
@@ -115,7 +115,7 @@ def _add_to_rollups(work: Work) -> Steps[None]:
         if not len(changed) % FUNCTIONS:
             yield Pause()
     yield Many(
-        f"INSERT OR REPLACE INTO rollups (resolution, start, func_name, {_schema.FIGURE_COLUMNS}) "
+        f"INSERT OR REPLACE INTO rollups (resolution, start, func_name, {schema.FIGURE_COLUMNS}) "
         f"VALUES ({placeholders(11)})",
         changed,
     )
@@ -145,7 +145,7 @@ def _add_to_totals(work: Work, no: int) -> Steps[dict[str, FunctionState]]:
         if not len(functions) % FUNCTIONS:
             yield Pause()
     yield Many(
-        f"INSERT OR REPLACE INTO totals (func_name, {_schema.FIGURE_COLUMNS}, no) VALUES ({placeholders(10)})",
+        f"INSERT OR REPLACE INTO totals (func_name, {schema.FIGURE_COLUMNS}, no) VALUES ({placeholders(10)})",
         changed,
     )
     return functions

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from metrics_collector import _process
 from metrics_collector._errors import StoreUnavailableError
-from metrics_collector._sqlite import _connection, _file, _schema
+from metrics_collector._storage.sqlite import database_file, fork_safe_connection, schema
+from metrics_collector._support import process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
@@ -96,7 +96,7 @@ class Session:
             result: T = end.value
             return result
         except sqlite3.Error as error:
-            raise _file.translated(error, self._path) from error
+            raise database_file.translated(error, self._path) from error
 
     async def unmoved(self) -> bool:
         """Whether the path still leads to the file that was opened: a commit into a deleted file is none.
@@ -105,7 +105,7 @@ class Session:
         """
 
         def steps() -> Steps[bool]:
-            (same,) = yield Work(lambda: _file.identity(self._path) == self.identity)
+            (same,) = yield Work(lambda: database_file.identity(self._path) == self.identity)
             return bool(same)
 
         return await self.run(steps())
@@ -128,13 +128,13 @@ async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
 
     def connect() -> sqlite3.Connection:
         nonlocal opened
-        _file.must_be_no_folder(path)
-        before = _file.identity(path)
-        connection = _connection.connect(path, driver, timeout=BUSY_TIMEOUT)
+        database_file.must_be_no_folder(path)
+        before = database_file.identity(path)
+        connection = fork_safe_connection.connect(path, driver, timeout=BUSY_TIMEOUT)
         try:
-            _schema.prepare(connection, path)
-            opened = _file.identity(path)
-            _file.must_be_same(path, before, opened)
+            schema.prepare(connection, path)
+            opened = database_file.identity(path)
+            database_file.must_be_same(path, before, opened)
         except BaseException:
             connection.close()
             raise
@@ -158,11 +158,11 @@ async def open_reading(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
     def connect() -> sqlite3.Connection | None:
         if not Path(path).exists():
             return None
-        _file.must_be_no_folder(path)
+        database_file.must_be_no_folder(path)
         uri = Path(path).absolute().as_uri() + "?mode=ro"
-        connection = _connection.connect(uri, driver, uri=True, timeout=BUSY_TIMEOUT)
+        connection = fork_safe_connection.connect(uri, driver, uri=True, timeout=BUSY_TIMEOUT)
         try:
-            ours = _schema.check(connection, path)
+            ours = schema.check(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -181,7 +181,7 @@ async def _opened(
 ) -> AsyncIterator[Any]:
     # No thread can be started any more once the interpreter exits. And where a loop's own thread forks all the time,
     # only a session that has no pause comes to an end.
-    plain = plain or _process.exiting() or _connection.forks_are_frequent()
+    plain = plain or process.exiting() or fork_safe_connection.forks_are_frequent()
     opened = _plain(connect, path) if plain else _threaded(connect, path)
     async with opened as execute:
         yield Session(execute, path) if execute is not None else None
@@ -194,7 +194,7 @@ async def _plain(
     try:
         connection = connect()
     except sqlite3.Error as error:
-        raise _file.translated(error, path) from error
+        raise database_file.translated(error, path) from error
     if connection is None:
         yield None
         return
@@ -240,7 +240,7 @@ async def _threaded(
         except RuntimeError as error:  # no thread can be started, as at the exit of the interpreter
             raise StoreUnavailableError(f"the database {path} cannot be opened: {error}") from error
         if isinstance(outcome, sqlite3.Error):
-            raise _file.translated(outcome, path) from outcome
+            raise database_file.translated(outcome, path) from outcome
         if isinstance(outcome, Exception):
             raise outcome
         yield None if outcome is None else partial(_execute, connection)
@@ -256,7 +256,7 @@ async def _execute(connection: aiosqlite.Connection, step: Step) -> list[Any]:
     elif isinstance(step, Script):
         await connection.executescript(step.sql)
     elif isinstance(step, Work):
-        return [await _process.aside(step.work)]
+        return [await process.aside(step.work)]
     else:
         await asyncio.sleep(step.seconds)
     return []

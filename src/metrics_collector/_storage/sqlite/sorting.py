@@ -5,18 +5,18 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from metrics_collector._bulk import Run
-from metrics_collector._entries import RejectedEntryError
-from metrics_collector._sqlite._session import Pause
-from metrics_collector._totals import Totals
+from metrics_collector._core.bulk_decoding import Run
+from metrics_collector._core.entries import RejectedEntryError
+from metrics_collector._core.totals import Totals
+from metrics_collector._storage.sqlite.session import Pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from metrics_collector._bulk import Row
-    from metrics_collector._entries import Entry
-    from metrics_collector._intervals import Intervals
-    from metrics_collector._sqlite._session import Steps
+    from metrics_collector._core.bulk_decoding import Row
+    from metrics_collector._core.entries import Entry
+    from metrics_collector._core.intervals import Intervals
+    from metrics_collector._storage.sqlite.session import Steps
 
     Contents: TypeAlias = Sequence[Run | Entry | RejectedEntryError]
 

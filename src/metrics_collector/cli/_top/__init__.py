@@ -7,8 +7,9 @@ import os
 import sys
 from datetime import UTC, datetime
 
-from metrics_collector import _reports, _timespan
+from metrics_collector._core import windows
 from metrics_collector._errors import ConfigurationError
+from metrics_collector._reading import reports
 from metrics_collector.cli._reading import quiet
 
 
@@ -24,7 +25,7 @@ def run(*, interval: float, since: str) -> int:
         StoreUnavailableError, IncompatibleStoreError: the first reading did not work.
     """
     try:
-        _timespan.moment(since, datetime.now(UTC))
+        windows.moment(since, datetime.now(UTC))
     except ConfigurationError as error:
         raise ConfigurationError(
             f"--since {since} is no time back from now, such as 15m, 24h or 7d"
@@ -44,7 +45,7 @@ def run(*, interval: float, since: str) -> int:
 
 
 async def _watch(interval: float, since: str) -> int:
-    first = await _reports.overview(since)  # what fails now is told on the screen as it was
+    first = await reports.overview(since)  # what fails now is told on the screen as it was
     from metrics_collector.cli._top._app import Top
 
     app = Top(first, interval=interval, since=since)

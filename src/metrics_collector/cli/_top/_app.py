@@ -15,19 +15,19 @@ from textual.coordinate import Coordinate
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Static
 
-from metrics_collector import _reports
+from metrics_collector._core.units import counted
 from metrics_collector._errors import MetricsCollectorError
+from metrics_collector._reading import reports
 from metrics_collector.cli import _choice
 from metrics_collector.cli._text import printable
 from metrics_collector.cli._top import _columns, _header
 from metrics_collector.cli._top._columns import Line
 from metrics_collector.cli._top._rates import Rates
-from metrics_collector.cli._units import counted
 
 if TYPE_CHECKING:
     from textual import events
 
-    from metrics_collector._reports import Overview, Pipeline
+    from metrics_collector._reading.reports import Overview, Pipeline
 
 _MOST: Final = 200  # lines; nobody reads more, and they would take long to draw
 _LATE: Final = 5.0  # seconds beyond two readings, from which on figures are called old
@@ -151,7 +151,7 @@ class Top(App[None]):
     async def _read(self) -> None:
         try:
             self._pipeline, overview = await asyncio.gather(
-                _reports.pipeline(), _reports.overview(self._since)
+                reports.pipeline(), reports.overview(self._since)
             )
         except MetricsCollectorError as error:
             self._error = str(error)

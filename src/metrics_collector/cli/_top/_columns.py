@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.text import Text
 
+from metrics_collector._core.units import count, duration
 from metrics_collector.cli._names import short_name
 from metrics_collector.cli._sparkline import sparkline
-from metrics_collector.cli._units import count, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from metrics_collector._reports import FunctionRow
+    from metrics_collector._reading.reports import FunctionRow
 
 _GAP: Final = 1  # between two columns
 _LEAST: Final = 16  # characters that a name gets

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from metrics_collector._core.units import count, counted
 from metrics_collector.cli._top._columns import rate
-from metrics_collector.cli._units import count, counted
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from metrics_collector._reports import Overview, Pipeline
+    from metrics_collector._reading.reports import Overview, Pipeline
 
 _SPACE = "   "
 

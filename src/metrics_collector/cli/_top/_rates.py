@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from metrics_collector._reports import Overview
+    from metrics_collector._reading.reports import Overview
 
 _SMOOTH: Final = 10.0  # seconds that a rate looks back, or one reading if that is longer
 

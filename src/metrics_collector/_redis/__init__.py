@@ -1,0 +1,1 @@
+"""Everything that is asked of Redis: keys, scripts, connections. No other folder names a key."""

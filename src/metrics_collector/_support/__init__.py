@@ -1,0 +1,1 @@
+"""What every other part may use: settings, environment, threads and forks, rate-limited log lines."""
