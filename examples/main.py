@@ -75,7 +75,7 @@ async def main() -> None:
         charge = await get_metrics(charge_card)
         print(f"charge_card failed with {dict(charge.error_types)}\n")
 
-        # A worker does this by itself; see the README. Here it is done at once, in this process.
+        # A worker does this by itself; see .github/docs/operations.md. Here it is done at once, in this process.
         print(f"Saved {await flush()} more entries to {settings.database_name}, which has now:\n")
 
     with closing(sqlite3.connect(settings.database_name)) as database:

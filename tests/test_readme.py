@@ -1,27 +1,189 @@
-"""What the README says of settings, SQL and code is so."""
+"""What README and guide say of code, settings, SQL, messages and files is so."""
 
 from __future__ import annotations
 
 import ast
+import asyncio
+import inspect
 import re
 import sqlite3
-from contextlib import closing
+import sys
+from contextlib import closing, suppress
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 
+import httpx
 import pytest
+import typer
+from fastapi import FastAPI
+from taskiq import InMemoryBroker
+from typer.testing import CliRunner
 
-from metrics_collector import MetricsCollector, Settings, flush, measure
+from metrics_collector import MetricsCollector, Settings, flush, measure, metrics_collector
+from metrics_collector._recording import registry
+from metrics_collector._runtime.collector import collector
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+if TYPE_CHECKING:
+    from metrics_collector.testing import RecordedMetrics
+
+ROOT: Final = Path(__file__).parents[1]
+DOCS: Final = ROOT / ".github" / "docs"
+PAGES: Final = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+}
+PACKAGE: Final = ROOT / "src" / "metrics_collector"
+MOST_LINES: Final = 150  # of the README
+CardDeclined: Final = type("CardDeclined", (Exception,), {})
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def _blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], re.MULTILINE | re.DOTALL)
+
+
+def _numbered(*pages: str) -> list[Any]:
+    return [
+        pytest.param(page, block, id=f"{page}-{number}")
+        for page in pages
+        for number, block in enumerate(_blocks(page, "python"))
+    ]
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what the blocks decorate be unknown to all other tests."""
+    monkeypatch.setattr(registry, "_places", {})
+    monkeypatch.setattr(registry, "_contested", {})
+
+
+@pytest.fixture
+def names() -> dict[str, Any]:
+    """What stands around the blocks: a service `shop` of the reader's own."""
+
+    @metrics_collector(name="shop.charge_card")
+    async def charge_card() -> None:
+        raise CardDeclined
+
+    @metrics_collector(name="shop.checkout")
+    async def checkout(cart: dict[str, int]) -> int:
+        with suppress(CardDeclined):
+            await charge_card()
+        return sum(cart.values())
+
+    return {
+        "__name__": "shop",
+        "metrics_collector": metrics_collector,
+        "charge_card": charge_card,
+        "checkout": checkout,
+        "cart": {"apple": 3},
+        "app": FastAPI(),
+        "broker": InMemoryBroker(),
+        "cli": typer.Typer(),
+    }
+
+
+def _run(block: str, names: dict[str, Any]) -> None:
+    code = compile(block, "block", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    running = eval(code, names)  # noqa: S307 - our own pages; `exec` would give no coroutine
+    if inspect.iscoroutine(running):
+        asyncio.run(running)
+
+
+async def _get(app: Any, path: str) -> Any:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+        return (await client.get(path)).raise_for_status().json()
+
+
+def test_the_ten_lines_run_as_they_stand(
+    recorded_metrics: RecordedMetrics, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run(_blocks("README.md", "python")[0], {"__name__": "shop"})
+    assert re.fullmatch(r"1 \{\} [0-9.e-]+\n", capsys.readouterr().out)
+    assert recorded_metrics["shop.checkout"].call_count == 1
+
+
+def test_the_fastapi_recipe_answers_and_measures(recorded_metrics: RecordedMetrics) -> None:
+    service: dict[str, Any] = {"__name__": "shop"}
+    _run(_blocks("README.md", "python")[1], service)
+    app = service["app"]
+
+    async def visit() -> list[dict[str, Any]]:
+        async with app.router.lifespan_context(app):
+            assert await _get(app, "/orders/3") == {"order": 3}
+            figures: list[dict[str, Any]] = await _get(app, "/figures")
+            return figures
+
+    (report,) = asyncio.run(visit())
+    assert (report["Function"], report["Number of calls"]) == ("shop.get_order", 1)
+
+
+def test_below_what_registers_it_a_function_is_measured(
+    recorded_metrics: RecordedMetrics, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))  # where Taskiq notes its tasks
+    _run(_blocks("README.md", "python")[2], names)
+
+    async def use() -> None:
+        await _get(names["app"], "/carts/3")
+        await (await names["send_mail"].kiq(3)).wait_result(timeout=5)
+
+    asyncio.run(use())
+    CliRunner().invoke(names["cli"], ["today"], catch_exceptions=False)
+    for name in ("get_cart", "send_mail", "report"):
+        assert recorded_metrics[f"shop.{name}"].call_count == 1
+
+
+def test_above_what_registers_it_a_function_is_not_measured(
+    recorded_metrics: RecordedMetrics, names: dict[str, Any]
+) -> None:
+    async def call() -> None: ...
+
+    metrics_collector(name="shop.call")(names["app"].get("/call")(call))
+    asyncio.run(_get(names["app"], "/call"))
+    assert recorded_metrics["shop.call"].call_count == 0
+    assert not hasattr(metrics_collector(names["broker"].task(call)), "kiq")
+
+
+@pytest.mark.parametrize(("page", "block"), _numbered("guide.md", "settings.md", "operations.md"))
+def test_python_blocks_run(
+    page: str, block: str, recorded_metrics: RecordedMetrics, names: dict[str, Any]
+) -> None:
+    asyncio.run(names["checkout"]({}))  # there is something to read
+    _run(block, names)
+
+
+@pytest.mark.parametrize(("page", "block"), _numbered("testing.md"))
+def test_tests_of_a_service_pass(
+    page: str, block: str, recorded_metrics: RecordedMetrics, names: dict[str, Any]
+) -> None:
+    _run(block, names)
+    tests = [value for name, value in names.items() if name.startswith("test_")]
+    assert tests
+    for test in tests:
+        asyncio.run(test(recorded_metrics))
+
+
+def test_the_dashboard_is_mounted(monkeypatch: pytest.MonkeyPatch, names: dict[str, Any]) -> None:
+    monkeypatch.setattr(collector, "settings", lambda: Settings(dashboard_token="0123456789abcdef"))
+    (block,) = _blocks("dashboard.md", "python")
+    _run(block, names)
+    assert names["app"].routes[-1].path == "/metrics"
+
+
+def test_no_python_block_is_left_out() -> None:
+    run_here = {"README.md", "guide.md", "settings.md", "operations.md", "testing.md"}
+    with_blocks = {page for page in PAGES if _blocks(page, "python")}
+    assert with_blocks == run_here | {"dashboard.md"}
+    assert len(_blocks("README.md", "python")) == 3
 
 
 def test_the_settings_table_has_every_setting_with_its_default() -> None:
-    table = dict(re.findall(r"^\| ((?:`[A-Z_]+`(?:, )?)+) \| (.*?) \|", README, re.MULTILINE))
+    rows_found = re.findall(
+        r"^\| ((?:`[A-Z_]+`(?:, )?)+) \| (.*?) \|", PAGES["settings.md"], re.MULTILINE
+    )
+    table = dict(rows_found)
     rows = {name: default for names, default in table.items() for name in re.findall(r"\w+", names)}
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     assert {name.removeprefix("METRICS_").lower() for name in rows} == defaults.keys()
@@ -38,11 +200,6 @@ def test_the_settings_table_has_every_setting_with_its_default() -> None:
             assert str(getattr(Settings(), name)).lower().removesuffix(".0") == shown.strip("`")
 
 
-@pytest.mark.parametrize("block", _blocks("python"))
-def test_python_blocks_are_python(block: str) -> None:
-    compile(block, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
-
-
 async def test_the_queries_answer() -> None:
     async with MetricsCollector(Settings(redis_url="memory://")):
         for _ in range(12):
@@ -51,7 +208,7 @@ async def test_the_queries_answer() -> None:
         with pytest.raises(OSError, match="no"), measure("charge_card"):
             raise OSError("no")
         await flush()
-    statements = [s for s in "".join(_blocks("sql")).split(";") if s.strip()]
+    statements = [s for s in "".join(_blocks("sql.md", "sql")).split(";") if s.strip()]
     with closing(sqlite3.connect("metrics.db")) as database:
         slowest, failures, calls = (database.execute(s).fetchall() for s in statements)
     assert [row[:2] for row in slowest] == [("charge_card", 13)]
@@ -60,5 +217,53 @@ async def test_the_queries_answer() -> None:
 
 
 def test_the_test_command_is_the_one_that_ci_runs() -> None:
-    assert ".venv/bin/python -m pytest\n" in README
+    assert ".venv/bin/python -m pytest\n" in PAGES["README.md"]
     assert "-m pytest" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= MOST_LINES
+
+
+def _anchors(page: str) -> set[str]:
+    """Those that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    folder = ROOT if page == "README.md" else DOCS
+    links = re.findall(r"\]\(([^)\s]+)\)|src(?:set)?=\"([^\"]+)\"", PAGES[page])
+    for link in (first or second for first, second in links):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (folder / path).resolve() if path else folder / page
+        assert target.is_file(), link
+        if anchor:
+            assert anchor in _anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    for path in DOCS.glob("*.md"):
+        assert f"(.github/docs/{path.name})" in PAGES["README.md"]
+
+
+def test_troubleshooting_quotes_what_the_package_says() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    table = PAGES["operations.md"].partition("## Troubleshooting")[2]
+    symptoms = re.findall(r"^\| ([^|]*`[^|]*) \|", table, re.MULTILINE)
+    quotes = {quote for symptom in symptoms for quote in re.findall(r"`([^`]+)`", symptom)}
+    assert len(quotes) > 5
+    for quote in quotes - {"taskiq worker", "unable to open database file"}:  # not ours
+        for part in quote.split("…"):
+            assert part.strip() in source, quote
+
+
+def test_the_files_that_architecture_names_are_there() -> None:
+    named = set(re.findall(r"`([\w/]+(?:\.py|\.js|\.html|/))`", PAGES["architecture.md"]))
+    assert len(named) > 30
+    for name in named - {"_storage/NAME/"}:
+        places = [*PACKAGE.rglob(name.rstrip("/")), ROOT / name]
+        assert any(place.exists() for place in places), name
