@@ -1,1 +1,1 @@
-"""Everything that is asked of Redis: keys, scripts, connections. No other folder names a key."""
+"""Redis: the names of keys, scripts, connections, and the commands of the pipeline."""

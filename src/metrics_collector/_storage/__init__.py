@@ -1,1 +1,1 @@
-"""The durable store: what Redis held is kept in SQL. Nothing above this folder contains SQL."""
+"""The durable store: what Redis held is kept in SQL."""
