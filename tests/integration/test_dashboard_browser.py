@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Page, Route
 
     from tests.helpers.dashboard import Dashboard
 
@@ -285,6 +285,25 @@ class TestWindow:
                 await expect(rows_of_it).to_have_count(0 if window in {"15 m", "1 h"} else 1)
             await page.get_by_label("Views").get_by_role("link", name="Errors").click()
             await expect(page.locator("#windows [aria-current]")).to_have_text("30 d")
+
+    async def test_what_was_typed_before_counts_though_it_is_not_answered_yet(
+        self, shop: Dashboard, tab: Open
+    ) -> None:
+        async with tab(shop.url()) as page:
+            answered = asyncio.Event()
+
+            async def answer_late(route: Route) -> None:
+                await answered.wait()
+                await route.continue_()
+
+            await page.route("**/?q=nightly", answer_late)
+            async with page.expect_request("**/?q=nightly"):
+                await page.locator("#search").fill("nightly")
+            await page.get_by_role("link", name="24 h", exact=True).click()
+            assert "q=nightly" in query_of(page)
+            answered.set()
+            await expect(page.locator("#windows [aria-current]")).to_have_text("24 h")
+            assert await names(page) == ["shop.nightly"]
 
     async def test_a_custom_one(self, shop: Dashboard, tab: Open) -> None:
         def field(hours_ago: float) -> str:

@@ -514,6 +514,29 @@ async def test_a_broker_may_shut_down_while_a_flush_runs(workers: list[Saver]) -
     assert workers[0].events == ["start", "close"]
 
 
+async def test_what_still_waits_after_the_shutdown_starts_no_other_worker(
+    workers: list[Saver],
+) -> None:
+    broker = InMemoryBroker()
+    flush_metrics = register(broker)
+    await broker.startup()
+    workers[0].go.clear()
+    running, waiting = (asyncio.ensure_future(flush_metrics()) for _ in range(2))
+    await workers[0].flushing.wait()
+    await broker.shutdown()
+    late = asyncio.ensure_future(flush_metrics())
+    workers[0].go.set()
+    for flush in waiting, late:
+        with pytest.raises(NoResultError):
+            await flush
+    assert await running == 1
+    assert [worker.events for worker in workers] == [["start", "close"]]
+    await broker.startup()
+    assert await flush_metrics() == 1
+    await broker.shutdown()
+    assert [worker.events for worker in workers] == [["start", "close"]] * 2
+
+
 async def test_a_worker_that_cannot_start_keeps_the_process_from_starting() -> None:
     def broken() -> taskiq.Worker:
         raise ConfigurationError("MAX_ITEMS is 0")

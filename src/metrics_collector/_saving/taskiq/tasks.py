@@ -153,6 +153,7 @@ class _Flusher:
     async def start(self, _state: TaskiqState) -> None:
         """Make and start the worker."""
         self._settle()
+        self._over = False
         async with self._turn:
             await self._started()
 
@@ -175,8 +176,8 @@ class _Flusher:
         finally:
             self._waiting = False
         try:
-            worker = await self._started()
             self._raise_if_over()
+            worker = await self._started()
             self._running = asyncio.create_task(worker.flush())
             try:
                 return await self._running
@@ -214,6 +215,7 @@ class _Flusher:
         if self._end is not None:
             self._end.cancel()
         self._forget()
+        self._over = True  # Taskiq may still run what has waited: it is not to start another worker
         if worker is None:
             return
         try:

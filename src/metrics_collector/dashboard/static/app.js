@@ -81,7 +81,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-here]");
   if (link && plain) {
     event.preventDefault();
-    go(link.href);
+    go(withSearch(link.href));
   }
   const copy = event.target.closest("[data-copy]");
   if (copy) copyText(copy, find(copy.dataset.copy));
@@ -115,6 +115,18 @@ search?.addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(() => go(withState(formUrl(search.form), search.form), { replace: true }), TYPING);
 });
+
+// A link was rendered for the search of then; what has been typed since counts, whether or not it was answered.
+function withSearch(url) {
+  const wanted = new URL(url);
+  if (!search || wanted.pathname !== location.pathname) return url;
+  clearTimeout(typing);
+  if ((wanted.searchParams.get("q") ?? "") === search.value) return url;
+  wanted.searchParams.delete("page");
+  if (search.value) wanted.searchParams.set("q", search.value);
+  else wanted.searchParams.delete("q");
+  return wanted.href;
+}
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") {
