@@ -177,17 +177,9 @@ class TestFigures:
             assert float(text) / 100 == pytest.approx(share, rel=0.006, abs=0.00005)
 
     @pytest.mark.parametrize(
-        ("number", "text"),
-        [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.00 kB"),
-            (182_000_000, "182 MB"),
-            (5e15, "5,000 TB"),
-            (None, "-"),
-        ],
+        ("number", "text"), [(0, "0 bytes"), (182_000_000, "182.0 MB"), (None, "-")]
     )
-    def test_size(self, number: float | None, text: str) -> None:
+    def test_size(self, number: int | None, text: str) -> None:
         assert _format.size(number) == text
 
     @pytest.mark.parametrize(

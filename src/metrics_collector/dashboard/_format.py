@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from rich.filesize import decimal
+
 from metrics_collector._core.units import count, counted, duration
 
 __all__ = [
@@ -22,7 +24,6 @@ __all__ = [
 ]
 
 _AGES: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-_SIZES: Final = ("B", "kB", "MB", "GB", "TB")
 _FACTOR_FROM: Final = 10  # from ten times as much on, the factor says more than the percentage
 
 
@@ -84,16 +85,9 @@ def percent(share: float | None) -> str:
     return f"{_three_digits(share * 100)}\N{NO-BREAK SPACE}%"
 
 
-def size(number: float | None) -> str:
-    """Bytes in their unit; a dash for none."""
-    if number is None:
-        return "-"
-    value = float(number)
-    for unit in _SIZES:
-        if value < 1000 or unit == _SIZES[-1]:  # noqa: PLR2004 - the units are decimal
-            return f"{int(value) if unit == 'B' else _three_digits(value)} {unit}"
-        value /= 1000
-    raise AssertionError
+def size(number: int | None) -> str:
+    """Bytes in their unit, as the command line has them; a dash for none."""
+    return "-" if number is None else decimal(number)
 
 
 def ago(moment: datetime | str | None, now: datetime | None = None) -> str:
