@@ -79,13 +79,13 @@ class TestInput:
     @pytest.mark.parametrize(
         ("command", "said"),
         [
-            ("stats --since 1x", "'1x' is no time; give one back from now"),
+            ("stats --since 1x", "invalid time '1x': use one back from now"),
             ("stats --since 1h --until 2h", "--since 1h is not before --until 2h"),
             ("stats --sort speed", "'speed' is not one of 'total'"),
             ("stats --limit 0", "'--limit'"),
             ("stats a b", "unexpected extra argument"),
             ("top", "top needs a terminal"),
-            ("top --since yesterday", "--since yesterday is no time back from now"),
+            ("top --since yesterday", "invalid --since yesterday: use a time back from now"),
             ("top --interval 0", "'--interval'"),
             ("history", "Missing argument"),
             ("history f --what speed", "'speed' is not one of 'calls'"),
@@ -187,7 +187,7 @@ class TestStats:
         assert cli.run(["stats", "chekout"]) == 0
         out, err = capsys.readouterr()
         assert not out
-        assert err == "no function is known that 'chekout' fits; close: 'shop.checkout'\n"
+        assert err == "no function matches 'chekout'; close: 'shop.checkout'\n"
 
 
 def test_without_any_calls_nothing_is_shown_and_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -345,14 +345,14 @@ class TestPurge:
         monkeypatch.setenv("METRICS_RETENTION", "7")
         monkeypatch.setattr("sys.stdin", StringIO("y\n"))
         assert cli.run(f"purge{arguments}".split()) == 2
-        assert re.fullmatch(r"metrics-collector: .* give --yes .*\n", capsys.readouterr().err)
+        assert re.fullmatch(r"metrics-collector: .* use --yes .*\n", capsys.readouterr().err)
         assert self.left(capsys) == 18
 
     @pytest.mark.parametrize(
         ("command", "said"),
         [
-            ("purge --yes", "give --entries-older-than 30d or the like, or set METRICS_RETENTION"),
-            ("purge --yes --hours-older-than soon", "'soon' is no time"),
+            ("purge --yes", "use --entries-older-than 30d or similar, or set METRICS_RETENTION"),
+            ("purge --yes --hours-older-than soon", "invalid time 'soon'"),
         ],
     )
     def test_wrong_input(self, command: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

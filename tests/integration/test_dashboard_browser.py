@@ -456,7 +456,7 @@ class TestLive:
                 await expect(page.locator("#trouble")).to_be_hidden()
                 own.process.close()
                 await page.locator("#sort-name").click()
-                await expect(page.locator("#trouble")).to_contain_text("were not renewed")
+                await expect(page.locator("#trouble")).to_contain_text("Not refreshed since")
                 await expect(page.locator("#table .fn")).to_have_count(25)
 
     async def test_nothing_recorded_says_how_to_begin_until_something_is(

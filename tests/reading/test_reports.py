@@ -481,11 +481,14 @@ async def test_rubbish_at_the_head_has_no_lag() -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda _: {"processes": ()}, "no worker is alive"),
+        (lambda _: {"processes": ()}, "no live worker"),
         (lambda p: {"waiting": p.max_backlog}, "the backlog is full"),
         (lambda _: {"lag": 71.0}, "the oldest entry has waited 71 s"),
         (lambda _: {"dropped": 3}, "3 entries of the last 24 hours were dropped"),
-        (lambda p: {"database": replace(p.database, rejected=2)}, "2 elements of metrics_list"),
+        (
+            lambda p: {"database": replace(p.database, rejected=2)},
+            "2 malformed entries in metrics_list",
+        ),
         (lambda p: {"redis": replace(p.redis, dangers=("it may evict",))}, "it may evict"),
         (
             lambda p: {"processes": tuple(replace(one, error="disk full") for one in p.processes)},

@@ -3,7 +3,7 @@
 `health` is part of the plain install and quick to start, since containers run it every few seconds. All other commands
 are typer's, in `_app`, and come with the extra `cli`.
 
-Exit status: 0, 1 if something cannot be done now or is not well, 2 for wrong input and wrong settings.
+Exit status: 0, 1 if something cannot be done now or a check failed, 2 for wrong input and wrong settings.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def history(
     function: Annotated[
         str,
         typer.Argument(
-            callback=_check_name, help="Its name, or an end of that which fits one function only."
+            callback=_check_name, help="Its name, or a suffix that matches one function."
         ),
     ],
     *,
@@ -192,7 +192,7 @@ def export(
         str | None,
         typer.Argument(
             callback=_check_name,
-            help="Its name, or an end of that which fits one only; all if not given.",
+            help="Its name, or a suffix that matches one function; all if omitted.",
         ),
     ] = None,
     *,
@@ -215,7 +215,7 @@ def export(
 
 @app.command()
 def doctor() -> int:
-    """Look whether Redis, worker, scheduler and database are well.
+    """Check Redis, worker, scheduler and database.
 
     A line for each: ok, warn, or FAIL with the remedy. Exit status: 0, 1 if there is a FAIL, 2 for wrong settings.
     """
@@ -261,14 +261,17 @@ def purge(
 @app.command()
 def dashboard(
     host: Annotated[
-        str, typer.Option(help="Where to listen; others reach it at 0.0.0.0, and need the token.")
+        str,
+        typer.Option(
+            help="Address to listen on; 0.0.0.0 for all interfaces, which requires the token."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8765,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Answer under this name too, as behind a proxy; as often as needed.",
+            help="Also accept this host name, as behind a proxy; may be repeated.",
         ),
     ] = None,
 ) -> None:

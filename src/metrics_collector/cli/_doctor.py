@@ -1,4 +1,4 @@
-"""`doctor`: whether all parts are well, a line for each, with the remedy for what is not."""
+"""`doctor`: checks each part of the pipeline: a line for each, with the remedy for each problem."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def _look() -> Pipeline:
             return await reports.pipeline()
     except TimeoutError as error:
         raise StoreUnavailableError(
-            f"no answer within {_LIMIT:g} s; look at Redis (REDIS_URL) and at the disk of DATABASE_NAME"
+            f"no answer within {_LIMIT:g} s; check Redis (REDIS_URL) and the disk of DATABASE_NAME"
         ) from error
 
 
@@ -72,7 +72,7 @@ def judge(state: Pipeline, now: datetime) -> Iterator[Check]:
 
 
 def _facts(state: Pipeline, now: datetime) -> Iterator[tuple[str, Check | str | None]]:
-    """The parts that can be looked at, and what is to be said where all is well."""
+    """The parts that can be looked at, and what is said where there is no problem."""
     redis = state.redis
     if redis.embedded:
         yield "redis", "inside each process (memory://), which saves its own entries"
@@ -107,7 +107,7 @@ def _traffic(state: Pipeline) -> Iterator[tuple[str, str]]:
     waiting = counted(state.waiting or 0, "entry waits", "entries wait")
     yield "backlog", f"{waiting}, of {count(state.max_backlog)} that may"
     if state.lag is None:
-        yield "lag", "nothing waits"
+        yield "lag", "no entries waiting"
     else:
         yield "lag", f"the oldest entry that waits is {_times.span(state.lag)} old"
     sent = counted(state.producers or 0, "process has", "processes have")

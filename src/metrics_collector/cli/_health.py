@@ -35,7 +35,7 @@ went well, 1 if not, 2 for wrong settings.
 
 
 class Health(NamedTuple):
-    """Whether all is well, and the line that says it."""
+    """Whether the processes are healthy, and the line that says so."""
 
     well: bool
     line: str

@@ -47,7 +47,7 @@ def run(given: Mapping[str, str | None], *, sure: bool) -> int:
     moments = asked or _of_settings(settings, now)
     if not moments:
         raise ConfigurationError(
-            "nothing says what to delete: give --entries-older-than 30d or the like, or set METRICS_RETENTION"
+            "nothing to delete: use --entries-older-than 30d or similar, or set METRICS_RETENTION"
         )
     if not sure and not _confirmed(moments, Path(settings.database_name).absolute()):
         return 1
@@ -63,7 +63,7 @@ def _of_settings(settings: Settings, now: datetime) -> dict[str, datetime]:
 def _confirmed(moments: Mapping[str, datetime], database: Path) -> bool:
     if not sys.stdin.isatty():
         raise ConfigurationError(
-            "standard input is no terminal, so nobody can be asked: give --yes to delete all the same"
+            "standard input is not a terminal, so there is no way to confirm: use --yes to delete without asking"
         )
     sys.stderr.write(f"From {database} will be deleted:\n")
     for kind, moment in moments.items():

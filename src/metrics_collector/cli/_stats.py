@@ -68,7 +68,7 @@ def _write_plain(metrics: Sequence[FunctionMetrics]) -> None:
 
 def _tell_none(wanted: str | None, names: Sequence[str], *, windowed: bool) -> None:
     if wanted is not None and names:
-        line = f"no function is known that {wanted!r} fits{_choice.near(wanted, names)}"
+        line = f"no function matches {wanted!r}{_choice.near(wanted, names)}"
     else:
         line = "no calls in this time" if windowed else "no calls yet"
     sys.stderr.write(f"{line}\n")

@@ -26,8 +26,8 @@ def parse(text: str, now: datetime) -> datetime:
         found = None
     if found is None:
         raise ConfigurationError(
-            f"{text!r} is no time; give one back from now, such as 30s, 15m, 24h, 7d or 2w, "
-            "or a moment, such as 2026-05-17, 2026-05-17T09:30 (local time) or 2026-05-17T09:30Z"
+            f"invalid time {text!r}: use one back from now, such as 30s, 15m, 24h, 7d or 2w, "
+            "or a date and time, such as 2026-05-17, 2026-05-17T09:30 (local time) or 2026-05-17T09:30Z"
         )
     return found
 

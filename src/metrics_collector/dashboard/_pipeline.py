@@ -1,4 +1,4 @@
-"""How entries travel at the moment."""
+"""The state of the pipeline now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How entries travel at the moment."""
+"""The state of the pipeline now."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PATIENCE: Final = 3.0  # seconds that Redis may take
 
 
 async def pipeline() -> Pipeline:
-    """How entries travel at the moment. What cannot be reached is part of the report, not an error.
+    """The state of the pipeline now. What cannot be reached is part of the report, not an error.
 
     Raises:
         ConfigurationError: a setting is wrong.

@@ -1,9 +1,10 @@
-"""What is not well with the pipeline, and the remedy."""
+"""The problems of the pipeline, each with its remedy."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from metrics_collector._core.units import counted
 from metrics_collector._reading.reports.redis_state import STARTED_BY
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ _LATE: Final = 10.0  # seconds beyond the waiting time after which entries shoul
 
 
 class Problem(NamedTuple):
-    """A thing that is not well.
+    """One problem of the pipeline.
 
     Attributes:
         part: where: `redis`, `persistence`, `database`, `worker`, `scheduler`, `backlog`, `lag`, `producers` or
@@ -30,7 +31,7 @@ class Problem(NamedTuple):
 
 
 def problems(report: Pipeline) -> Iterator[Problem]:
-    """Each thing that is not well, the gravest first."""
+    """Each problem, the gravest first."""
     yield from _of_the_parts(report)
     yield from _of_the_flow(report)
 
@@ -48,7 +49,7 @@ def _of_the_parts(report: Pipeline) -> Iterator[Problem]:
             if not any(one.role == role for one in report.processes):
                 # Workers have a timer of their own.
                 problem = _grave if role == "worker" else _warning
-                yield problem(role, f"no {role} is alive: run `{command}`")
+                yield problem(role, f"no live {role}: run `{command}`")
     for one in report.processes:
         if one.error is not None:
             line = f"the {one.role} on {one.host} (process {one.process}) cannot save: {one.error}"
@@ -66,7 +67,7 @@ def _of_the_flow(report: Pipeline) -> Iterator[Problem]:
         yield _warning(
             "lag",
             f"the oldest entry has waited {report.lag:.0f} s, more than MAX_WAITING_TIME={report.max_waiting_time}: "
-            "see whether the worker runs and keeps up",
+            "check whether the worker runs and keeps up",
         )
     if report.dropped:
         yield _warning(
@@ -75,10 +76,8 @@ def _of_the_flow(report: Pipeline) -> Iterator[Problem]:
             "was reached; METRICS_SPOOL_DIR keeps them on disk",
         )
     if report.database.rejected:
-        yield _warning(
-            "rejected",
-            f"{report.database.rejected} elements of metrics_list were no entries: see the table rejected_entries",
-        )
+        malformed = counted(report.database.rejected, "malformed entry", "malformed entries")
+        yield _warning("rejected", f"{malformed} in metrics_list: see the table rejected_entries")
 
 
 def _grave(part: str, line: str) -> Problem:

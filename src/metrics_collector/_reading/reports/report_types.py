@@ -60,9 +60,9 @@ class Overview:
     Attributes:
         rows: the functions called in it, those with most total time first.
         total: the figures of all of them together, under the name "".
-        total_before: the same of the period before, without error types.
+        total_before: the same for the previous period, without error types.
         functions_before: how many functions were called then.
-        left_out: entries that wait in Redis and are not in these figures, because they are too many to be read now.
+        left_out: entries waiting in Redis that these figures do not include, because they are too many to be read now.
     """
 
     window: Window
@@ -202,7 +202,7 @@ class DatabaseState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """How entries travel at the moment.
+    """The state of the pipeline now.
 
     Attributes:
         redis, database: where they wait and where they are saved.

@@ -28,7 +28,7 @@ def run(*, interval: float, since: str) -> int:
         windows.moment(since, datetime.now(UTC))
     except ConfigurationError as error:
         raise ConfigurationError(
-            f"--since {since} is no time back from now, such as 15m, 24h or 7d"
+            f"invalid --since {since}: use a time back from now, such as 15m, 24h or 7d"
         ) from error
     # Keys are read from the first, the view is written to the last of them.
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):

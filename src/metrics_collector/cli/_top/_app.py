@@ -34,9 +34,9 @@ _LATE: Final = 5.0  # seconds beyond two readings, from which on figures are cal
 _HELP: Final = """\
 s  →      sort by the next column, the highest first
 ←         sort by the column before
-/         show only functions whose names have a text in them,
-          or fit a pattern with * or ?; Enter keeps it, Esc ends it
-p         pause, and go on
+/         show only functions whose names contain a text,
+          or match a pattern with * or ?; Enter keeps it, Esc clears it
+p         pause and resume
 ↑ ↓       scroll, as PgUp, PgDn, Home and End do
 q         quit
 

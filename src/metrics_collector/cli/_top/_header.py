@@ -74,7 +74,7 @@ def note(
     elif paused:
         parts.append(Text(f"paused: figures of {clock}", style="bold yellow"))
     elif age is not None:
-        parts.append(Text(f"figures of {clock}: reading takes long ({age:.0f} s)", style="yellow"))
+        parts.append(Text(f"figures of {clock}: reading is slow ({age:.0f} s)", style="yellow"))
     if left_out:
         entries = counted(left_out, "waiting entry is", "waiting entries are")
         parts.append(Text(f"{entries} not in these figures: too many to be read", style="yellow"))

@@ -50,9 +50,9 @@ async function renew({ navigating = false } = {}) {
     await draw();
   } catch (error) {
     if (mine !== asked) return;
-    const reason = error instanceof TypeError ? "The dashboard does not answer." : error.message;
+    const reason = error instanceof TypeError ? "The dashboard is not responding." : error.message;
     if (navigating || Date.now() - renewed > STALE || !(error instanceof TypeError)) {
-      trouble(`These figures are of ${find("as-of").textContent} and were not renewed. ${reason}`);
+      trouble(`Not refreshed since ${find("as-of").textContent}. ${reason}`);
     }
   }
   plan();
@@ -151,7 +151,7 @@ async function copyText(button, element) {
     button.textContent = "Copied";
   } catch { // a browser gives the clipboard to secure pages only
     getSelection().selectAllChildren(element);
-    button.textContent = "Selected: copy it by Ctrl-C";
+    button.textContent = "Selected: copy with Ctrl-C";
   }
   setTimeout(() => (button.textContent = "Copy"), 2500);
 }

@@ -175,7 +175,7 @@ function functionOverTime({ window, points, heatmap }, c) {
       yaxis4: axis(c, { domain: [0, 0.3], type: "log", rangemode: "normal", ...timeTicks(bounds[0], bounds.at(-1)) }),
       annotations: [
         caption(c, `Calls ${unit}`, 1), caption(c, "Errors", 0.775), caption(c, "Percentiles", 0.615),
-        caption(c, "Calls by time taken", 0.305),
+        caption(c, "Latency heatmap", 0.305),
       ],
       showlegend: true, legend: { ...legend(c), y: 0.61 },
     },
@@ -221,7 +221,7 @@ function errors({ window, types, other_types: others }, c) {
   if (!types.length) return null;
   const palette = [c.failed, c.p50, c.p95, c.p99, c.accent];
   const all = types.map((one, index) => ({ ...one, colour: palette[index] }));
-  if (others.types) all.push({ ...others, type: `${others.types} other types`, colour: c.other });
+  if (others.types) all.push({ ...others, type: `${others.types} other type${others.types === 1 ? "" : "s"}`, colour: c.other });
   return {
     traces: all.map((one) => bars(window, one.by_step, {
       name: plain(shortened(one.type, 40)), marker: { color: one.colour }, hovertemplate: `%{y:,} ${plain(shortened(one.type, 40))}<extra></extra>`,
