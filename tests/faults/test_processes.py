@@ -17,6 +17,7 @@ from metrics_collector._support.rate_limited_log import Notice
 from tests.faults import breaking
 from tests.faults.breaking import STEPS
 from tests.faults.world import BROKEN_WORKER, ENDING, World
+from tests.helpers.processes import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ def test_a_web_server_loses_nothing_on_sigterm(world: World, server: str) -> Non
         who: set[str] = set()
         while asked < REQUESTS or len(who) < 1 + ("--workers" in command):
             # A connection each, so that every worker gets some.
-            who.add(httpx.get(str(client.base_url)).text)
+            who.add(httpx.get(str(client.base_url), timeout=LIMIT).text)
             asked += 1
     # uvicorn hands the signal on to the system once its own shutdown is over.
     assert serving.terminate(ENDING) in {0, -signal.SIGTERM}, serving.output

@@ -69,7 +69,7 @@ def test_a_host_that_is_not_here() -> None:
 def test_it_ends_by_a_signal(tmp_path: Path) -> None:
     for signum, status in ((signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)):
         with dashboards.dashboard(tmp_path / "none.db", tmp_path / "output.txt") as own:
-            assert httpx.get(own.url("pipeline")).status_code == 200
+            assert httpx.get(own.url("pipeline"), timeout=LIMIT).status_code == 200
             own.process.send(signum)
             assert own.process.wait() == status
             assert "Traceback" not in own.process.output
@@ -85,11 +85,13 @@ async def test_others_are_let_in_with_the_token(tmp_path: Path) -> None:
         METRICS_DASHBOARD_TOKEN=TOKEN,
     ) as own:
         url = own.url("api/overview").replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - as above
-        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}) as program:
+        async with httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {TOKEN}"}, timeout=LIMIT
+        ) as program:
             assert (await program.get(url)).json()["totals"]["calls"] == 1
             for host, status in (("metrics.example.com", 200), ("evil.example.com", 400)):
                 assert (await program.get(url, headers={"Host": host})).status_code == status
-        async with httpx.AsyncClient() as stranger:
+        async with httpx.AsyncClient(timeout=LIMIT) as stranger:
             assert (await stranger.get(url)).status_code == 401
             assert (await stranger.get(url, params={"token": TOKEN})).status_code == 303
         assert TOKEN not in own.process.output
