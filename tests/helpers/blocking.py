@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Where the loop may wait for a small file: (file, functions), and all that these call.
 ALLOWED = [
-    # A module is read once in a process, and those of the drivers where they are first needed.
-    ("<frozen importlib._bootstrap>", {"_find_and_load"}),
+    # A module is read once in a process, by the thread that first needs it; the others wait for that.
+    ("<frozen importlib._bootstrap>", {"_find_and_load", "_lock_unlock_module"}),
     # The settings: at decoration, which rarely happens in a loop, and as a run begins.
     ("metrics_collector/_support/environment.py", {"_dotenv_text"}),
     # The scripts come with the package, and are read as a connection is set up.
