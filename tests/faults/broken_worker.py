@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from metrics_collector._redis.store import HotStore
 from metrics_collector._storage.sqlite import save, schema
-from metrics_collector._storage.sqlite.session import Query
+from metrics_collector._storage.steps import Statement
 from metrics_collector.tasks import broker
 from tests.faults.breaking import BREAKS, FULL, STOPPED
 
@@ -70,7 +70,7 @@ def _saving(token: str, length: int, elements: Sequence[bytes], now: float) -> S
         except StopIteration as end:
             saved: Saved = end.value
             return saved
-        if step == Query("COMMIT"):
+        if step == Statement("COMMIT"):
             _pass("saving")
         answer = yield step
 

@@ -31,7 +31,7 @@ from metrics_collector._errors import (
 from metrics_collector._storage.sqlite import Database, deletion, schema
 from metrics_collector._storage.sqlite import session as session_module
 from metrics_collector._storage.sqlite.save import ROWS
-from metrics_collector._storage.sqlite.session import Pause
+from metrics_collector._storage.steps import Pause, Statement
 from tests.helpers.cancelling import at_each_await
 from tests.helpers.driving import drive
 from tests.helpers.folders import fast_folder
@@ -180,7 +180,7 @@ def test_commits_are_on_the_disk(run: Runner, path: Path) -> None:
 
 
 def query(sql: str) -> Any:
-    rows = yield session_module.Query(sql)
+    rows = yield Statement(sql)
     return rows
 
 

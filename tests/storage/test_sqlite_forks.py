@@ -19,7 +19,7 @@ from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.purge import Purge
 from metrics_collector._storage.reopening import ClosedByForkError, reopening
 from metrics_collector._storage.sqlite import Database, fork_safe_connection
-from metrics_collector._storage.sqlite.session import Query as Statement
+from metrics_collector._storage.steps import Statement
 from metrics_collector._support.rate_limited_log import Notice
 from tests.helpers.driving import drive
 from tests.helpers.forking import fork

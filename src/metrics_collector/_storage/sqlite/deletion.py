@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from metrics_collector._core.pipeline_types import Purged
 from metrics_collector._core.rollup_ranges import COARSER, SECONDS, floor
 from metrics_collector._storage.sqlite.reads import function_names, purged
-from metrics_collector._storage.sqlite.session import Pause, Query, Script
+from metrics_collector._storage.sqlite.session import Script
+from metrics_collector._storage.steps import Pause, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,15 +83,15 @@ def _advance(wanted: Mapping[str, int], latest: Mapping[str, int]) -> Steps[dict
         wanted: before when each is to be gone.
         latest: the same if all were to go. A clock that was ahead may have noted more.
     """
-    yield Query("BEGIN IMMEDIATE")
+    yield Statement("BEGIN IMMEDIATE")
     known = yield from purged()
     horizons = {
         name: max(min(known.get(name, 0), latest[name]), moment) for name, moment in wanted.items()
     }
     horizons = {name: moment for name, moment in horizons.items() if moment > 0}
     for name, moment in horizons.items():
-        yield Query("INSERT OR REPLACE INTO purged VALUES (?, ?)", (name, moment))
-    yield Query("COMMIT")
+        yield Statement("INSERT OR REPLACE INTO purged VALUES (?, ?)", (name, moment))
+    yield Statement("COMMIT")
     return horizons
 
 
@@ -105,8 +106,8 @@ class _Rest:
         some = f"SELECT {key.strip('()')} FROM {table} WHERE {where} LIMIT {_ROWS}"
         deleted = 0
         while True:
-            yield Query(f"DELETE FROM {table} WHERE {key} IN ({some})", parameters)
-            ((count,),) = yield Query("SELECT changes()")
+            yield Statement(f"DELETE FROM {table} WHERE {key} IN ({some})", parameters)
+            ((count,),) = yield Statement("SELECT changes()")
             deleted += int(count)
             self._rows += int(count)
             if self._rows >= _ROWS:
@@ -118,7 +119,7 @@ class _Rest:
 
 def _give_back() -> Steps[int]:
     """Give free pages back to the disk; how many bytes that were."""
-    ((size,),) = yield Query("PRAGMA page_size")
+    ((size,),) = yield Statement("PRAGMA page_size")
     free: int = yield from _free_pages()
     first = free
     while free:
@@ -133,5 +134,5 @@ def _give_back() -> Steps[int]:
 
 
 def _free_pages() -> Steps[int]:
-    ((count,),) = yield Query("PRAGMA freelist_count")
+    ((count,),) = yield Statement("PRAGMA freelist_count")
     return int(count)

@@ -10,7 +10,7 @@ from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import Numbered, Rollup
 from metrics_collector._storage.sqlite import schema
 from metrics_collector._storage.sqlite.rows import all_as_totals, as_totals, summed
-from metrics_collector._storage.sqlite.session import Query, Work
+from metrics_collector._storage.steps import Compute, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,18 +29,18 @@ _SUMS: Final = (
 
 def begin() -> Steps[None]:
     """Make all reads that follow see one state."""
-    yield Query("BEGIN")
+    yield Statement("BEGIN")
 
 
 def function_names() -> Steps[list[str]]:
     """The names of all functions that the database has entries of."""
-    rows = yield Query("SELECT func_name FROM totals")
+    rows = yield Statement("SELECT func_name FROM totals")
     return [name for (name,) in rows]
 
 
 def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
     """The totals of those of the functions that the database knows."""
-    rows = yield Query(
+    rows = yield Statement(
         f"SELECT t.func_name, {schema.FIGURE_COLUMNS}, t.no "
         "FROM json_each(?) AS k CROSS JOIN totals AS t ON t.func_name = k.value",
         (json.dumps(list(func_names)),),
@@ -50,15 +50,15 @@ def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
 
 def all_totals() -> Steps[dict[str, Numbered]]:
     """The totals of every function."""
-    rows = yield Query(f"SELECT func_name, {schema.FIGURE_COLUMNS}, no FROM totals")
+    rows = yield Statement(f"SELECT func_name, {schema.FIGURE_COLUMNS}, no FROM totals")
     return {name: Numbered(as_totals(figures), no) for name, *figures, no in rows}
 
 
 def purged() -> Steps[dict[str, int]]:
     """Before when (UTC epoch seconds) the rollups of each resolution, and entries as "entry", are no longer kept."""
-    if not (yield Query("SELECT 1 FROM sqlite_master WHERE name = 'purged'")):
+    if not (yield Statement("SELECT 1 FROM sqlite_master WHERE name = 'purged'")):
         return {}  # the database is of an earlier version
-    return dict((yield Query("SELECT resolution, before FROM purged")))
+    return dict((yield Statement("SELECT resolution, before FROM purged")))
 
 
 def rollups(tiles: Iterable[Tile], func_name: str | None) -> Steps[list[Rollup]]:
@@ -66,11 +66,11 @@ def rollups(tiles: Iterable[Tile], func_name: str | None) -> Steps[list[Rollup]]
     found: list[Rollup] = []
     for tile in tiles:
         where, parameters = within(tile, func_name)
-        rows = yield Query(
+        rows = yield Statement(
             f"SELECT {schema.FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where}",
             parameters,
         )
-        (more,) = yield Work(partial(as_rollups, rows))
+        (more,) = yield Compute(partial(as_rollups, rows))
         found += more
     return found
 
@@ -95,10 +95,10 @@ def sums(tiles: Iterable[Tile], func_name: str | None) -> Steps[dict[str, Totals
 
     for tile in tiles:
         where, parameters = within(tile, func_name)
-        rows = yield Query(
+        rows = yield Statement(
             f"SELECT func_name, {_SUMS} FROM rollups WHERE {where} GROUP BY func_name", parameters
         )
-        yield Work(partial(add, rows))
+        yield Compute(partial(add, rows))
     return found
 
 
@@ -117,7 +117,7 @@ def within(tile: Tile, func_name: str | None) -> tuple[str, list[object]]:
 
 def ledger(producers: Iterable[str]) -> Steps[dict[str, Intervals]]:
     """Which numbers of the producers the database has."""
-    rows = yield Query(
+    rows = yield Statement(
         "SELECT producer, first, last FROM ledger WHERE producer IN (SELECT value FROM json_each(?)) "
         "ORDER BY producer, first",
         (json.dumps(list(producers)),),
@@ -130,6 +130,6 @@ def ledger(producers: Iterable[str]) -> Steps[dict[str, Intervals]]:
 
 def work(work: Callable[[], T]) -> Steps[T]:
     """No read, but work that would hold up the loop."""
-    (result,) = yield Work(work)
+    (result,) = yield Compute(work)
     done: T = result
     return done

@@ -10,7 +10,7 @@ from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._core.totals import ERROR_PREFIX
 from metrics_collector._storage.sqlite import schema
 from metrics_collector._storage.sqlite.reads import as_rollups, within
-from metrics_collector._storage.sqlite.session import Query, Work
+from metrics_collector._storage.steps import Compute, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,10 +41,10 @@ def counts(tile: Tile, step: int) -> Steps[list[Counts]]:
     if step != SECONDS[tile.resolution]:
         figures = f"start / {step} * {step}, sum(call_count), sum(error_count), sum(execution_time)"
         group = "GROUP BY 1, 2"
-    rows = yield Query(
+    rows = yield Statement(
         f"SELECT func_name, {figures} FROM rollups WHERE {where} {group}", parameters
     )
-    (found,) = yield Work(lambda: [Counts(*row) for row in rows])
+    (found,) = yield Compute(lambda: [Counts(*row) for row in rows])
     done: list[Counts] = found
     return done
 
@@ -54,7 +54,7 @@ def fingerprint(tiles: Iterable[Tile]) -> Steps[list[Any]]:
     found: list[Any] = []
     for tile in tiles:
         where, parameters = within(tile, None)
-        found += yield Query(
+        found += yield Statement(
             "SELECT count(*), sum(call_count), sum(execution_time), max(last_called_at) "
             f"FROM rollups WHERE {where}",
             parameters,
@@ -65,11 +65,11 @@ def fingerprint(tiles: Iterable[Tile]) -> Steps[list[Any]]:
 def failures(tile: Tile, func_name: str | None) -> Steps[list[Rollup]]:
     """As `rollups`, but only those with errors."""
     where, parameters = within(tile, func_name)
-    rows = yield Query(
+    rows = yield Statement(
         f"SELECT {schema.FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where} AND error_count > 0",
         parameters,
     )
-    (found,) = yield Work(partial(as_rollups, rows))
+    (found,) = yield Compute(partial(as_rollups, rows))
     done: list[Rollup] = found
     return done
 
@@ -95,7 +95,7 @@ def sightings(
             f"AND instr(details, json_extract(k.value, '$[1]')) ORDER BY start {order} LIMIT 1)"
         )
 
-    rows = yield Query(
+    rows = yield Statement(
         f"SELECT {edge(2, 'ASC')}, {edge(3, 'DESC')} FROM json_each(?) AS k ORDER BY k.key",
         (*2 * (resolution, length), json.dumps(keys)),
     )
@@ -112,7 +112,7 @@ def slowest(
     """
     where, parameters = within(tile, func_name)
     return (
-        yield Query(
+        yield Statement(
             "SELECT m.created_at, m.execution_time, m.outcome, m.error_type FROM ("
             f"SELECT start FROM rollups WHERE {where} ORDER BY max_execution_time DESC LIMIT ?"
             ") AS r CROSS JOIN metrics AS m INDEXED BY metrics_by_function "
@@ -133,7 +133,7 @@ class Extent(NamedTuple):
 
 def extent() -> Steps[Extent]:
     """What the database holds."""
-    ((saved, oldest, rejected),) = yield Query(
+    ((saved, oldest, rejected),) = yield Statement(
         "SELECT (SELECT sum(call_count) FROM totals), "
         "(SELECT min((SELECT min(created_at) FROM metrics AS m WHERE m.func_name = t.func_name)) FROM totals AS t), "
         "(SELECT count(*) FROM rejected_entries)"
@@ -151,7 +151,7 @@ def entries(after: int, last: int, where: Where, count: int) -> Steps[list[tuple
     """
     conditions, parameters = _matching(where)
     return (
-        yield Query(
+        yield Statement(
             "SELECT rowid, func_name, execution_time, error_occurred, created_at, outcome, error_type, id FROM metrics "
             f"WHERE rowid > ? AND rowid <= ? {conditions} ORDER BY rowid LIMIT ?",
             (after, last, *parameters, count),
@@ -162,13 +162,15 @@ def entries(after: int, last: int, where: Where, count: int) -> Steps[list[tuple
 def entry_count(where: Where) -> Steps[int]:
     """How many entries `entries` gives."""
     conditions, parameters = _matching(where)
-    ((count,),) = yield Query(f"SELECT count(*) FROM metrics WHERE TRUE {conditions}", parameters)
+    ((count,),) = yield Statement(
+        f"SELECT count(*) FROM metrics WHERE TRUE {conditions}", parameters
+    )
     return int(count)
 
 
 def last_rowid() -> Steps[int]:
     """That of the entry saved last, 0 if there is none."""
-    ((last,),) = yield Query("SELECT max(rowid) FROM metrics")
+    ((last,),) = yield Statement("SELECT max(rowid) FROM metrics")
     return last or 0
 
 

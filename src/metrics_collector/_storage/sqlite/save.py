@@ -14,8 +14,8 @@ from metrics_collector._storage.sqlite import schema
 from metrics_collector._storage.sqlite.reads import ledger as read_ledger
 from metrics_collector._storage.sqlite.reads import totals_of
 from metrics_collector._storage.sqlite.rows import as_row, as_totals, placeholders
-from metrics_collector._storage.sqlite.session import Many, Pause, Query
 from metrics_collector._storage.sqlite.sorting import MINUTE, Work, sort
+from metrics_collector._storage.steps import Many, Pause, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,8 +55,8 @@ def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Step
         chunk += decode_all(elements[start : start + SLICE])
         yield Pause()
 
-    yield Query("BEGIN IMMEDIATE")
-    ((db, last_no),) = yield Query("SELECT db, no FROM meta")
+    yield Statement("BEGIN IMMEDIATE")
+    ((db, last_no),) = yield Statement("SELECT db, no FROM meta")
     # By the clock: after a copy was restored, no commit bears the number of one that is lost, which Redis may know.
     no = max(last_no + 1, int(now * 1000))
     producers = {content.producer or claim for content in chunk}
@@ -66,8 +66,8 @@ def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Step
     yield from _add_to_rollups(work)
     functions = yield from _add_to_totals(work, no)
     yield from _write_ledger(ledger, now)
-    yield Query("UPDATE meta SET no = ?", (no,))
-    yield Query("COMMIT")
+    yield Statement("UPDATE meta SET no = ?", (no,))
+    yield Statement("COMMIT")
     return Saved(
         db,
         no,
@@ -101,7 +101,7 @@ def _add_to_rollups(work: Work) -> Steps[None]:
             for resolution, seconds in RESOLUTIONS:
                 key = (resolution, minute // seconds * seconds, func_name)
                 parts.setdefault(key, []).append(totals)
-    rows = yield Query(
+    rows = yield Statement(
         f"SELECT r.resolution, r.start, r.func_name, {schema.FIGURE_COLUMNS} "
         "FROM json_each(?) AS k CROSS JOIN rollups AS r "
         "ON r.resolution = json_extract(k.value, '$[0]') AND r.start = json_extract(k.value, '$[1]') "

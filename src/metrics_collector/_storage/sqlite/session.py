@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._storage.sqlite import database_file, fork_safe_connection, schema
+from metrics_collector._storage.steps import Compute, Many, Pause, Statement
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
     import aiosqlite
 
@@ -29,39 +30,13 @@ T = TypeVar("T")
 BUSY_TIMEOUT: Final = 3.0
 
 
-class Query(NamedTuple):
-    """One statement; its rows are sent back."""
-
-    sql: str
-    parameters: Sequence[Any] = ()
-
-
-class Many(NamedTuple):
-    """One statement, once for each row of parameters; no rows are sent back."""
-
-    sql: str
-    rows: Iterable[Sequence[Any]]
-
-
 class Script(NamedTuple):
     """One statement that gives no rows and is done step by step, such as `incremental_vacuum`; outside transactions."""
 
     sql: str
 
 
-class Pause(NamedTuple):
-    """No statement, but a moment for the others, on the loop or at the database."""
-
-    seconds: float = 0.0
-
-
-class Work(NamedTuple):
-    """No statement, but work that would hold up the loop; a list of what it returns is sent back."""
-
-    work: Callable[[], Any]
-
-
-Step: TypeAlias = Query | Many | Script | Pause | Work
+Step: TypeAlias = Statement | Many | Script | Pause | Compute
 
 if TYPE_CHECKING:
     Steps = Generator[Step, list[Any], T]
@@ -105,7 +80,7 @@ class Session:
         """
 
         def steps() -> Steps[bool]:
-            (same,) = yield Work(lambda: database_file.identity(self._path) == self.identity)
+            (same,) = yield Compute(lambda: database_file.identity(self._path) == self.identity)
             return bool(same)
 
         return await self.run(steps())
@@ -200,13 +175,13 @@ async def _plain(
         return
 
     async def execute(step: Step) -> list[Any]:
-        if isinstance(step, Query):
+        if isinstance(step, Statement):
             return connection.execute(step.sql, step.parameters).fetchall()
         if isinstance(step, Many):
             connection.executemany(step.sql, step.rows)
         if isinstance(step, Script):
             connection.executescript(step.sql)
-        return [step.work()] if isinstance(step, Work) else []
+        return [step.work()] if isinstance(step, Compute) else []
 
     try:
         yield execute
@@ -249,13 +224,13 @@ async def _threaded(
 
 
 async def _execute(connection: aiosqlite.Connection, step: Step) -> list[Any]:
-    if isinstance(step, Query):
+    if isinstance(step, Statement):
         return list(await connection.execute_fetchall(step.sql, step.parameters))
     if isinstance(step, Many):
         await connection.executemany(step.sql, step.rows)
     elif isinstance(step, Script):
         await connection.executescript(step.sql)
-    elif isinstance(step, Work):
+    elif isinstance(step, Compute):
         return [await process.aside(step.work)]
     else:
         await asyncio.sleep(step.seconds)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from metrics_collector._core.bulk_decoding import Run
 from metrics_collector._core.entries import RejectedEntryError
 from metrics_collector._core.totals import Totals
-from metrics_collector._storage.sqlite.session import Pause
+from metrics_collector._storage.steps import Pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,0 +1,45 @@
+"""What a transaction is made of, for a store that writes it once and has it done in several ways.
+
+A generator yields steps and is sent what each of them gives: on a loop with a thread for the database, or without
+either where no thread can be started any more, at the exit of the interpreter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Sequence
+
+T = TypeVar("T")
+
+
+class Statement(NamedTuple):
+    """One statement; its rows are sent back."""
+
+    sql: str
+    parameters: Sequence[Any] = ()
+
+
+class Many(NamedTuple):
+    """One statement, once for each row of parameters; no rows are sent back."""
+
+    sql: str
+    rows: Iterable[Sequence[Any]]
+
+
+class Pause(NamedTuple):
+    """No statement, but a moment for the others, on the loop or at the database."""
+
+    seconds: float = 0.0
+
+
+class Compute(NamedTuple):
+    """No statement, but work that would hold up the loop; a list of what it returns is sent back."""
+
+    work: Callable[[], Any]
+
+
+if TYPE_CHECKING:
+    Pauses = Generator[Pause, object, T]
+    """Work on a chunk that lets the loop breathe now and then."""
