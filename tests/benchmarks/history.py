@@ -17,7 +17,7 @@ from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._core.totals import Totals
 from metrics_collector._reading.reports import overview, overview_report
 from metrics_collector._reading.reports.closed_windows import Closed
-from metrics_collector._storage.sqlite.rows import as_row
+from metrics_collector._storage.rows import as_row
 from tests.benchmarks import load
 from tests.benchmarks.harness import Target, line
 

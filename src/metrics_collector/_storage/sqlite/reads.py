@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import Numbered, Rollup
+from metrics_collector._storage.rows import all_as_totals, as_totals, summed
 from metrics_collector._storage.sqlite import schema
-from metrics_collector._storage.sqlite.rows import all_as_totals, as_totals, summed
 from metrics_collector._storage.steps import Compute, Statement
 
 if TYPE_CHECKING:

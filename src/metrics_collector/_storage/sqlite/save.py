@@ -10,11 +10,11 @@ from metrics_collector._core.bulk_decoding import decode_all
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import FunctionState, Saved, unnumbered
 from metrics_collector._core.totals import Totals
+from metrics_collector._storage.rows import as_row, as_totals, placeholders
+from metrics_collector._storage.save_plan import MINUTE, Work, sort
 from metrics_collector._storage.sqlite import schema
 from metrics_collector._storage.sqlite.reads import ledger as read_ledger
 from metrics_collector._storage.sqlite.reads import totals_of
-from metrics_collector._storage.sqlite.rows import as_row, as_totals, placeholders
-from metrics_collector._storage.sqlite.sorting import MINUTE, Work, sort
 from metrics_collector._storage.steps import Many, Pause, Statement
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from metrics_collector._core.bulk_decoding import Row
     from metrics_collector._core.entries import Entry
     from metrics_collector._core.intervals import Intervals
-    from metrics_collector._storage.sqlite.session import Steps
+    from metrics_collector._storage.steps import Pauses
 
     Contents: TypeAlias = Sequence[Run | Entry | RejectedEntryError]
 
@@ -74,7 +74,7 @@ class _Groups:
     def functions(self) -> Iterator[str]:
         return chain.from_iterable(self._by_minute.values())
 
-    def figures(self) -> Steps[Figures]:
+    def figures(self) -> Pauses[Figures]:
         figures: Figures = {}
         handled = 0
         for minute, functions in self._by_minute.items():
@@ -100,7 +100,7 @@ def sort(
     claim: str,
     length: int,
     ledger: Mapping[str, Intervals],
-) -> Steps[Work]:
+) -> Pauses[Work]:
     """Sort the elements, and note them in the ledger.
 
     Args:
