@@ -1,4 +1,4 @@
-"""Totals as rows of figures, and back."""
+"""Totals as rows of figures, as any SQL store keeps them, and back."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from metrics_collector._core.totals import CALLS, CANCELLED, ERRORS, Totals, cou
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COLUMNS: Final = (CALLS, ERRORS, CANCELLED)
+FIGURE_COLUMNS: Final = (
+    "call_count, error_count, cancelled_count, execution_time, "
+    "min_execution_time, max_execution_time, last_called_at, details"
+)
+"""The figures of a function, the same in rollups and totals; details: JSON, "error:{type}" and "h:{bucket}" → count."""
+
+_COUNTS: Final = (CALLS, ERRORS, CANCELLED)
 
 
 def as_row(totals: Totals) -> tuple[Any, ...]:
     """The values of `FIGURE_COLUMNS`, in order."""
     details = totals.counts.copy()
     return (
-        *(details.pop(column, 0) for column in _COLUMNS),
+        *(details.pop(column, 0) for column in _COUNTS),
         totals.execution_time,
         totals.minimum,
         totals.maximum,
@@ -58,8 +64,3 @@ def _totals_of(row: Sequence[Any], counts: dict[str, int]) -> Totals:
     totals.counts = counts
     totals.execution_time, totals.minimum, totals.maximum, totals.last_called_at = row[3:7]
     return totals
-
-
-def placeholders(count: int) -> str:
-    """`?, ?, …`."""
-    return ", ".join("?" * count)

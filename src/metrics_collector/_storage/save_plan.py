@@ -1,13 +1,21 @@
-"""A chunk of a claim, sorted by what is to be done with its elements."""
+"""What a chunk of a claim changes, without a statement: new entries, rollups, totals and the ledger.
+
+A store reads what it has (`Chunk.producers`, `SavePlan.rollups`, `SavePlan.functions`), and writes what it is given for
+that, all in one transaction.
+"""
 
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from metrics_collector._core.bulk_decoding import Run
+from metrics_collector._core.bulk_decoding import Run, decode_all
 from metrics_collector._core.entries import RejectedEntryError
+from metrics_collector._core.intervals import Intervals
+from metrics_collector._core.pipeline_types import FunctionState, Saved, unnumbered
+from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._core.totals import Totals
+from metrics_collector._storage.rows import as_row
 from metrics_collector._storage.steps import Pause
 
 if TYPE_CHECKING:
@@ -15,36 +23,166 @@ if TYPE_CHECKING:
 
     from metrics_collector._core.bulk_decoding import Row
     from metrics_collector._core.entries import Entry
-    from metrics_collector._core.intervals import Intervals
+    from metrics_collector._core.pipeline_types import Numbered
     from metrics_collector._storage.steps import Pauses
 
-    Contents: TypeAlias = Sequence[Run | Entry | RejectedEntryError]
-
-MINUTE: Final = 60
 SLICE: Final = 200  # elements handled between two pauses for the loop
+FUNCTIONS: Final = 20  # the same of functions, with some hundred buckets each
+_MINUTE: Final = SECONDS["minute"]
 
-Figures: TypeAlias = dict[tuple[str, int], Totals]
-"""By function and minute (UTC epoch seconds)."""
+RollupKey: TypeAlias = tuple[str, int, str]
+"""Resolution, start (UTC epoch seconds) and function."""
+
+_Figures: TypeAlias = dict[tuple[str, int], Totals]  # by function and minute (UTC epoch seconds)
 
 
-class Work(NamedTuple):
+class Chunk(NamedTuple):
+    """The head of a claim, decoded.
+
+    Attributes:
+        contents: what the elements hold.
+        elements: as they stand in Redis.
+        claim: stands for the producer of those without a number, which is the distance from the claim's end.
+        length: of the claim.
+    """
+
+    contents: Sequence[Run | Entry | RejectedEntryError]
+    elements: Sequence[bytes]
+    claim: str
+    length: int
+
+    def producers(self) -> set[str]:
+        """Those of which the ledger is needed."""
+        return {content.producer or self.claim for content in self.contents}
+
+
+def decode(token: str, length: int, elements: Sequence[bytes]) -> Pauses[Chunk]:
+    """Decode a claim's head; arguments as `StoreWriter.save` takes them."""
+    contents: list[Run | Entry | RejectedEntryError] = []
+    for start in range(0, len(elements), SLICE):
+        contents += decode_all(elements[start : start + SLICE])
+        yield Pause()
+    return Chunk(contents, elements, unnumbered(token), length)
+
+
+def next_no(last_no: int, now: float) -> int:
+    """The number of a commit: by the clock, and later than the last one.
+
+    After a copy was restored, no commit bears the number of one that is lost, which Redis may know.
+    """
+    return max(last_no + 1, int(now * 1000))
+
+
+class SavePlan(NamedTuple):
     """What is to be done.
 
     Attributes:
         rows, rejected: to be saved, as the ledger does not know them; rejected ones with the reason. Rows are together
-            by function, as the index has them, which SQLite takes faster.
-        fresh: figures of those entries that have a number.
+            by function, as an index has them, which a store takes faster.
+        ledger: all that is known of each producer then.
+        claim: which of those stands for elements without a number.
+        rollups: what is added to each.
+        functions: all that occur.
+        fresh: by function, figures of those entries that have a number.
         others: figures of those that have none.
         again: figures of entries that have a number and are saved already.
-        functions: all that occur.
     """
 
     rows: list[Row]
     rejected: list[tuple[bytes, str]]
-    fresh: Figures
-    others: Figures
-    again: Figures
+    ledger: Mapping[str, Intervals]
+    claim: str
+    rollups: Mapping[RollupKey, Sequence[Totals]]
     functions: set[str]
+    fresh: Mapping[str, Sequence[Totals]]
+    others: Mapping[str, Sequence[Totals]]
+    again: Mapping[str, Sequence[Totals]]
+
+    def merged_rollups(self, before: Mapping[RollupKey, Totals]) -> Pauses[list[tuple[Any, ...]]]:
+        """The rollups as they are to be: keys and figures.
+
+        Args:
+            before: as they are, where there are any; not to be used any more.
+        """
+        changed: list[tuple[Any, ...]] = []
+        for key, some in self.rollups.items():
+            changed.append((*key, *as_row(_sum(before.get(key), some))))
+            if not len(changed) % FUNCTIONS:
+                yield Pause()
+        return changed
+
+    def merged_totals(
+        self, before: Mapping[str, Numbered], no: int
+    ) -> Pauses[tuple[list[tuple[Any, ...]], dict[str, FunctionState]]]:
+        """The totals that change, as they are to be: functions, figures and commit; and what Redis is to be told.
+
+        Args:
+            before: as they are, where there are any; not to be used any more.
+            no: number of this commit.
+        """
+        changed: list[tuple[Any, ...]] = []
+        functions: dict[str, FunctionState] = {}
+        for name in self.functions:
+            had, had_no = before.get(name) or (None, 0)
+            fresh, others, again = (
+                some.get(name, ()) for some in (self.fresh, self.others, self.again)
+            )
+            numbered, new = [*fresh, *again], [*fresh, *others]
+            total = _sum(had, new)
+            functions[name] = FunctionState(
+                _sum(None, numbered) if numbered else None,
+                total,
+                no if new else had_no,
+                had_no if fresh and not (others or again) else None,
+            )
+            if new:
+                changed.append((name, *as_row(total), no))
+            if not len(functions) % FUNCTIONS:
+                yield Pause()
+        return changed, functions
+
+    def saved(self, db: str, no: int, functions: dict[str, FunctionState]) -> Saved:
+        """What was done."""
+        producers = {
+            producer: known.text()
+            for producer, known in self.ledger.items()
+            if producer != self.claim
+        }
+        return Saved(db, no, functions, producers, len(self.rows), len(self.rejected))
+
+
+def plan(chunk: Chunk, known: Mapping[str, Intervals]) -> Pauses[SavePlan]:
+    """Sort the elements of a chunk by what is to be done with them.
+
+    Args:
+        chunk: as `decode` gives it.
+        known: what the ledger has of its producers; grows.
+    """
+    ledger = {producer: known.get(producer) or Intervals() for producer in chunk.producers()}
+    sorter = _Sorter(chunk.claim, ledger)
+    index = paused = 0
+    for content in chunk.contents:
+        if isinstance(content, Run):
+            sorter.take_run(content)
+            index += len(content.rows)
+        else:
+            sorter.take(content, chunk.elements[index], chunk.length - index)
+            index += 1
+        if index - paused >= SLICE:
+            paused = index
+            yield Pause()
+    fresh = yield from sorter.fresh.figures()
+    others = yield from sorter.others.figures()
+    again = yield from sorter.again.figures()
+    return SavePlan(
+        [*sorter.fresh.rows(), *sorter.others.rows()],
+        sorter.rejected,
+        ledger,
+        chunk.claim,
+        _by_rollup(fresh, others),
+        sorter.functions.union(func_name for func_name, _ in chain(fresh, others, again)),
+        *map(_by_function, (fresh, others, again)),
+    )
 
 
 class _Groups:
@@ -59,8 +197,8 @@ class _Groups:
         for row in rows:
             created_at = row[2]
             if not begin <= created_at < end:
-                begin = int(created_at) // MINUTE * MINUTE
-                end = begin + MINUTE
+                begin = int(created_at) // _MINUTE * _MINUTE
+                end = begin + _MINUTE
                 functions = self._by_minute.setdefault(begin, {})
             try:
                 functions[row[0]].append(row)
@@ -71,11 +209,8 @@ class _Groups:
         for functions in self._by_minute.values():
             yield from chain.from_iterable(functions.values())
 
-    def functions(self) -> Iterator[str]:
-        return chain.from_iterable(self._by_minute.values())
-
-    def figures(self) -> Pauses[Figures]:
-        figures: Figures = {}
+    def figures(self) -> Pauses[_Figures]:
+        figures: _Figures = {}
         handled = 0
         for minute, functions in self._by_minute.items():
             for func_name, rows in functions.items():
@@ -94,45 +229,6 @@ class _Groups:
         return figures
 
 
-def sort(
-    contents: Contents,
-    elements: Sequence[bytes],
-    claim: str,
-    length: int,
-    ledger: Mapping[str, Intervals],
-) -> Pauses[Work]:
-    """Sort the elements, and note them in the ledger.
-
-    Args:
-        contents: what the elements hold.
-        elements: as they stand in Redis.
-        claim: stands for the producer of those without a number, which is the distance from the claim's end.
-        length: of the claim.
-        ledger: by producer; grows.
-    """
-    sorter = _Sorter(claim, ledger)
-    index = paused = 0
-    for content in contents:
-        if isinstance(content, Run):
-            sorter.take_run(content)
-            index += len(content.rows)
-        else:
-            sorter.take(content, elements[index], length - index)
-            index += 1
-        if index - paused >= SLICE:
-            paused = index
-            yield Pause()
-    fresh, others, again = sorter.fresh, sorter.others, sorter.again
-    return Work(
-        [*fresh.rows(), *others.rows()],
-        sorter.rejected,
-        (yield from fresh.figures()),
-        (yield from others.figures()),
-        (yield from again.figures()),
-        sorter.functions.union(fresh.functions(), others.functions(), again.functions()),
-    )
-
-
 class _Sorter:
     """What was found so far."""
 
@@ -140,7 +236,7 @@ class _Sorter:
         self._claim = claim
         self._ledger = ledger
         self.rejected: list[tuple[bytes, str]] = []
-        self.functions: set[str] = set()
+        self.functions: set[str] = set()  # those of runs are told by their figures
         self.fresh, self.others, self.again = _Groups(), _Groups(), _Groups()
 
     def take_run(self, run: Run) -> None:
@@ -174,3 +270,30 @@ class _Sorter:
 def _mark(row: Row) -> str:
     """What `Totals` takes of a call that did not go well."""
     return "" if row[4] == "cancelled" else row[5] or "Exception"
+
+
+def _by_rollup(*parts: _Figures) -> dict[RollupKey, list[Totals]]:
+    rollups: dict[RollupKey, list[Totals]] = {}
+    for figures in parts:
+        for (func_name, minute), totals in figures.items():
+            for resolution, seconds in SECONDS.items():
+                key = (resolution, minute // seconds * seconds, func_name)
+                rollups.setdefault(key, []).append(totals)
+    return rollups
+
+
+def _by_function(figures: _Figures) -> dict[str, list[Totals]]:
+    functions: dict[str, list[Totals]] = {}
+    for (func_name, _), totals in figures.items():
+        functions.setdefault(func_name, []).append(totals)
+    return functions
+
+
+def _sum(before: Totals | None, parts: Sequence[Totals]) -> Totals:
+    """All of it; one part alone is given back itself. Only `before` is changed, as a part goes into several sums."""
+    if before is None and len(parts) == 1:
+        return parts[0]
+    whole = Totals() if before is None else before
+    for part in parts:
+        whole.merge(part)
+    return whole

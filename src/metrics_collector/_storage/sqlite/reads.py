@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import Numbered, Rollup
-from metrics_collector._storage.rows import all_as_totals, as_totals, summed
-from metrics_collector._storage.sqlite import schema
+from metrics_collector._storage.rows import FIGURE_COLUMNS, all_as_totals, as_totals, summed
 from metrics_collector._storage.steps import Compute, Statement
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def function_names() -> Steps[list[str]]:
 def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
     """The totals of those of the functions that the database knows."""
     rows = yield Statement(
-        f"SELECT t.func_name, {schema.FIGURE_COLUMNS}, t.no "
+        f"SELECT t.func_name, {FIGURE_COLUMNS}, t.no "
         "FROM json_each(?) AS k CROSS JOIN totals AS t ON t.func_name = k.value",
         (json.dumps(list(func_names)),),
     )
@@ -50,7 +49,7 @@ def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
 
 def all_totals() -> Steps[dict[str, Numbered]]:
     """The totals of every function."""
-    rows = yield Statement(f"SELECT func_name, {schema.FIGURE_COLUMNS}, no FROM totals")
+    rows = yield Statement(f"SELECT func_name, {FIGURE_COLUMNS}, no FROM totals")
     return {name: Numbered(as_totals(figures), no) for name, *figures, no in rows}
 
 
@@ -67,7 +66,7 @@ def rollups(tiles: Iterable[Tile], func_name: str | None) -> Steps[list[Rollup]]
     for tile in tiles:
         where, parameters = within(tile, func_name)
         rows = yield Statement(
-            f"SELECT {schema.FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where}",
+            f"SELECT {FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where}",
             parameters,
         )
         (more,) = yield Compute(partial(as_rollups, rows))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._core.totals import ERROR_PREFIX
-from metrics_collector._storage.sqlite import schema
+from metrics_collector._storage.rows import FIGURE_COLUMNS
 from metrics_collector._storage.sqlite.reads import as_rollups, within
 from metrics_collector._storage.steps import Compute, Statement
 
@@ -66,7 +66,7 @@ def failures(tile: Tile, func_name: str | None) -> Steps[list[Rollup]]:
     """As `rollups`, but only those with errors."""
     where, parameters = within(tile, func_name)
     rows = yield Statement(
-        f"SELECT {schema.FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where} AND error_count > 0",
+        f"SELECT {FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where} AND error_count > 0",
         parameters,
     )
     (found,) = yield Compute(partial(as_rollups, rows))

@@ -13,7 +13,7 @@ VERSION: Final = 2
 APPLICATION_ID: Final = 0x4D657443  # "MetC"
 _WAL_PATIENCE: Final = 2.0  # seconds
 
-# The figures of a function, the same in rollups and totals; details: JSON, "error:{type}" and "h:{bucket}" → count.
+# `FIGURE_COLUMNS`, the same in rollups and totals.
 _FIGURES: Final = """
     call_count INTEGER NOT NULL,
     error_count INTEGER NOT NULL,
@@ -24,10 +24,6 @@ _FIGURES: Final = """
     last_called_at REAL NOT NULL,
     details TEXT NOT NULL
 """
-FIGURE_COLUMNS: Final = (
-    "call_count, error_count, cancelled_count, execution_time, "
-    "min_execution_time, max_execution_time, last_called_at, details"
-)
 
 _TABLES: Final = (
     """CREATE TABLE metrics (
