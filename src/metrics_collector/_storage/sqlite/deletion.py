@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.pipeline_types import Purged
-from metrics_collector._core.rollup_ranges import COARSER, SECONDS, floor
+from metrics_collector._core.rollup_ranges import SECONDS
+from metrics_collector._storage import horizons
 from metrics_collector._storage.sqlite.reads import function_names, purged
 from metrics_collector._storage.sqlite.session import Script
-from metrics_collector._storage.steps import Pause, Statement
+from metrics_collector._storage.steps import Many, Pause, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,36 +23,27 @@ _REST: Final = 0.11
 
 
 def purge(before: Mapping[str, float], now: float) -> Steps[Purged]:
-    """Delete entries and rollups from before some moments; totals stay.
-
-    Args:
-        before: "entry", "minute", "hour" or "day" → UTC epoch seconds. What is missing is kept. The rollups of one
-            resolution go up to where one of the next coarser begins, and so far at least as those of the coarser.
-        now: UTC epoch seconds. Nothing is purged from later than that, whatever a clock that was ahead has noted.
-    """
-    before = {name: min(moment, now) for name, moment in before.items()}
-    latest = _horizons(dict.fromkeys(("entry", *SECONDS), now))
-    horizons = yield from _advance(_horizons(before), latest)
+    """As `StoreWriter.purge`."""
+    gone = yield from _advance(before, now)
     rest = _Rest()
     deleted = dict.fromkeys(SECONDS, 0)
     for resolution in SECONDS:
-        if resolution in horizons:
+        if resolution in gone:
             deleted[resolution] = yield from rest.delete(
                 "rollups",
                 "(resolution, start, func_name)",
                 "resolution = ? AND start < ?",
-                (resolution, horizons[resolution]),
+                (resolution, gone[resolution]),
             )
     entries = rejected = 0
     if "entry" in before:
+        moment = min(before["entry"], now)
         # Function by function, as the index has them: rows lie only roughly in the order of time.
         for func_name in (yield from function_names()):
             entries += yield from rest.delete(
-                "metrics", "rowid", "func_name = ? AND created_at < ?", (func_name, before["entry"])
+                "metrics", "rowid", "func_name = ? AND created_at < ?", (func_name, moment)
             )
-        rejected = yield from rest.delete(
-            "rejected_entries", "rowid", "rejected_at < ?", (before["entry"],)
-        )
+        rejected = yield from rest.delete("rejected_entries", "rowid", "rejected_at < ?", (moment,))
     return Purged(
         entries=entries,
         minutes=deleted["minute"],
@@ -63,36 +54,13 @@ def purge(before: Mapping[str, float], now: float) -> Steps[Purged]:
     )
 
 
-def _horizons(before: Mapping[str, float]) -> dict[str, int]:
-    """Before when each is to be gone, in whole steps of the next coarser resolution."""
-    horizons: dict[str, int] = {}
-    least = 0
-    for resolution in reversed(SECONDS):
-        moment = max(0.0, before.get(resolution, 0.0))
-        least = max(least, floor(moment, COARSER.get(resolution, resolution)))
-        horizons[resolution] = least
-    if "entry" in before:
-        horizons["entry"] = ceil(before["entry"])
-    return horizons
-
-
-def _advance(wanted: Mapping[str, int], latest: Mapping[str, int]) -> Steps[dict[str, int]]:
-    """Tell readers what will be gone before it is, so that they never see half of it.
-
-    Args:
-        wanted: before when each is to be gone.
-        latest: the same if all were to go. A clock that was ahead may have noted more.
-    """
+def _advance(before: Mapping[str, float], now: float) -> Steps[dict[str, int]]:
+    """Tell readers what will be gone before it is, so that they never see half of it."""
     yield Statement("BEGIN IMMEDIATE")
-    known = yield from purged()
-    horizons = {
-        name: max(min(known.get(name, 0), latest[name]), moment) for name, moment in wanted.items()
-    }
-    horizons = {name: moment for name, moment in horizons.items() if moment > 0}
-    for name, moment in horizons.items():
-        yield Statement("INSERT OR REPLACE INTO purged VALUES (?, ?)", (name, moment))
+    advanced = horizons.advanced(before, now, (yield from purged()))
+    yield Many("INSERT OR REPLACE INTO purged VALUES (?, ?)", list(advanced.items()))
     yield Statement("COMMIT")
-    return horizons
+    return advanced
 
 
 class _Rest:
