@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._redis import keys as redis_keys
 from metrics_collector._saving.flush import Flush
-from metrics_collector._storage.sqlite import Database
+from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.rate_limited_log import Notice
 from tests.helpers.pipeline import (
     NOON,
@@ -77,7 +77,7 @@ class World:
         )
         for name, text in (scripts or {}).items():
             self.store._scripts[name] = client.register_script(text)
-        self.database = Database(str(path))
+        self.database = SQLiteStore(str(path))
         self.producers = [Producer(), Producer()]
         self.workers = [Stepped(self), Stepped(self)]
         self.late: list[Callable[[], Awaitable[object]]] = []

@@ -23,7 +23,7 @@ from metrics_collector._errors import (
 from metrics_collector._reading.query import Query
 from metrics_collector._redis.keys import METRICS_LIST
 from metrics_collector._saving.flush import Flush
-from metrics_collector._storage.sqlite import Database
+from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.rate_limited_log import Notice
 from tests.helpers.driving import drive
 from tests.helpers.folders import fast_folder
@@ -54,7 +54,7 @@ def at(seconds: float) -> datetime:
 
 
 def query_of(redis: Any, path: Path, *measured: str) -> Query:
-    return Query(redis, Database(str(path)), frozenset(measured))
+    return Query(redis, SQLiteStore(str(path)), frozenset(measured))
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def flush(store: HotStore, path: Path) -> Flush:
 def flush_of(store: Any, path: Path) -> Flush:
     return Flush(
         store,
-        Database(str(path)),
+        SQLiteStore(str(path)),
         ledger_days=30,
         notice=Notice(),
         wall=lambda: NOON,
@@ -177,7 +177,7 @@ async def test_pending_entries_count_once_while_they_are_saved(
     await check(store)
     # Saved, but the worker died before it said so.
     length, elements = await store.read(claim.token, 10)
-    async with Database(str(path)).writing() as database:
+    async with SQLiteStore(str(path)).writing() as database:
         await database.save(claim.token, length, elements, NOON)
     await check(store)
     await store.release(claim.token)
@@ -328,7 +328,7 @@ def test_windows_and_history_are_what_the_entries_add_up_to(
     since, until = sorted(window)
     pending = Pending([raw for raw, place in elements if place != "saved"])
     with fast_folder() as folder:
-        database = Database(str(Path(folder, "metrics.db")), plain=True)
+        database = SQLiteStore(str(Path(folder, "metrics.db")), plain=True)
         drive(save(database, [raw for raw, place in elements if place != "pending"]))
         query = Query(pending, database, NOTHING)
         for start, end in ((since, until), (since, None), (None, until)):
@@ -356,7 +356,7 @@ def test_after_a_purge_they_go_by_what_is_kept(
     pending = [raw for raw, place in elements if place == "pending"]
     since, until = sorted(window)
 
-    async def purge(database: Database) -> dict[str, int]:
+    async def purge(database: SQLiteStore) -> dict[str, int]:
         async with database.writing() as writer:
             await writer.purge(before, NOON + 30 * 86400)
         async with database.reading() as reader:
@@ -364,7 +364,7 @@ def test_after_a_purge_they_go_by_what_is_kept(
             return await reader.purged()
 
     with fast_folder() as folder:
-        database = Database(str(Path(folder, "metrics.db")), plain=True)
+        database = SQLiteStore(str(Path(folder, "metrics.db")), plain=True)
         drive(save(database, saved))
         purged = drive(purge(database))
         query = Query(Pending(pending), database, NOTHING)
@@ -397,7 +397,7 @@ def test_after_a_purge_they_go_by_what_is_kept(
                 )
 
 
-async def save(database: Database, elements: Sequence[bytes]) -> None:
+async def save(database: SQLiteStore, elements: Sequence[bytes]) -> None:
     async with database.writing() as writer:
         await writer.save("0" * 16, len(elements), elements, NOON)
 

@@ -31,7 +31,7 @@ from metrics_collector._reading.reports import (
 )
 from metrics_collector._reading.reports.redis_state import Flow
 from metrics_collector._runtime.collector import collector
-from metrics_collector._storage.sqlite import Database
+from metrics_collector._storage.sqlite import SQLiteStore
 from tests.helpers.driving import drive
 from tests.helpers.folders import fast_folder
 from tests.helpers.pipeline import (
@@ -77,7 +77,7 @@ class Scene:
             for n, (name, s, mark, ago, place) in enumerate(history, start=1)
         ]
         self.entries = entries_of(raw for raw, _ in elements)
-        self.database = Database(str(Path(folder, "metrics.db")), plain=True)
+        self.database = SQLiteStore(str(Path(folder, "metrics.db")), plain=True)
         drive(save(self.database, [raw for raw, place in elements if place != "pending"]))
         pending = Pending([raw for raw, place in elements if place != "saved"])
         names = frozenset(e.func_name for e in self.entries)  # as if measured in this process
@@ -223,7 +223,7 @@ def test_a_function_is_what_its_entries_add_up_to(history: Any, span: str) -> No
 
 def test_without_a_database_there_is_what_waits(path: Path) -> None:
     waiting = [foreign("app.f", at=time.time() - 1)] * 2
-    query = Query(Pending(waiting), Database(str(path), plain=True), frozenset({"app.f"}))
+    query = Query(Pending(waiting), SQLiteStore(str(path), plain=True), frozenset({"app.f"}))
     assert drive(overview_report._overview(query, "1h", None)).total.call_count == 2
     report = drive(function_report._function(query, "f", "1h", None))
     assert report.metrics.call_count == len(report.slowest) == 2
@@ -236,7 +236,7 @@ def test_without_a_database_there_is_what_waits(path: Path) -> None:
 
 def test_a_late_entry_is_seen_in_what_is_remembered(path: Path) -> None:
     now = time.time()
-    database = Database(str(path), plain=True)
+    database = SQLiteStore(str(path), plain=True)
     query = Query(Pending([]), database, NOTHING)
 
     def calls_now() -> int:
@@ -252,7 +252,7 @@ def test_a_late_entry_is_seen_in_what_is_remembered(path: Path) -> None:
 
 
 def test_what_is_over_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database = Database(str(path), plain=True)
+    database = SQLiteStore(str(path), plain=True)
     drive(save(database, [foreign("app.f", at=time.time() - 7200)]))
     query = Query(Pending([]), database, NOTHING)
     read = closed_windows._read
@@ -275,7 +275,7 @@ def test_too_many_waiting_entries_are_left_out_and_told(
 ) -> None:
     monkeypatch.setattr(overview_report, "MOST_PENDING", 2)
     now = time.time()
-    database = Database(str(path), plain=True)
+    database = SQLiteStore(str(path), plain=True)
     drive(save(database, [foreign("app.f", at=now - 60)]))
     for waiting, calls, left_out in ((2, 3, 0), (3, 1, 3)):
         query = Query(Pending([foreign("app.f", at=now - 1)] * waiting), database, NOTHING)
@@ -339,7 +339,7 @@ def test_the_longest_window() -> None:
 @pytest.fixture
 async def embedded(path: Path) -> AsyncIterator[Settings]:
     settings = Settings(redis_url="memory://", database_name=str(path))
-    async with Database(str(path)).writing():
+    async with SQLiteStore(str(path)).writing():
         pass  # the Redis in this process may know functions that another test has saved elsewhere
     async with MetricsCollector(settings):
         yield settings
@@ -371,7 +371,7 @@ async def test_an_export_goes_page_by_page(
     assert [page async for page in reports.entries()] == []
     now = time.time()
     elements = [foreign(name, at=now - ago) for name in ("a.f", "a.g") for ago in (0, 50, 7000)]
-    async with Database(str(path)).writing() as writer:
+    async with SQLiteStore(str(path)).writing() as writer:
         await writer.save("0" * 16, len(elements), elements, now)
     for options, count in (
         ({}, 6),
@@ -392,7 +392,7 @@ async def test_what_is_saved_during_an_export_is_left_out(
     embedded: Settings, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(entry_export, "_PAGE", 1)
-    database = Database(str(path))
+    database = SQLiteStore(str(path))
 
     async def add(token: str) -> None:
         async with database.writing() as writer:
@@ -408,7 +408,7 @@ async def test_what_is_saved_during_an_export_is_left_out(
 
 async def test_a_purge_by_hand(embedded: Settings, path: Path) -> None:
     now = time.time()
-    async with Database(str(path)).writing() as writer:
+    async with SQLiteStore(str(path)).writing() as writer:
         elements = [foreign(at=now - days * DAY) for days in (0, 5, 10)]
         await writer.save("0" * 16, 3, elements, now)
     assert await reports.purge() == (0, 0, 0, 0, 0, 0)  # the settings keep all

@@ -18,7 +18,7 @@ from metrics_collector._redis.connection import connect
 from metrics_collector._saving import flush as flush_module
 from metrics_collector._saving.flush import DAY, Flush
 from metrics_collector._sending.outbox import Outbox
-from metrics_collector._storage.sqlite import Database, schema, session
+from metrics_collector._storage.sqlite import SQLiteStore, schema, session
 from metrics_collector._support.rate_limited_log import Notice
 from tests.helpers.cancelling import at_each_await
 from tests.helpers.pipeline import (
@@ -59,7 +59,7 @@ def flush_of(source: Any, sink: Any, **options: Any) -> Flush:
 
 @pytest.fixture
 def flush(store: HotStore, path: Path) -> Flush:
-    return flush_of(store, Database(str(path)))
+    return flush_of(store, SQLiteStore(str(path)))
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +116,7 @@ async def test_what_comes_meanwhile_is_saved_too_unless_once(
             await fill(store, first=6 + 5 * n)
 
     await fill(store)
-    flush = flush_of(During(store, "claim", push), Database(str(path)))
+    flush = flush_of(During(store, "claim", push), SQLiteStore(str(path)))
     assert await flush.drain(once=once) == (5 if once else 20)
     assert await store.waiting() == (5 if once else 0)
     await check_pending(client)
@@ -207,7 +207,7 @@ async def test_a_producer_learns_what_is_saved_after_any_number_of_losses(
 async def test_two_drains_of_the_same_claims(store: HotStore, client: Any, path: Path) -> None:
     for n in range(4):
         await fill(store, first=1 + 5 * n)
-    flushes = [flush_of(store, Database(str(path))) for _ in range(3)]
+    flushes = [flush_of(store, SQLiteStore(str(path))) for _ in range(3)]
     saved = await asyncio.gather(*(flush.drain(ignore_leases=True) for flush in flushes))
     assert sum(saved) == 20
     await check_at_rest(client, path, {PRODUCER: 20})
@@ -276,7 +276,7 @@ class FaultySink:
     """A database with a fault."""
 
     def __init__(self, path: Path, fault: Fault) -> None:
-        self._database = Database(str(path))
+        self._database = SQLiteStore(str(path))
         self._fault = fault
 
     @asynccontextmanager
@@ -306,7 +306,7 @@ async def test_a_crash_at_each_step(fake_client: Any, path: Path, before: bool) 
         except StoreUnavailableError:
             await check_pending(client)
         await fill(store, first=6)
-        healthy = flush_of(store, Database(str(path)))
+        healthy = flush_of(store, SQLiteStore(str(path)))
         await healthy.drain(ignore_leases=True)
         await check_at_rest(client, path, {PRODUCER: 10})
         found = await asyncio.to_thread(contents, path)
@@ -322,7 +322,7 @@ async def test_a_crash_ends_the_lease(store: HotStore, client: Any, path: Path) 
     with pytest.raises(StoreUnavailableError):
         await flush_of(Faulty(store, fault), FaultySink(path, fault)).drain()
     assert (await client.zrange(keys.CLAIMS, 0, -1, withscores=True))[0][1] == 0
-    assert await flush_of(store, Database(str(path))).drain() == 5
+    assert await flush_of(store, SQLiteStore(str(path))).drain() == 5
 
 
 @pytest.mark.integration
@@ -332,7 +332,7 @@ async def test_a_cancel_at_each_await(redis_url: str, path: Path) -> None:
     store = store_on(client)
 
     async def work() -> None:
-        flush = flush_of(store, Database(str(path)))
+        flush = flush_of(store, SQLiteStore(str(path)))
         await flush.drain(ignore_leases=True)
         await flush.true_up()
 
@@ -341,7 +341,7 @@ async def test_a_cancel_at_each_await(redis_url: str, path: Path) -> None:
         await check_pending(client)
         done += 5
         await fill(store, first=done + 1)
-    await flush_of(store, Database(str(path))).drain(ignore_leases=True)
+    await flush_of(store, SQLiteStore(str(path))).drain(ignore_leases=True)
     await check_at_rest(client, path, {PRODUCER: done + 5})
     await store.aclose()
 
@@ -360,10 +360,10 @@ async def test_redis_is_emptied_at_each_step(store: HotStore, client: Any, path:
                 await client.flushall()
                 await client.rpush("metrics_list", foreign("app.after"))
 
-        flush = flush_of(During(store, command, lose), Database(str(path)))
+        flush = flush_of(During(store, command, lose), SQLiteStore(str(path)))
         await flush.drain()
         await flush.true_up()
-        healthy = flush_of(store, Database(str(path)))
+        healthy = flush_of(store, SQLiteStore(str(path)))
         await healthy.drain(ignore_leases=True)
         await healthy.true_up()
         found = await asyncio.to_thread(contents, path)
@@ -423,7 +423,7 @@ async def test_entries_wait_for_the_remedy(
 ) -> None:
     monkeypatch.setattr(session, "BUSY_TIMEOUT", 0.05)
     store = store_on(fake_client)
-    flush = flush_of(store, Database(str(path)))
+    flush = flush_of(store, SQLiteStore(str(path)))
     await fill(store)
     with spoiled(path):
         for work in (flush.drain, flush.drain, flush.true_up):
@@ -442,7 +442,7 @@ class ChangingSink:
     """A database whose file something happens to before its commit of that number."""
 
     def __init__(self, path: Path, number: int, change: Callable[[], object]) -> None:
-        self._database = Database(str(path))
+        self._database = SQLiteStore(str(path))
         self._left = number
         self._change = change
 
@@ -482,7 +482,7 @@ async def test_an_older_copy_put_in_place_gets_a_new_id(
     store: HotStore, client: Any, path: Path
 ) -> None:
     copy = path.with_name("copy.db")
-    flush = flush_of(store, Database(str(path)))
+    flush = flush_of(store, SQLiteStore(str(path)))
     await fill(store)
     await flush.drain()
     await asyncio.to_thread(shutil.copy, path, copy)
@@ -508,7 +508,7 @@ async def test_producers_learn_what_an_older_copy_has_saved(
     store: HotStore, client: Any, path: Path
 ) -> None:
     copy = path.with_name("copy.db")
-    flush = flush_of(store, Database(str(path)), wall=count(NOON).__next__)
+    flush = flush_of(store, SQLiteStore(str(path)), wall=count(NOON).__next__)
     await fill(store)
     await flush.drain()
     await asyncio.to_thread(shutil.copy, path, copy)
@@ -533,7 +533,7 @@ async def test_an_older_copy_is_recognised_however_many_commits_it_lacks(
     store: HotStore, client: Any, path: Path, lost: int
 ) -> None:
     copy = path.with_name("copy.db")
-    flush = flush_of(store, Database(str(path)), wall=count(NOON).__next__)
+    flush = flush_of(store, SQLiteStore(str(path)), wall=count(NOON).__next__)
     await fill(store)
     await flush.drain()
     await asyncio.to_thread(shutil.copy, path, copy)
@@ -554,7 +554,7 @@ async def test_an_older_copy_is_recognised_by_each_function(
     store: HotStore, client: Any, path: Path
 ) -> None:
     copy = path.with_name("copy.db")
-    flush = flush_of(store, Database(str(path)))
+    flush = flush_of(store, SQLiteStore(str(path)))
 
     async def save(name: str, number: int) -> None:
         await store.push(PRODUCER, batch_of(Call(name), first=number), number - 1)
@@ -578,7 +578,7 @@ async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(
 ) -> None:
     copy = path.with_name("copy.db")
     clock = count(NOON)
-    flush = flush_of(store, Database(str(path)), wall=lambda: next(clock))
+    flush = flush_of(store, SQLiteStore(str(path)), wall=lambda: next(clock))
 
     async def save(name: str, number: int, seconds: float) -> None:
         await store.push(PRODUCER, batch_of(Call(name, seconds), first=number), number - 1)
@@ -596,7 +596,7 @@ async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(
     claim = await store.claim()
     await store.push(PRODUCER, batch_of(Call("app.f", 8.0), first=5), 4)  # it is not quiet
     length, elements = await store.read(claim.token, 1)
-    async with Database(str(path)).writing() as database:
+    async with SQLiteStore(str(path)).writing() as database:
         saved = await database.save(claim.token, length, elements, next(clock))
     assert saved is not None
     await store.acknowledge(
@@ -620,7 +620,7 @@ async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(
 async def test_being_behind_another_worker_is_no_reason_for_a_new_id(
     store: HotStore, client: Any, path: Path
 ) -> None:
-    other = flush_of(store, Database(str(path)))
+    other = flush_of(store, SQLiteStore(str(path)))
     await fill(store)
     await other.drain()
     db = (await asyncio.to_thread(contents, path)).db
@@ -631,7 +631,7 @@ async def test_being_behind_another_worker_is_no_reason_for_a_new_id(
             await fill(store, first=first)
             await other.drain(ignore_leases=True)
 
-    slow = flush_of(During(store, "saved_function_names", overtake), Database(str(path)))
+    slow = flush_of(During(store, "saved_function_names", overtake), SQLiteStore(str(path)))
     for _ in range(3):
         await slow.true_up()
     assert (await asyncio.to_thread(contents, path)).db == db
@@ -677,11 +677,11 @@ async def test_a_true_up_after_redis_was_emptied(
 
 async def test_a_true_up_forgets_old_parts_of_the_ledger(store: HotStore, path: Path) -> None:
     await fill(store)
-    await flush_of(store, Database(str(path))).drain()
+    await flush_of(store, SQLiteStore(str(path))).drain()
 
     def later(days: float) -> Flush:
         wall = NOON + days * DAY
-        return flush_of(store, Database(str(path)), ledger_days=3.0, wall=lambda: wall)
+        return flush_of(store, SQLiteStore(str(path)), ledger_days=3.0, wall=lambda: wall)
 
     with closing(sqlite3.connect(path)) as connection:
         await later(2.9).true_up()

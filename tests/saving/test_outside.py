@@ -25,7 +25,7 @@ from metrics_collector._redis import keys
 from metrics_collector._saving import flush as flush_module
 from metrics_collector._saving.flush import Flush
 from metrics_collector._sending.outbox import Outbox
-from metrics_collector._storage.sqlite import Database
+from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.rate_limited_log import Notice
 from metrics_collector.cli import _figures
 from tests.helpers import outside
@@ -84,7 +84,7 @@ async def save(client: Any, path: Path, elements: Sequence[bytes]) -> int:
         await client.rpush(keys.METRICS_LIST, raw)
     flush = Flush(
         store_on(client),
-        Database(str(path)),
+        SQLiteStore(str(path)),
         ledger_days=30,
         notice=Notice(),
         wall=lambda: NOON,
@@ -117,7 +117,7 @@ def _as_kept(raw: bytes) -> str | bytes:
 
 
 async def check_reading(client: Any, path: Path, entries: Sequence[Entry]) -> None:
-    query = Query(store_on(client), Database(str(path)), frozenset())
+    query = Query(store_on(client), SQLiteStore(str(path)), frozenset())
     calls = Counter(entry.func_name for entry in entries)
     metrics = await query.functions(None, None)
     for some in (metrics, await query.functions(BEGINNING, None)):

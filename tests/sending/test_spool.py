@@ -22,7 +22,7 @@ from metrics_collector._sending.memory_limit import Bound
 from metrics_collector._sending.outbox import Outbox
 from metrics_collector._sending.sender import Sender
 from metrics_collector._sending.spool import Replay, Spool, replay, spool_file
-from metrics_collector._storage.sqlite import Database
+from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.rate_limited_log import Notice
 from tests.helpers.pipeline import (
     OTHER_PRODUCER,
@@ -373,7 +373,7 @@ async def listed(client: Any, count: int) -> None:
 
 
 def drain(store: HotStore, path: Path) -> Flush:
-    return Flush(store, Database(str(path)), ledger_days=30, notice=Notice())
+    return Flush(store, SQLiteStore(str(path)), ledger_days=30, notice=Notice())
 
 
 async def test_what_memory_cannot_hold_goes_to_disk_and_then_to_redis(

@@ -28,7 +28,7 @@ from metrics_collector._errors import (
     MetricsCollectorError,
     StoreUnavailableError,
 )
-from metrics_collector._storage.sqlite import Database, deletion, schema
+from metrics_collector._storage.sqlite import SQLiteStore, deletion, schema
 from metrics_collector._storage.sqlite import session as session_module
 from metrics_collector._storage.sqlite.save import ROWS
 from metrics_collector._storage.steps import Pause, Statement
@@ -79,7 +79,7 @@ class Runner:
         """Save one claim in one chunk."""
 
         async def work() -> Saved | None:
-            async with Database(str(path), plain=self.plain).writing() as database:
+            async with SQLiteStore(str(path), plain=self.plain).writing() as database:
                 return await database.save(token, len(elements), elements, now)
 
         return self(work())
@@ -88,7 +88,7 @@ class Runner:
         """The totals of all functions; `None` without a database."""
 
         async def work() -> dict[str, Totals] | None:
-            async with Database(str(path), plain=self.plain).reading() as database:
+            async with SQLiteStore(str(path), plain=self.plain).reading() as database:
                 if database is None:
                     return None
                 found = await database.all_totals()
@@ -278,7 +278,7 @@ async def save_history(
 ) -> dict[str, Intervals]:
     """Save claim by claim, with workers that die before they take off what they have saved."""
     unnumbered_ones: dict[str, Intervals] = {}
-    async with Database(str(path), plain=True).writing() as database:
+    async with SQLiteStore(str(path), plain=True).writing() as database:
         for index, (claim, plan) in enumerate(history):
             token = f"{index:016x}"
             at = 0
@@ -449,7 +449,7 @@ def test_a_database_of_the_first_version_is_read_and_upgraded(run: Runner, path:
         connection.execute("PRAGMA user_version = 1")
 
     async def purged() -> dict[str, int]:
-        async with Database(str(path), plain=run.plain).reading() as database:
+        async with SQLiteStore(str(path), plain=run.plain).reading() as database:
             assert database is not None
             return await database.purged()
 
@@ -537,7 +537,7 @@ def test_a_commit_into_a_file_that_is_gone_is_noticed(run: Runner, path: Path, c
             copy.rename(path)
 
     async def work() -> tuple[Saved | None, Saved | None]:
-        async with Database(str(path), plain=run.plain).writing() as database:
+        async with SQLiteStore(str(path), plain=run.plain).writing() as database:
             good = await database.save(TOKEN, 9, [foreign()], NOON)
             lose()
             return good, await database.save(TOKEN, 8, [foreign()], NOON)
@@ -582,7 +582,7 @@ def test_a_new_id_is_drawn_once(run: Runner, path: Path) -> None:
     run.save(path, [])
 
     async def work() -> None:
-        async with Database(str(path), plain=run.plain).writing() as database:
+        async with SQLiteStore(str(path), plain=run.plain).writing() as database:
             old, _ = await database.state()
             new = await database.draw_new_db(old)
             assert new != old
@@ -601,7 +601,7 @@ def test_the_ledger_forgets_what_was_not_used_for_long(run: Runner, path: Path) 
     run.save(path, [numbered((PRODUCER, 5))], now=NOON + 10)
 
     async def work() -> None:
-        async with Database(str(path), plain=run.plain).writing() as database:
+        async with SQLiteStore(str(path), plain=run.plain).writing() as database:
             await database.forget_old_ledger(NOON + 10)
 
     run(work())
@@ -615,7 +615,7 @@ def test_old_entries_go_and_their_totals_stay(run: Runner, path: Path) -> None:
     run.save(path, [foreign("app.g", at=LATER), b"{}"], token="2" * 16, now=LATER)
 
     async def work() -> None:
-        async with Database(str(path), plain=run.plain).writing() as database:
+        async with SQLiteStore(str(path), plain=run.plain).writing() as database:
             purged = await database.purge({"entry": LATER}, LATER)
             assert (purged.entries, purged.rejected, purged.minutes) == (6000, 1, 0)
             assert purged.freed_bytes > 0
@@ -645,7 +645,7 @@ def purge(run: Runner, path: Path, **before: float) -> tuple[Purged, dict[str, i
     """Purge, and look at what readers are told then."""
 
     async def work() -> tuple[Purged, dict[str, int]]:
-        database = Database(str(path), plain=run.plain)
+        database = SQLiteStore(str(path), plain=run.plain)
         async with database.writing() as writer:
             purged = await writer.purge(before, NOW)
         async with database.reading() as reader:
@@ -702,11 +702,11 @@ def test_a_purge_that_dies_midway_is_ended_by_the_next(run: Runner, path: Path) 
             answer = yield step
 
     async def die() -> None:
-        async with Database(str(path), plain=run.plain).writing() as writer:
+        async with SQLiteStore(str(path), plain=run.plain).writing() as writer:
             await writer._session.run(dying())
 
     async def horizons() -> dict[str, int]:
-        async with Database(str(path), plain=run.plain).reading() as reader:
+        async with SQLiteStore(str(path), plain=run.plain).reading() as reader:
             assert reader is not None
             return await reader.purged()
 
@@ -757,7 +757,7 @@ def test_pages_are_given_back_many_at_a_time(run: Runner, path: Path) -> None:
                 answer = yield step
 
     async def work() -> Purged:
-        async with Database(str(path), plain=run.plain).writing() as writer:
+        async with SQLiteStore(str(path), plain=run.plain).writing() as writer:
             return await writer._session.run(steps())
 
     freed = run(work()).freed_bytes
@@ -767,7 +767,7 @@ def test_pages_are_given_back_many_at_a_time(run: Runner, path: Path) -> None:
 
 def test_a_long_purge_lets_others_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deletion, "_ROWS", 10)
-    database = Database(str(path))
+    database = SQLiteStore(str(path))
     saved = 0
 
     async def work() -> None:
@@ -807,10 +807,10 @@ def test_a_reader_sees_one_state(run: Runner, path: Path) -> None:
     run.save(path, [foreign()])
 
     async def work() -> None:
-        async with Database(str(path), plain=run.plain).reading() as database:
+        async with SQLiteStore(str(path), plain=run.plain).reading() as database:
             assert database is not None
             before = await database.state()
-            async with Database(str(path), plain=run.plain).writing() as writer:
+            async with SQLiteStore(str(path), plain=run.plain).writing() as writer:
                 await writer.save(TOKEN, 9, [foreign("app.new")], NOON)
             assert await database.state() == before
             assert await database.function_names() == ["app.f"]
@@ -820,9 +820,9 @@ def test_a_reader_sees_one_state(run: Runner, path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from metrics_collector._storage.sqlite import Database
+from metrics_collector._storage.sqlite import SQLiteStore
 async def work():
-    async with Database(sys.argv[1], plain=True).writing() as database:
+    async with SQLiteStore(sys.argv[1], plain=True).writing() as database:
         await database.save("0" * 16, 1, [sys.argv[2].encode()], 1.0)
         os.kill(os.getpid(), signal.SIGKILL)
 work().send(None)
@@ -867,7 +867,7 @@ async def test_a_cancel_leaves_no_transaction_and_no_thread(path: Path) -> None:
     elements = [*lines_of(batch_of(Call(), Call("app.g"))), foreign()]
 
     async def save() -> None:
-        async with Database(str(path)).writing() as database:
+        async with SQLiteStore(str(path)).writing() as database:
             await database.save(TOKEN, 3, elements, NOON)
 
     async for _ in at_each_await(save):
@@ -879,7 +879,7 @@ async def test_a_cancel_leaves_no_transaction_and_no_thread(path: Path) -> None:
 
 def test_the_end_of_a_loop_waits_for_the_thread(path: Path) -> None:
     async def save() -> None:
-        async with Database(str(path)).writing() as database:
+        async with SQLiteStore(str(path)).writing() as database:
             await database.save(TOKEN, 1, [foreign()], NOON)
 
     async def leave(steps: int) -> None:
@@ -895,7 +895,7 @@ def test_the_end_of_a_loop_waits_for_the_thread(path: Path) -> None:
 
 async def test_a_cancelled_reader_leaves_no_thread(path: Path) -> None:
     async def read() -> None:
-        async with Database(str(path)).reading() as database:
+        async with SQLiteStore(str(path)).reading() as database:
             if database is not None:
                 await database.all_totals()
 
@@ -907,7 +907,7 @@ async def test_a_cancelled_reader_leaves_no_thread(path: Path) -> None:
 
 async def test_an_error_inside_leaves_no_thread(path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with Database(str(path)).writing():
+        async with SQLiteStore(str(path)).writing():
             raise ZeroDivisionError
     assert_no_threads()
 

@@ -18,7 +18,7 @@ from metrics_collector._saving import flush as flush_module
 from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.purge import Purge
 from metrics_collector._storage.reopening import ClosedByForkError, reopening
-from metrics_collector._storage.sqlite import Database, fork_safe_connection
+from metrics_collector._storage.sqlite import SQLiteStore, fork_safe_connection
 from metrics_collector._storage.steps import Statement
 from metrics_collector._support.rate_limited_log import Notice
 from tests.helpers.driving import drive
@@ -57,7 +57,7 @@ def save(path: Path, first: int) -> bool:
 
     async def work() -> bool:
         lines = lines_of(batch_of(Call(), first=first))
-        async with Database(str(path), plain=True).writing() as database:
+        async with SQLiteStore(str(path), plain=True).writing() as database:
             saved = await database.save(TOKEN, len(lines), lines, NOON)
         return saved is not None and saved.saved == 1
 
@@ -103,7 +103,7 @@ class TestByTheOneWhoUsesIt:
 
     def test_a_write_is_rolled_back_and_both_sides_can_write(self, path: Path, plain: bool) -> None:
         async def write() -> None:
-            async with Database(str(path), plain=plain).writing() as database:
+            async with SQLiteStore(str(path), plain=plain).writing() as database:
                 await database._session.run(statements("BEGIN IMMEDIATE", "DELETE FROM meta"))
                 fork(lambda: save(path, 1))
                 with pytest.raises(ClosedByForkError, match="since the process forks"):
@@ -116,7 +116,7 @@ class TestByTheOneWhoUsesIt:
 
     def test_a_read_is_closed(self, path: Path, plain: bool) -> None:
         async def read() -> None:
-            async with Database(str(path), plain=plain).reading() as database:
+            async with SQLiteStore(str(path), plain=plain).reading() as database:
                 assert database is not None
                 assert await database.function_names() == ["app.f"]
                 fork(lambda: save(path, 2))
@@ -132,8 +132,8 @@ class TestByTheOneWhoUsesIt:
     def test_the_child_inherits_no_file(self, path: Path, plain: bool) -> None:
         async def both() -> None:
             async with (
-                Database(str(path), plain=plain).writing(),
-                Database(str(path), plain=plain).reading(),
+                SQLiteStore(str(path), plain=plain).writing(),
+                SQLiteStore(str(path), plain=plain).reading(),
             ):
                 assert open_files(path)
                 fork(lambda: not open_files(path))
@@ -185,7 +185,7 @@ class InAThread:
     def _run(self) -> None:
         async def work() -> Any:
             path, statement = self._work
-            async with Database(str(path)).writing() as database:
+            async with SQLiteStore(str(path)).writing() as database:
                 self.began.set()
                 return await database._session.run(statements(statement))
 
@@ -336,7 +336,7 @@ async def test_a_flush_saves_everything_once_whatever_forks(
     monkeypatch.setattr(flush_module, "CHUNK", 2)
     await store.push(PRODUCER, batch_of(*[Call()] * 5), 0)
     source = ForksAfter(store, path)
-    database = Database(str(path))
+    database = SQLiteStore(str(path))
     flush = Flush(source, database, ledger_days=30.0, notice=Notice(), wall=lambda: NOON)
     assert await flush.drain() == 5
     assert source.forks == 5
@@ -356,7 +356,7 @@ async def test_a_purge_is_done_whatever_forks(path: Path, monkeypatch: pytest.Mo
             fork(lambda: True)
         return NOON + 86400 * 40
 
-    await Purge(Database(str(path)), {"entry": 30.0}, wall).run()
+    await Purge(SQLiteStore(str(path)), {"entry": 30.0}, wall).run()
     assert len(forks) == 3
     assert rows_in(path) == 0
 
@@ -383,7 +383,9 @@ async def test_a_flush_comes_to_its_end_however_often_its_own_thread_forks(
 ) -> None:
     monkeypatch.setattr(flush_module, "CHUNK", 2)
     await store.push(PRODUCER, batch_of(*[Call()] * 5), 0)
-    flush = Flush(store, Database(str(path)), ledger_days=30.0, notice=Notice(), wall=lambda: NOON)
+    flush = Flush(
+        store, SQLiteStore(str(path)), ledger_days=30.0, notice=Notice(), wall=lambda: NOON
+    )
     with forks_whenever_it_can():
         async with asyncio.timeout(30):
             assert await flush.drain() == 5
@@ -395,7 +397,7 @@ async def test_and_so_does_a_read(path: Path) -> None:
 
     @reopening
     async def read() -> list[str]:
-        async with Database(str(path)).reading() as database:
+        async with SQLiteStore(str(path)).reading() as database:
             assert database is not None
             await database.state()
             return await database.function_names()
@@ -409,7 +411,7 @@ async def test_what_was_committed_is_told_though_a_fork_comes_then(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = lines_of(batch_of(Call()))
-    async with Database(str(path)).writing() as database:
+    async with SQLiteStore(str(path)).writing() as database:
         run = database._session.run
 
         async def run_and_fork(steps: Steps[Any]) -> Any:

@@ -15,7 +15,7 @@ from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.purge import Purge
 from metrics_collector._saving.worker import Worker
 from metrics_collector._sending.spool import Replay, Spool
-from metrics_collector._storage.sqlite import Database
+from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.settings import mask_url
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def replay(folder: str, store: HotStore, notice: Notice, failed: Callable[[str],
     return Replay(folder, store, notice=notice, failed=failed)
 
 
-def database(settings: Settings, *, plain: bool = False) -> Database:
+def database(settings: Settings, *, plain: bool = False) -> SQLiteStore:
     """The database file; `plain`: without threads."""
-    return Database(settings.database_name, plain=plain)
+    return SQLiteStore(settings.database_name, plain=plain)
 
 
 def flush(settings: Settings, store: HotStore, notice: Notice, *, plain: bool = False) -> Flush:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from metrics_collector._core.windows import Moment
-    from metrics_collector._storage.sqlite import Database
+    from metrics_collector._storage.sqlite import SQLiteStore
 
 
 async def purge(
@@ -53,7 +53,7 @@ async def purge(
 
 
 @reopening
-async def _purge(database: Database, before: Mapping[str, float], now: float) -> Purged:
+async def _purge(database: SQLiteStore, before: Mapping[str, float], now: float) -> Purged:
     async with database.reading() as reader:
         if reader is None:
             return Purged(0, 0, 0, 0, 0, 0)

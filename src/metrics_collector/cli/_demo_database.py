@@ -12,12 +12,12 @@ from metrics_collector._errors import ConfigurationError, StoreUnavailableError
 from metrics_collector.cli._shop import PREFIX
 
 if TYPE_CHECKING:
-    from metrics_collector._storage.sqlite import Database
+    from metrics_collector._storage.sqlite import SQLiteStore
 
 PATH: Final = Path("metrics-demo.db")
 
 
-def renew(database: Database) -> None:
+def renew(database: SQLiteStore) -> None:
     """Delete what an earlier demo has left in this folder, and make the file anew.
 
     Args:
@@ -37,7 +37,7 @@ def renew(database: Database) -> None:
         ) from error
 
 
-async def _make(database: Database) -> None:
+async def _make(database: SQLiteStore) -> None:
     async with database.writing():
         pass
 

@@ -5,6 +5,6 @@ either through aiosqlite or, where no thread can be started any more, at the exi
 (`_session`).
 """
 
-from metrics_collector._storage.sqlite.database import Database, Reader, Writer
+from metrics_collector._storage.sqlite.store import Reader, SQLiteStore, Writer
 
-__all__ = ["Database", "Reader", "Writer"]
+__all__ = ["Reader", "SQLiteStore", "Writer"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Database:
+class SQLiteStore:
     """A database file, opened for the time of a flush or a read.
 
     Args:
