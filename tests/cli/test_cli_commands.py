@@ -255,10 +255,7 @@ def saved() -> list[dict[str, Any]]:
     async def read() -> list[Any]:
         return [entry async for some in reports.entries() for entry in some]
 
-    return [
-        {name: getattr(entry, name) for name in entry.__dataclass_fields__}
-        for entry in asyncio.run(read())
-    ]
+    return [entry._asdict() for entry in asyncio.run(read())]
 
 
 @pytest.mark.usefixtures("calls")

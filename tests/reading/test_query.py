@@ -386,7 +386,7 @@ def test_after_a_purge_they_go_by_what_is_kept(
                         start = floor(entry.created_at, tile.resolution)
                         key = start, entry.func_name, tile.resolution
                         by_start.setdefault(key, []).append(entry)
-            points = drive(query.history(None, at(since), at(until), resolution))
+            points = asyncio.run(query.history(None, at(since), at(until), resolution))
             keys = [(int(p.start.timestamp()), p.func_name, p.resolution) for p in points]
             assert keys == sorted(by_start)
             for key, point in zip(keys, points, strict=True):
@@ -432,7 +432,7 @@ def check_history(
     resolution: str,
     seconds: int,
 ) -> None:
-    points = drive(query.history(None, at(since), at(until), resolution))
+    points = asyncio.run(query.history(None, at(since), at(until), resolution))
     expected: dict[tuple[datetime, str], list[Entry]] = {}
     for entry in entries:
         if within(entry, since, until, seconds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -116,7 +117,7 @@ def assert_same(found: FunctionMetrics, expected: FunctionMetrics) -> None:
 def test_the_overview_is_what_the_entries_add_up_to(history: Any, span: str) -> None:
     with fast_folder() as folder:
         scene = Scene(folder, [call for call in history if call[4] != "pending"] or history)
-        report = drive(overview_report._overview(scene.query, span, None))
+        report = asyncio.run(overview_report._overview(scene.query, span, None))
         window = report.window
         inside = scene.within(window)
         by_name = {e.func_name: [x for x in inside if x.func_name == e.func_name] for e in inside}
@@ -150,7 +151,7 @@ def test_the_period_before_is_as_long(history: Any, span: str) -> None:
     saved = [(*call[:4], "saved") for call in history]
     with fast_folder() as folder:
         scene = Scene(folder, saved)
-        report = drive(overview_report._overview(scene.query, span, None))
+        report = asyncio.run(overview_report._overview(scene.query, span, None))
         window = report.window
         length = len(window.starts) * window.step
         assert window.before.timestamp() == max(0, window.starts[0] - length)
@@ -169,7 +170,7 @@ def test_the_period_before_is_as_long(history: Any, span: str) -> None:
 def test_errors_and_when_they_were_seen(history: Any, span: str) -> None:
     with fast_folder() as folder:
         scene = Scene(folder, history)
-        window, rows = drive(error_report._errors(scene.query, span, None))
+        window, rows = asyncio.run(error_report._errors(scene.query, span, None))
         expected: dict[tuple[str, str], list[Entry]] = {}
         for entry in scene.within(window):
             if entry.mark:
@@ -196,7 +197,7 @@ def test_a_function_is_what_its_entries_add_up_to(history: Any, span: str) -> No
         patch.setattr(function_report, "SLOWEST", 3)
         scene = Scene(folder, history)
         name = scene.entries[0].func_name
-        report = drive(function_report._function(scene.query, name, span, None))
+        report = asyncio.run(function_report._function(scene.query, name, span, None))
         window = report.window
         mine = [e for e in scene.within(window) if e.func_name == name]
         assert_same(report.metrics, metrics_of(name, mine))
@@ -224,10 +225,10 @@ def test_a_function_is_what_its_entries_add_up_to(history: Any, span: str) -> No
 def test_without_a_database_there_is_what_waits(path: Path) -> None:
     waiting = [foreign("app.f", at=time.time() - 1)] * 2
     query = Query(Pending(waiting), SQLiteStore(str(path), plain=True), frozenset({"app.f"}))
-    assert drive(overview_report._overview(query, "1h", None)).total.call_count == 2
-    report = drive(function_report._function(query, "f", "1h", None))
+    assert asyncio.run(overview_report._overview(query, "1h", None)).total.call_count == 2
+    report = asyncio.run(function_report._function(query, "f", "1h", None))
     assert report.metrics.call_count == len(report.slowest) == 2
-    assert drive(error_report._errors(query, "1h", None))[1] == ()
+    assert asyncio.run(error_report._errors(query, "1h", None))[1] == ()
     assert not path.exists()
 
 
@@ -240,7 +241,7 @@ def test_a_late_entry_is_seen_in_what_is_remembered(path: Path) -> None:
     query = Query(Pending([]), database, NOTHING)
 
     def calls_now() -> int:
-        return drive(overview_report._overview(query, "24h", None)).total.call_count
+        return asyncio.run(overview_report._overview(query, "24h", None)).total.call_count
 
     async def add(number: int, ago: float) -> None:
         async with database.writing() as writer:
@@ -265,7 +266,7 @@ def test_what_is_over_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(closed_windows, "_read", counting)
     before = datetime.fromtimestamp(time.time() // 3600 * 3600 - 1, UTC)  # a window that is over
     for _ in range(3):
-        report = drive(overview_report._overview(query, timedelta(hours=24), before))
+        report = asyncio.run(overview_report._overview(query, timedelta(hours=24), before))
         assert report.total.call_count == 1
     assert len(times) == 3  # the steps that are over, the last one, and the period before
 
@@ -279,7 +280,7 @@ def test_too_many_waiting_entries_are_left_out_and_told(
     drive(save(database, [foreign("app.f", at=now - 60)]))
     for waiting, calls, left_out in ((2, 3, 0), (3, 1, 3)):
         query = Query(Pending([foreign("app.f", at=now - 1)] * waiting), database, NOTHING)
-        report = drive(overview_report._overview(query, "1h", None))
+        report = asyncio.run(overview_report._overview(query, "1h", None))
         assert (report.total.call_count, report.left_out) == (calls, left_out)
 
 

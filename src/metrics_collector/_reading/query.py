@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from metrics_collector._core.entries import Entry, RejectedEntryError, decode
 from metrics_collector._core.models import FunctionMetrics, HistoryPoint, figures
@@ -21,17 +21,15 @@ from metrics_collector._errors import (
     UnknownFunctionError,
 )
 from metrics_collector._recording.registry import storable
+from metrics_collector._support import process
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterable
+    from collections.abc import AsyncIterator, Iterable
     from collections.abc import Set as AbstractSet
-    from contextlib import AbstractAsyncContextManager
 
-    from metrics_collector._core.intervals import Intervals
     from metrics_collector._core.pipeline_types import Live, Numbered, Rollup, Waiting
     from metrics_collector._core.rollup_ranges import Tile
-
-T = TypeVar("T")
+    from metrics_collector._storage.base import Store, StoreReader
 
 _SHOWN: Final = 5  # names in a message
 
@@ -46,28 +44,6 @@ class LiveTotals(Protocol):
     async def saved_function_names(self) -> set[str]: ...
     def pending(self) -> AsyncIterator[Waiting]: ...
     async def waiting(self) -> int: ...
-
-
-class OpenDatabase(Protocol):
-    """The database, open for reading."""
-
-    async def function_names(self) -> list[str]: ...
-    async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]: ...
-    async def state(self) -> tuple[str, int]: ...
-    async def purged(self) -> dict[str, int]: ...
-    async def rollups(self, tiles: Iterable[Tile], func_name: str | None) -> list[Rollup]: ...
-    async def sums(self, tiles: Iterable[Tile], func_name: str | None) -> dict[str, Totals]: ...
-    async def ledger(self, producers: Iterable[str]) -> dict[str, Intervals]: ...
-    async def work(self, work: Callable[[], T]) -> T: ...
-    async def run(self, steps: Generator[Any, Any, T]) -> T: ...
-
-
-class ReadDatabase(Protocol):
-    """The database, as a reader needs it."""
-
-    path: str
-
-    def reading(self) -> AbstractAsyncContextManager[Any]: ...
 
 
 def resolve(asked: str, names: AbstractSet[str]) -> str:
@@ -95,19 +71,17 @@ class Query:
 
     Args:
         redis: the live totals and what is pending.
-        database: may be missing here, when the worker runs on another machine.
+        store: may be missing here, when the worker runs on another machine.
         measured: names of the functions measured in this process.
+
+    Attributes:
+        store: as given.
     """
 
-    def __init__(self, redis: LiveTotals, database: ReadDatabase, measured: frozenset[str]) -> None:
+    def __init__(self, redis: LiveTotals, store: Store, measured: frozenset[str]) -> None:
         self._redis = redis
-        self._database = database
+        self.store = store
         self._measured = measured
-
-    @property
-    def path(self) -> str:
-        """Of the database."""
-        return self._database.path
 
     async def resolve(self, asked: str) -> str:
         """As the function `resolve`, over the names of all processes."""
@@ -152,12 +126,11 @@ class Query:
                 f"resolution is {resolution!r}; it may be 'minute', 'hour' or 'day'"
             )
         start, end = since.timestamp(), None if until is None else until.timestamp()
-        async with self.snapshot(func_name) as (database, pending, _):
-            purged = {} if database is None else await database.purged()
+        async with self.snapshot(func_name) as (reader, pending, _):
+            purged = {} if reader is None else await reader.purged()
             tiles = joined(resolution, start, end, purged)
-            rollups = [] if database is None else await database.rollups(tiles, func_name)
-            points = partial(_points, rollups, tiles, pending)
-            return points() if database is None else await database.work(points)
+            rollups = [] if reader is None else await reader.rollups(tiles, func_name)
+        return await process.aside(partial(_points, rollups, tiles, pending))
 
     async def _live(self, names: Iterable[str]) -> dict[str, Totals]:
         wanted = list(names)
@@ -165,9 +138,9 @@ class Query:
         behind = [name for name in wanted if name not in live or not live[name].whole]
         saved: dict[str, Numbered] = {}
         if behind:  # SQL's part is not in Redis
-            async with self._database.reading() as database:
-                if database is not None:
-                    saved = await database.totals_of(behind)
+            async with self.store.reading() as reader:
+                if reader is not None:
+                    saved = await reader.totals_of(behind)
             # Again, and after SQL: what was saved and acknowledged in between would count twice.
             live |= await self._redis.live(behind)
         found = {name: one.totals for name, one in live.items()}
@@ -177,8 +150,8 @@ class Query:
         return found
 
     async def _saved_names(self) -> set[str]:
-        async with self._database.reading() as database:
-            return set(await database.function_names()) if database is not None else set()
+        async with self.store.reading() as reader:
+            return set(await reader.function_names()) if reader is not None else set()
 
     async def _window(
         self, since: datetime | None, until: datetime | None, func_name: str | None
@@ -186,10 +159,10 @@ class Query:
         """The totals between two moments, in whole minutes: the minute of `since` and that of `until` count in full."""
         start = 0 if since is None else floor(since.timestamp(), "minute")
         end = None if until is None else ceil(until.timestamp(), "minute")
-        async with self.snapshot(func_name) as (database, pending, _):
-            purged = {} if database is None else await database.purged()
+        async with self.snapshot(func_name) as (reader, pending, _):
+            purged = {} if reader is None else await reader.purged()
             tiles = cover(start, end, purged)
-            found = {} if database is None else await database.sums(tiles, func_name)
+            found = {} if reader is None else await reader.sums(tiles, func_name)
             for entry in pending:
                 if any(tile.covers(entry.created_at) for tile in tiles):
                     count(found.setdefault(entry.func_name, Totals()), entry)
@@ -212,21 +185,21 @@ class Query:
         left_out = 0 if most is None else await self._redis.waiting()
         left_out = left_out if most is not None and left_out > most else 0
         pending = {} if left_out else await self._pending(func_name)
-        async with self.saved() as database:
-            if database is not None:
-                pending = await _unsaved(pending, database)
-            yield Snapshot(database, list(pending.values()), left_out)
+        async with self.saved() as reader:
+            if reader is not None:
+                pending = await _unsaved(pending, reader)
+            yield Snapshot(reader, list(pending.values()), left_out)
 
     @asynccontextmanager
-    async def saved(self) -> AsyncIterator[OpenDatabase | None]:
+    async def saved(self) -> AsyncIterator[StoreReader | None]:
         """The database, or `None` where there is none yet.
 
         Raises:
             StoreUnavailableError: there is no database here, but there is one elsewhere.
         """
-        async with self._database.reading() as database:
-            await self._must_exist(database)
-            yield database
+        async with self.store.reading() as reader:
+            await self._must_exist(reader)
+            yield reader
 
     async def _pending(self, func_name: str | None) -> _Pending:
         """The entries in Redis, each once; what is no entry is the flush's business."""
@@ -243,12 +216,12 @@ class Query:
                     entries[unnumbered(token), distance] = entry
         return entries
 
-    async def _must_exist(self, database: object | None) -> None:
+    async def _must_exist(self, reader: object | None) -> None:
         """Without a database here, and with one elsewhere, a window would silently lack all that was saved."""
-        if database is None and await self._redis.saved_function_names():
+        if reader is None and await self._redis.saved_function_names():
             raise StoreUnavailableError(
                 f"windows and history are read from the database that the worker writes, and there is none at "
-                f"{self._database.path}: let DATABASE_NAME name it, or ask on the worker's machine"
+                f"{self.store.label}: let DATABASE_NAME name it, or ask on the worker's machine"
             )
 
 
@@ -256,12 +229,12 @@ class Snapshot(NamedTuple):
     """One state of SQL and what it lacks.
 
     Attributes:
-        database: open for reading, or `None` where there is nothing yet.
+        reader: of the store, or `None` where there is nothing yet.
         pending: the entries that Redis holds and SQL does not have.
         left_out: how many Redis holds if they are too many to be read now.
     """
 
-    database: OpenDatabase | None
+    reader: StoreReader | None
     pending: list[Entry]
     left_out: int
 
@@ -293,8 +266,8 @@ def _points(
     ]
 
 
-async def _unsaved(pending: _Pending, database: OpenDatabase) -> _Pending:
-    ledger = await database.ledger({producer for producer, _ in pending})
+async def _unsaved(pending: _Pending, reader: StoreReader) -> _Pending:
+    ledger = await reader.ledger({producer for producer, _ in pending})
     return {
         (producer, number): entry
         for (producer, number), entry in pending.items()

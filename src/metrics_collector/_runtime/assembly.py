@@ -21,6 +21,7 @@ from metrics_collector._support.settings import mask_url
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from metrics_collector._storage.base import Store
     from metrics_collector._support.rate_limited_log import Notice
     from metrics_collector._support.settings import Settings
 
@@ -74,8 +75,8 @@ def replay(folder: str, store: HotStore, notice: Notice, failed: Callable[[str],
     return Replay(folder, store, notice=notice, failed=failed)
 
 
-def database(settings: Settings, *, plain: bool = False) -> SQLiteStore:
-    """The database file; `plain`: without threads."""
+def database(settings: Settings, *, plain: bool = False) -> Store:
+    """The durable store; `plain`: without threads."""
     return SQLiteStore(settings.database_name, plain=plain)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from metrics_collector._saving.worker import Worker
     from metrics_collector._sending.outbox import Outbox
     from metrics_collector._sending.spool import Spool
-    from metrics_collector._storage.sqlite import SQLiteStore
+    from metrics_collector._storage.base import Store
     from metrics_collector._support.rate_limited_log import Notice
     from metrics_collector._support.settings import Settings
 
@@ -170,7 +170,7 @@ class Home:
         await self.sender.look()
         return saved
 
-    async def database(self, *, live: bool) -> SQLiteStore:
+    async def database(self, *, live: bool) -> Store:
         """The database for questions.
 
         Args:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from metrics_collector._core.windows import Moment
-    from metrics_collector._storage.sqlite import SQLiteStore
+    from metrics_collector._storage.base import Store
 
 
 async def purge(
@@ -53,9 +53,9 @@ async def purge(
 
 
 @reopening
-async def _purge(database: SQLiteStore, before: Mapping[str, float], now: float) -> Purged:
-    async with database.reading() as reader:
+async def _purge(store: Store, before: Mapping[str, float], now: float) -> Purged:
+    async with store.reading() as reader:
         if reader is None:
             return Purged(0, 0, 0, 0, 0, 0)
-    async with database.writing() as writer:
+    async with store.writing() as writer:
         return await writer.purge(before, now)

@@ -16,10 +16,10 @@ from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._storage.reopening import ClosedByForkError, reopening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from metrics_collector._core.pipeline_types import Acknowledged, Claim, FunctionState, Saved
+    from metrics_collector._storage.base import Store, StoreWriter
     from metrics_collector._support.rate_limited_log import Notice
 
 CHUNK: Final = 40_000  # entries in one transaction
@@ -49,32 +49,12 @@ class Source(Protocol):
     async def saved_function_names(self) -> set[str]: ...
 
 
-class OpenDatabase(Protocol):
-    """A database, open for writing."""
-
-    async def save(
-        self, token: str, length: int, elements: Sequence[bytes], now: float
-    ) -> Saved | None: ...
-    async def state(self) -> tuple[str, int]: ...
-    async def function_names(self) -> list[str]: ...
-    async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]: ...
-    async def draw_new_db(self, old: str) -> str: ...
-    async def forget_old_ledger(self, before: float) -> None: ...
-
-
-class Sink(Protocol):
-    """The database, as a flush needs it."""
-
-    def writing(self) -> AbstractAsyncContextManager[OpenDatabase]: ...
-    def reading(self) -> AbstractAsyncContextManager[object | None]: ...
-
-
 class Flush:
     """Saves what waits in Redis.
 
     Args:
         source: Redis.
-        sink: the database; opened for each drain.
+        store: opened for each drain.
         ledger_days: how long SQL remembers what it has of a producer that is gone.
         notice: where trouble is logged.
         wall: UTC epoch seconds.
@@ -83,14 +63,14 @@ class Flush:
     def __init__(
         self,
         source: Source,
-        sink: Sink,
+        store: Store,
         *,
         ledger_days: float,
         notice: Notice,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
-        self._sink = sink
+        self._store = store
         self._ledger_seconds = ledger_days * DAY
         self._notice = notice
         self._wall = wall
@@ -132,20 +112,20 @@ class Flush:
         while True:
             # A fork may close the database: then once more.
             with suppress(ClosedByForkError):
-                async with self._sink.writing() as database:
+                async with self._store.writing() as writer:
                     while True:
                         # Still there if it was closed, so that whoever opens it can save at once: forks may come often.
                         length, elements = head = head or await self._source.read(token, CHUNK)
                         if not elements:
                             # Gone: another worker had it too, or Redis lost it. Its lease goes with it.
-                            await self._forget(token, length, 0, None, database)
+                            await self._forget(token, length, 0, None, writer)
                             return saved
-                        done = await database.save(token, length, elements, self._wall())
+                        done = await writer.save(token, length, elements, self._wall())
                         if done is None:
                             break  # the file was replaced: once more, into the one that is there now
                         saved += done.saved
                         self._tell_rejected(done.rejected)
-                        taken = await self._forget(token, length, len(elements), done, database)
+                        taken = await self._forget(token, length, len(elements), done, writer)
                         if taken and length == len(elements):
                             return saved
                         head = None
@@ -159,9 +139,9 @@ class Flush:
             )
 
     async def _forget(
-        self, token: str, length: int, count: int, done: Saved | None, database: OpenDatabase
+        self, token: str, length: int, count: int, done: Saved | None, writer: StoreWriter
     ) -> bool:
-        db, no = (done.db, done.no) if done else await database.state()
+        db, no = (done.db, done.no) if done else await writer.state()
         taken, ahead = await self._source.acknowledge(
             token,
             length,
@@ -171,11 +151,11 @@ class Flush:
             functions=done.functions if done else {},
             producers=done.producers if done else {},
         )
-        await self._renew_if_restored(db, ahead, database)
+        await self._renew_if_restored(db, ahead, writer)
         return taken
 
     async def _renew_if_restored(
-        self, db: str, ahead: Mapping[str, int], database: OpenDatabase
+        self, db: str, ahead: Mapping[str, int], writer: StoreWriter
     ) -> bool:
         """Give an older copy of the database a new id, under which Redis counts anew; whether it was one.
 
@@ -184,11 +164,11 @@ class Flush:
         """
         if not ahead:
             return False
-        _, no = await database.state()
-        known = await database.totals_of(ahead)
+        _, no = await writer.state()
+        known = await writer.totals_of(ahead)
         if all(seen <= (known[name].no if name in known else no) for name, seen in ahead.items()):
             return False
-        await database.draw_new_db(db)
+        await writer.draw_new_db(db)
         return True
 
     async def _let_go(self, token: str) -> None:
@@ -207,32 +187,32 @@ class Flush:
         """
         if await self._nothing_yet():
             return
-        async with self._sink.writing() as database:
-            await database.forget_old_ledger(self._wall() - self._ledger_seconds)
-            while await self._tell_all(database):
+        async with self._store.writing() as writer:
+            await writer.forget_old_ledger(self._wall() - self._ledger_seconds)
+            while await self._tell_all(writer):
                 pass
 
     async def _nothing_yet(self) -> bool:
         """Whether neither SQL nor Redis knows anything: no reason to make a file, as for somebody who only looks."""
-        async with self._sink.reading() as found:
-            if found is not None:
+        async with self._store.reading() as reader:
+            if reader is not None:
                 return False
         source = self._source
         return not (await source.function_names() or await source.saved_function_names())
 
-    async def _tell_all(self, database: OpenDatabase) -> bool:
+    async def _tell_all(self, writer: StoreWriter) -> bool:
         """Tell Redis what SQL has of every function; whether that is to be done again, under a new id."""
-        db, no = await database.state()
+        db, no = await writer.state()
         source = self._source
-        names = {*await database.function_names()}
+        names = {*await writer.function_names()}
         names |= await source.function_names() | await source.saved_function_names()
         ahead: dict[str, int] = {}
         # Some at a time: there may be any number of functions, each with hundreds of buckets.
         for some in _in_groups(sorted(names), FUNCTIONS):
-            known = await database.totals_of(some)
+            known = await writer.totals_of(some)
             totals = {name: known.get(name) or Numbered(Totals(), no) for name in some}
             ahead |= await source.true_up(db, no, totals)
-        return await self._renew_if_restored(db, ahead, database)
+        return await self._renew_if_restored(db, ahead, writer)
 
 
 def _in_groups(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

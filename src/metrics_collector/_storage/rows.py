@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector._core.totals import CALLS, CANCELLED, ERRORS, Totals, counts_text
+from metrics_collector._core.pipeline_types import Rollup
+from metrics_collector._core.totals import (
+    CALLS,
+    CANCELLED,
+    ERROR_PREFIX,
+    ERRORS,
+    Totals,
+    counts_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +49,23 @@ def all_as_totals(rows: Sequence[Sequence[Any]]) -> list[Totals]:
     """As `as_totals` for each, in four fifths of the time."""
     details = json.loads(f"[{','.join([row[7] for row in rows])}]")
     return list(map(_totals_of, rows, details))
+
+
+def as_rollups(rows: Sequence[Sequence[Any]]) -> list[Rollup]:
+    """What rows of `FIGURE_COLUMNS`, function and beginning stand for."""
+    totals = all_as_totals(rows)
+    return [Rollup(row[-2], row[-1], one) for row, one in zip(rows, totals, strict=True)]
+
+
+def failures(rows: Sequence[Sequence[Any]]) -> dict[tuple[str, str], dict[int, int]]:
+    """As `StoreReader.failures`, of rows as `as_rollups` takes them, each in a place of its own."""
+    found: dict[tuple[str, str], dict[int, int]] = {}
+    for rollup in as_rollups(rows):
+        for field, by in rollup.totals.counts.items():
+            if field.startswith(ERROR_PREFIX):
+                pair = rollup.func_name, field.removeprefix(ERROR_PREFIX)
+                found.setdefault(pair, {})[rollup.start] = by
+    return found
 
 
 def summed(row: Sequence[Any]) -> Totals:

@@ -7,7 +7,6 @@ import contextlib
 import signal
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector import _api
@@ -23,6 +22,7 @@ from metrics_collector.cli._live import LiveView
 
 if TYPE_CHECKING:
     from metrics_collector._core.models import FunctionMetrics
+    from metrics_collector._storage.base import Store
 
 _FRAME: Final = 0.1  # seconds between two looks at the counts
 _FIGURES_EVERY: Final = 0.5  # seconds between two readings of the figures
@@ -37,9 +37,10 @@ def run(seconds: float) -> None:
         StoreUnavailableError, IncompatibleStoreError: Redis or the folder cannot be used.
     """
     settings = _settings()
+    database = assembly.database(settings)
     if assembly.is_embedded(settings):
-        _demo_database.renew(assembly.database(settings))
-    asyncio.run(_run(seconds, settings, Path(settings.database_name).absolute()))
+        _demo_database.renew(database)
+    asyncio.run(_run(seconds, settings, database))
 
 
 def _settings() -> Settings:
@@ -62,7 +63,7 @@ def _settings() -> Settings:
     return Settings(redis_url="memory://", database_name=str(_demo_database.PATH))
 
 
-async def _run(seconds: float, settings: Settings, database: Path) -> None:
+async def _run(seconds: float, settings: Settings, database: Store) -> None:
     embedded = assembly.is_embedded(settings)
     if not embedded:  # what would fail at the end is better told before
         async with assembly.store_for_a_while(settings) as store:
@@ -80,8 +81,8 @@ async def _run(seconds: float, settings: Settings, database: Path) -> None:
             _say("Earlier demos on this Redis are in these figures, too.")
         await (_tell_saved() if embedded else _tell_worker(settings))
     # Never broken, so that it can be copied.
-    console.print(f"  {database}", "", sep="\n", soft_wrap=True)
-    _next_steps.tell(settings.database_name, embedded=embedded)
+    console.print(f"  {database.label}", "", sep="\n", soft_wrap=True)
+    _next_steps.tell(settings.database_name, database.examples, embedded=embedded)
 
 
 async def _trade(seconds: float, errors_before: int) -> None:

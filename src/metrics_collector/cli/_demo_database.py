@@ -3,47 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from metrics_collector._errors import ConfigurationError, StoreUnavailableError
+from metrics_collector._errors import (
+    ConfigurationError,
+    MetricsCollectorError,
+    StoreUnavailableError,
+)
 from metrics_collector.cli._shop import PREFIX
 
 if TYPE_CHECKING:
-    from metrics_collector._storage.sqlite import SQLiteStore
+    from metrics_collector._storage.base import Store
 
 PATH: Final = Path("metrics-demo.db")
 
 
-def renew(database: SQLiteStore) -> None:
+def renew(store: Store) -> None:
     """Delete what an earlier demo has left in this folder, and make the file anew.
 
     Args:
-        database: at `PATH`.
+        store: at `PATH`.
 
     Raises:
         ConfigurationError: the file is there, and not a demo's.
         StoreUnavailableError: it cannot be deleted, or not be made.
     """
     if PATH.exists():
-        _delete()
+        _delete(store)
     try:
-        asyncio.run(_make(database))
+        asyncio.run(_make(store))
     except StoreUnavailableError as error:
         raise StoreUnavailableError(
             f"no database can be made in {Path.cwd()}; start the demo in a folder that this user may write to"
         ) from error
 
 
-async def _make(database: SQLiteStore) -> None:
-    async with database.writing():
+async def _make(store: Store) -> None:
+    async with store.writing():
         pass
 
 
-def _delete() -> None:
-    if not _is_a_demo(PATH):
+def _delete(store: Store) -> None:
+    if not asyncio.run(_is_a_demo(store)):
         raise ConfigurationError(
             f"{PATH.absolute()} holds something else than an earlier demo; move it, or start the demo in another folder"
         )
@@ -56,12 +58,12 @@ def _delete() -> None:
         ) from error
 
 
-def _is_a_demo(path: Path) -> bool:
-    """Whether it is a database of ours that knows no functions but the demo's."""
-    query = "SELECT count(*) FROM totals WHERE substr(func_name, 1, ?) <> ?"
+async def _is_a_demo(store: Store) -> bool:
+    """Whether it is a store of ours that knows no functions but the demo's."""
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            (others,) = database.execute(query, (len(PREFIX), PREFIX)).fetchone()
-    except sqlite3.Error:
+        async with store.reading() as reader:
+            return reader is not None and all(
+                name.startswith(PREFIX) for name in await reader.function_names()
+            )
+    except MetricsCollectorError:
         return False
-    return not others

@@ -7,9 +7,7 @@ import csv
 import json
 import sys
 from contextlib import contextmanager
-from dataclasses import fields
 from io import TextIOWrapper
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     Writer = Callable[[Sequence[StoredEntry]], None]
 
 STANDARD_OUTPUT: Final = "-"
-_COLUMNS: Final = tuple(field.name for field in fields(reports.StoredEntry))
-_values: Final = attrgetter(*_COLUMNS)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute begins so
 
 
@@ -87,7 +83,7 @@ def _csv(file: TextIO) -> Writer:
     """Writes CSV, in which no text is a formula to a spreadsheet; a terminal gets escapes for what it would obey."""
     # Lines end as RFC 4180 has it; so all that could end a line is quoted where it stands in a text.
     writer = csv.writer(file)
-    writer.writerow(_COLUMNS)
+    writer.writerow(reports.StoredEntry._fields)
     shown = file.isatty()
 
     def cell(value: Any) -> Any:
@@ -97,16 +93,14 @@ def _csv(file: TextIO) -> Writer:
         return f"'{text}" if text.startswith(_FORMULA) else text
 
     def write(entries: Sequence[StoredEntry]) -> None:
-        writer.writerows([cell(value) for value in _values(entry)] for entry in entries)
+        writer.writerows([cell(value) for value in entry] for entry in entries)
 
     return write
 
 
 def _json_lines(file: TextIO) -> Writer:
     def write(entries: Sequence[StoredEntry]) -> None:
-        file.writelines(
-            json.dumps(dict(zip(_COLUMNS, _values(entry), strict=True))) + "\n" for entry in entries
-        )
+        file.writelines(json.dumps(entry._asdict()) + "\n" for entry in entries)
 
     return write
 

@@ -20,10 +20,10 @@ from metrics_collector._reading.reports.report_types import (
     ProcessState,
     RedisState,
     SlowEntry,
-    StoredEntry,
     Window,
 )
 from metrics_collector._runtime.manual_purge import purge
+from metrics_collector._storage.base import StoredEntry
 
 __all__ = [
     "DatabaseState",

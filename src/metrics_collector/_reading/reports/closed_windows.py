@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.totals import Totals
-from metrics_collector._storage.sqlite import report_queries as ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from metrics_collector._core.rollup_ranges import Tile
-    from metrics_collector._reading.query import OpenDatabase
+    from metrics_collector._storage.base import StepCounts, StoreReader
 
 _KEPT: Final = 8  # parts: a few windows, each with the period before
 
 
-class Part(NamedTuple):
+class Part:
     """The figures of all functions in some time; not to be changed.
 
     Attributes:
         sums: by function, over all of it.
-        total: of all functions together.
         counts: of each function in each step; empty if no steps were asked for.
     """
 
-    sums: Mapping[str, Totals]
-    total: Totals
-    counts: Sequence[ask.Counts]
+    def __init__(self, sums: Mapping[str, Totals], counts: Sequence[StepCounts]) -> None:
+        self.sums = sums
+        self.counts = counts
+
+    @cached_property
+    def total(self) -> Totals:
+        """Of all functions together; takes long, so that it is first asked for in a thread."""
+        return Totals.sum(self.sums.values())
 
 
 class Closed:
@@ -40,22 +44,22 @@ class Closed:
         self._parts: dict[object, tuple[object, Part]] = {}
 
     async def read(
-        self, database: OpenDatabase, path: str, tiles: Sequence[Tile], step: int | None
+        self, reader: StoreReader, label: str, tiles: Sequence[Tile], step: int | None
     ) -> Part:
         """The figures in these times.
 
         Args:
-            database: open.
-            path: of it.
+            reader: of the store.
+            label: of the store.
             tiles: the times; with steps, one.
             step: seconds; `None`: no steps.
         """
-        name, _ = await database.state()
-        now = await database.run(ask.fingerprint(tiles))
-        key = path, name, tuple(tiles), step
+        db, _ = await reader.state()
+        now = await reader.fingerprint(tiles)
+        key = label, db, tuple(tiles), step
         known = self._parts.get(key)
         if known is None or known[0] != now:
-            known = now, await _read(database, tiles, step)
+            known = now, await _read(reader, tiles, step)
         # Threads may share it: one statement each, and whatever order they come in.
         self._parts.pop(key, None)
         self._parts[key] = known
@@ -64,8 +68,6 @@ class Closed:
         return known[1]
 
 
-async def _read(database: OpenDatabase, tiles: Sequence[Tile], step: int | None) -> Part:
-    counts = [] if step is None else await database.run(ask.counts(tiles[0], step))
-    sums = await database.sums(tiles, None)
-    total = await database.work(lambda: Totals.sum(sums.values()))
-    return Part(sums, total, counts)
+async def _read(reader: StoreReader, tiles: Sequence[Tile], step: int | None) -> Part:
+    counts = [] if step is None else await reader.counts(tiles[0], step)
+    return Part(await reader.sums(tiles, None), counts)

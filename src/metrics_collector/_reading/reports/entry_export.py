@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core import windows
 from metrics_collector._reading import asking
-from metrics_collector._reading.reports.report_types import StoredEntry
-from metrics_collector._storage.sqlite import report_queries as ask
+from metrics_collector._storage.base import EntryFilter, EntryPage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from metrics_collector._core.windows import Moment
     from metrics_collector._reading.query import Query
+    from metrics_collector._storage.base import StoredEntry
 
 _PAGE: Final = 5000  # entries in one read
 
@@ -25,11 +25,9 @@ async def entry_count(
     """How many entries `entries` would give now. Arguments and errors as there."""
 
     async def read(query: Query) -> int:
-        where = await _where(query, name, since, until)
-        async with query.saved() as database:
-            if database is None:
-                return 0
-            return await database.run(ask.entry_count(where))
+        which = await _which(query, name, since, until)
+        async with query.saved() as reader:
+            return 0 if reader is None else await reader.entry_count(which)
 
     return await asking.read(read)
 
@@ -49,27 +47,26 @@ async def entries(
     Raises:
         As `overview`.
     """
-    where = await asking.read(lambda query: _where(query, name, since, until))
-    after = 0
-    last: int | None = None
+    which = await asking.read(lambda query: _which(query, name, since, until))
+    cursor: str | None = None
 
-    async def read(query: Query) -> list[tuple[Any, ...]]:
-        nonlocal last
-        async with query.saved() as database:
-            if database is None:
-                return []
-            if last is None:
-                last = await database.run(ask.last_rowid())
-            return await database.run(ask.entries(after, last, where, _PAGE))
+    async def read(query: Query) -> EntryPage:
+        async with query.saved() as reader:
+            if reader is None:
+                return EntryPage([], None)
+            return await reader.entries(which, cursor, _PAGE)
 
-    while rows := await asking.read(read):
-        after = rows[-1][0]
-        yield [StoredEntry(*row[1:]) for row in rows]
+    while True:
+        some, cursor = await asking.read(read)
+        if some:
+            yield some
+        if cursor is None:
+            return
 
 
-async def _where(query: Query, name: str | None, since: Moment, until: Moment) -> ask.Where:
+async def _which(query: Query, name: str | None, since: Moment, until: Moment) -> EntryFilter:
     begin, end = windows.span(since, until, datetime.now(UTC))
-    return (
+    return EntryFilter(
         None if name is None else await query.resolve(name),
         None if begin is None else begin.timestamp(),
         None if end is None else end.timestamp(),

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from metrics_collector._core.rollup_ranges import SECONDS
-from metrics_collector._core.totals import ERROR_PREFIX
 from metrics_collector._reading import asking
 from metrics_collector._reading.reports import window_steps
 from metrics_collector._reading.reports.overview_report import MOST_PENDING, STEPS, within
 from metrics_collector._reading.reports.report_types import ErrorRow
-from metrics_collector._storage.sqlite import report_queries as ask
+from metrics_collector._storage.base import ErrorSpan
+from metrics_collector._support import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from metrics_collector._core.entries import Entry
-    from metrics_collector._core.pipeline_types import Rollup
     from metrics_collector._core.windows import Moment
-    from metrics_collector._reading.query import OpenDatabase, Query
+    from metrics_collector._reading.query import Query
     from metrics_collector._reading.reports.report_types import Window
+    from metrics_collector._storage.base import StoreReader
 
 _Pair = tuple[str, str]  # function and type of error
 
@@ -41,42 +40,51 @@ async def errors(since: Moment, until: Moment = None) -> tuple[Window, tuple[Err
 async def _errors(
     query: Query, since: Moment, until: Moment
 ) -> tuple[Window, tuple[ErrorRow, ...]]:
-    async with query.snapshot(None, most=MOST_PENDING) as (database, pending, _):
-        purged = {} if database is None else await database.purged()
+    async with query.snapshot(None, most=MOST_PENDING) as (reader, pending, _):
+        purged = {} if reader is None else await reader.purged()
         window = window_steps.window(since, until, purged, steps=STEPS, coarse=True)
-        rows = await error_rows(database, purged, window, pending, None)
+        found = await failures(reader, purged, window, None)
+    rows = await process.aside(lambda: error_rows(window, found, pending))
     return window, tuple(sorted(rows, key=lambda row: row.last_seen_at, reverse=True))
 
 
-async def error_rows(
-    database: OpenDatabase | None,
-    purged: Mapping[str, int],
-    window: Window,
-    pending: Iterable[Entry],
-    func_name: str | None,
-) -> list[ErrorRow]:
-    """The types of errors in a window, of one function or (`None`) of all; times to the minute, if those are kept."""
+async def failures(
+    reader: StoreReader | None, purged: Mapping[str, int], window: Window, func_name: str | None
+) -> list[Failures]:
+    """What a store has of each type of error in a window, of one function or (`None`) of all."""
+    if reader is None:
+        return []
     tile = window_steps.tile(window)
-    found: dict[_Pair, _Sight] = {}
-    if database is not None:
-        rollups = await database.run(ask.failures(tile, func_name))
-        found = await database.work(partial(_sights, window, rollups))
-        length = SECONDS[tile.resolution]
-        finest = next(
-            name for name in SECONDS if name == "day" or purged.get(name, 0) <= tile.start
-        )
-        if finest != tile.resolution and found:
-            asked = [(*pair, int(sight.first), int(sight.last)) for pair, sight in found.items()]
-            seen = await database.run(ask.sightings(finest, length, asked))
-            for sight, (first, last) in zip(found.values(), seen, strict=True):
-                # A rollup has what the ones that it is made of have; but one of those may have just been purged.
-                sight.first = sight.first if first is None else first
-                sight.last = sight.last if last is None else last
+    found = await reader.failures(tile, func_name)
+    spans = [ErrorSpan(*pair, min(counts), max(counts)) for pair, counts in found.items()]
+    finest = window_steps.finest(tile, purged)
+    if finest != tile.resolution and spans:
+        spans = await reader.narrowed(spans, SECONDS[tile.resolution], finest)
+    return list(map(Failures, spans, found.values()))
+
+
+class Failures(NamedTuple):
+    """One type of error of one function: from when to when, to the minute if those are kept; and counts by time."""
+
+    span: ErrorSpan
+    counts: Mapping[int, int]
+
+
+def error_rows(
+    window: Window, found: Iterable[Failures], pending: Iterable[Entry]
+) -> list[ErrorRow]:
+    """The types of errors in a window: those of a store, and those of entries that it does not have."""
+    sights: dict[_Pair, _Sight] = {}
+    for span, counts in found:
+        sight = sights[span.func_name, span.error_type] = _Sight(window)
+        for start, by in counts.items():
+            sight.add(start, by)
+        sight.first, sight.last = span.first, span.last
     for entry in within(window, pending):
         if entry.mark:
             minute = entry.created_at // 60 * 60
             pair = entry.func_name, entry.mark
-            found.setdefault(pair, _Sight(window)).add(minute, 1)
+            sights.setdefault(pair, _Sight(window)).add(minute, 1)
     return [
         ErrorRow(
             func_name=name,
@@ -86,7 +94,7 @@ async def error_rows(
             last_seen_at=datetime.fromtimestamp(sight.last, UTC),
             counts=tuple(sight.counts),
         )
-        for (name, kind), sight in found.items()
+        for (name, kind), sight in sights.items()
     ]
 
 
@@ -96,22 +104,10 @@ class _Sight:
     def __init__(self, window: Window) -> None:
         self._window = window
         self.counts = [0] * len(window.starts)
-        self.first = float("inf")
-        self.last = float("-inf")
+        self.first: float = float("inf")
+        self.last: float = float("-inf")
 
     def add(self, start: float, by: int) -> None:
         self.counts[int(start - self._window.starts[0]) // self._window.step] += by
         self.first = min(self.first, start)
         self.last = max(self.last, start)
-
-
-def _sights(window: Window, rollups: Iterable[Rollup]) -> dict[_Pair, _Sight]:
-    found: dict[_Pair, _Sight] = {}
-    for rollup in rollups:
-        for field, by in rollup.totals.counts.items():
-            if field.startswith(ERROR_PREFIX):
-                pair = rollup.func_name, field.removeprefix(ERROR_PREFIX)
-                if pair not in found:
-                    found[pair] = _Sight(window)
-                found[pair].add(rollup.start, by)
-    return found

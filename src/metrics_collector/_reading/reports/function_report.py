@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.models import FunctionMetrics, HistoryPoint, figures
@@ -11,10 +12,9 @@ from metrics_collector._core.totals import Totals
 from metrics_collector._reading import asking
 from metrics_collector._reading.query import count
 from metrics_collector._reading.reports import window_steps
-from metrics_collector._reading.reports.error_report import error_rows
+from metrics_collector._reading.reports.error_report import error_rows, failures
 from metrics_collector._reading.reports.overview_report import MOST_PENDING, within
 from metrics_collector._reading.reports.report_types import FunctionReport, SlowEntry
-from metrics_collector._storage.sqlite import report_queries as ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from metrics_collector._core.entries import Entry
     from metrics_collector._core.pipeline_types import Rollup
     from metrics_collector._core.windows import Moment
-    from metrics_collector._reading.query import OpenDatabase, Query
+    from metrics_collector._reading.query import Query
     from metrics_collector._reading.reports.report_types import Window
+    from metrics_collector._storage.base import StoredEntry, StoreReader
 
 STEPS: Final = 120
 SLOWEST: Final = 20
@@ -45,18 +46,21 @@ async def function(name: str, since: Moment, until: Moment = None) -> FunctionRe
 
 async def _function(query: Query, asked: str, since: Moment, until: Moment) -> FunctionReport:
     name = await query.resolve(asked)
-    async with query.snapshot(name, most=MOST_PENDING) as (database, waiting, left_out):
-        purged = {} if database is None else await database.purged()
+    async with query.snapshot(name, most=MOST_PENDING) as (reader, waiting, left_out):
+        purged = {} if reader is None else await reader.purged()
         window = window_steps.window(since, until, purged, steps=STEPS)
         pending = within(window, waiting)
         rollups: list[Rollup] = []
         before: dict[str, Totals] = {}
-        if database is not None:
-            rollups = await database.rollups([window_steps.tile(window)], name)
-            before = await database.sums(window_steps.tiles_before(window, purged), name)
-        steps = _by_step(window, rollups, pending)
-        errors = await error_rows(database, purged, window, pending, name)
-        slowest = await _slowest(database, purged, window, pending, name)
+        slowest: list[Entry | StoredEntry] = [*pending]
+        if reader is not None:
+            rollups = await reader.rollups([window_steps.tile(window)], name)
+            before = await reader.sums(window_steps.tiles_before(window, purged), name)
+            slowest += await _slowest(reader, purged, window, name)
+        failed = await failures(reader, purged, window, name)
+    errors = error_rows(window, failed, pending)
+    steps = _by_step(window, rollups, pending)
+    slowest.sort(key=attrgetter("execution_time"), reverse=True)
     return FunctionReport(
         func_name=name,
         window=window,
@@ -71,9 +75,18 @@ async def _function(query: Query, asked: str, since: Moment, until: Moment) -> F
             for start, totals in sorted(steps.items())
         ),
         errors=tuple(sorted(errors, key=lambda row: row.count, reverse=True)),
-        slowest=tuple(slowest),
+        slowest=tuple(
+            SlowEntry(
+                created_at=datetime.fromtimestamp(entry.created_at, UTC),
+                execution_time=entry.execution_time,
+                outcome=entry.outcome,
+                error_type=entry.error_type,
+            )
+            for entry in slowest[:SLOWEST]
+        ),
         entries_kept=purged.get("entry", 0) <= window.starts[0],
         left_out=left_out,
+        sql=query.store.examples.slowest(name, window.since.timestamp(), window.until.timestamp()),
     )
 
 
@@ -90,26 +103,10 @@ def _by_step(
 
 
 async def _slowest(
-    database: OpenDatabase | None,
-    purged: Mapping[str, int],
-    window: Window,
-    pending: Iterable[Entry],
-    name: str,
-) -> list[SlowEntry]:
-    found = [(e.created_at, e.execution_time, e.outcome, e.error_type) for e in pending]
-    if database is not None:
-        tile = window_steps.tile(window)
-        finest = next(r for r in SECONDS if r == "day" or purged.get(r, 0) <= tile.start)
-        # Where the entries are gone, the highest maxima of their rollups are of no use.
-        start = max(tile.start, purged.get("entry", 0) // SECONDS[finest] * SECONDS[finest])
-        found += await database.run(ask.slowest(name, Tile(finest, start, tile.end), SLOWEST))
-    found.sort(key=lambda entry: entry[1], reverse=True)
-    return [
-        SlowEntry(
-            created_at=datetime.fromtimestamp(created_at, UTC),
-            execution_time=execution_time,
-            outcome=outcome,
-            error_type=error_type,
-        )
-        for created_at, execution_time, outcome, error_type in found[:SLOWEST]
-    ]
+    reader: StoreReader, purged: Mapping[str, int], window: Window, name: str
+) -> list[StoredEntry]:
+    tile = window_steps.tile(window)
+    finest = window_steps.finest(tile, purged)
+    # Where the entries are gone, the highest maxima of their rollups are of no use.
+    start = max(tile.start, purged.get("entry", 0) // SECONDS[finest] * SECONDS[finest])
+    return await reader.slowest(name, Tile(finest, start, tile.end), SLOWEST)

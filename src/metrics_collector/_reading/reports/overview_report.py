@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.models import FunctionMetrics, figures
@@ -13,7 +12,8 @@ from metrics_collector._reading.query import count
 from metrics_collector._reading.reports import window_steps
 from metrics_collector._reading.reports.closed_windows import Closed, Part
 from metrics_collector._reading.reports.report_types import FunctionRow, Overview
-from metrics_collector._storage.sqlite.report_queries import Counts
+from metrics_collector._storage.base import StepCounts
+from metrics_collector._support import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 STEPS: Final = 60
 MOST_PENDING: Final = 20_000  # entries in Redis that are read: about 0.1 s
-_NOTHING: Final = Part({}, Totals(), ())
+_NOTHING: Final = Part({}, ())
 _closed = Closed()
 
 
@@ -46,24 +46,22 @@ async def overview(since: Moment, until: Moment = None) -> Overview:
 
 
 async def _overview(query: Query, since: Moment, until: Moment) -> Overview:
+    parts: list[Part] = []
+    before = _NOTHING
     async with query.snapshot(None, most=MOST_PENDING) as snapshot:
-        database = snapshot.database
-        purged = {} if database is None else await database.purged()
+        reader = snapshot.reader
+        purged = {} if reader is None else await reader.purged()
         window = window_steps.window(since, until, purged, steps=STEPS, coarse=True)
-        if database is None:
-            return _assemble(window, snapshot, [], _NOTHING)
-        whole, last = window_steps.tile(window), window.starts[-1]
-        parts = [
-            await _closed.read(
-                database, query.path, [Tile(whole.resolution, first, end)], window.step
-            )
-            for first, end in ((whole.start, last), (last, whole.end))
-            if end is None or first < end
-        ]
-        before = await _closed.read(
-            database, query.path, window_steps.tiles_before(window, purged), None
-        )
-        return await database.work(partial(_assemble, window, snapshot, parts, before))
+        if reader is not None:
+            label = query.store.label
+            whole, last = window_steps.tile(window), window.starts[-1]
+            for first, end in ((whole.start, last), (last, whole.end)):
+                if end is None or first < end:
+                    tiles = [Tile(whole.resolution, first, end)]
+                    parts.append(await _closed.read(reader, label, tiles, window.step))
+            tiles = window_steps.tiles_before(window, purged)
+            before = await _closed.read(reader, label, tiles, None)
+    return await process.aside(lambda: _assemble(window, snapshot, parts, before))
 
 
 def _assemble(window: Window, snapshot: Snapshot, parts: Iterable[Part], before: Part) -> Overview:
@@ -79,7 +77,9 @@ def _assemble(window: Window, snapshot: Snapshot, parts: Iterable[Part], before:
         count(totals.setdefault(entry.func_name, Totals()), entry)
         count(total, entry)
         failed = int(bool(entry.mark))
-        steps.add([Counts(entry.func_name, int(entry.created_at), 1, failed, entry.execution_time)])
+        steps.add(
+            [StepCounts(entry.func_name, int(entry.created_at), 1, failed, entry.execution_time)]
+        )
     rows = [_row(name, some, steps, before.sums) for name, some in totals.items()]
     rows.sort(key=lambda row: (-row.metrics.total_execution_time, row.metrics.func_name))
     return Overview(
@@ -120,7 +120,7 @@ class Steps:
         self.errors: dict[str, list[int]] = {}
         self.times: dict[str, list[float]] = {}
 
-    def add(self, counts: Iterable[Counts]) -> None:
+    def add(self, counts: Iterable[StepCounts]) -> None:
         """Add what was counted in some steps, or at some moments within them."""
         for name, start, calls, errors, time in counts:
             if name not in self.calls:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
@@ -19,14 +17,11 @@ from metrics_collector._reading.reports.report_types import (
 from metrics_collector._runtime.assembly import database as open_database
 from metrics_collector._runtime.assembly import is_embedded
 from metrics_collector._runtime.collector import collector
-from metrics_collector._storage.reopening import reopening
-from metrics_collector._storage.sqlite import report_queries as ask
-from metrics_collector._support import process
 from metrics_collector._support.settings import mask_url
 
 if TYPE_CHECKING:
     from metrics_collector._runtime.home import Home
-    from metrics_collector._support.settings import Settings
+    from metrics_collector._storage.base import Store
 
 _PATIENCE: Final = 3.0  # seconds that Redis may take
 
@@ -62,7 +57,7 @@ async def _pipeline(home: Home) -> Pipeline:
         maxmemory=flow.maxmemory,
         dangers=tuple(flow.dangers),
     )
-    database = await _database(settings)
+    database = await _database(open_database(settings))
     known = error is None
     report = Pipeline(
         redis=redis,
@@ -80,44 +75,14 @@ async def _pipeline(home: Home) -> Pipeline:
     return replace(report, problems=tuple(problem.line for problem in problems(report)))
 
 
-async def _database(settings: Settings) -> DatabaseState:
-    path = Path(settings.database_name)
-    absolute, size, trouble = await process.aside(lambda: _file(path))
-    found: ask.Extent | None = None
-    try:
-        found = await _extent(settings)
-    except (StoreUnavailableError, IncompatibleStoreError) as problem:
-        trouble = str(problem)
+async def _database(store: Store) -> DatabaseState:
+    found = await store.describe()
     return DatabaseState(
-        path=absolute,
-        error=trouble,
-        exists=found is not None,
-        size=None if found is None else size,
-        saved=None if found is None else found.saved,
-        oldest_entry_at=None if found is None else moment(found.oldest),
-        rejected=None if found is None else found.rejected,
-    )
-
-
-@reopening
-async def _extent(settings: Settings) -> ask.Extent | None:
-    async with open_database(settings).reading() as reader:
-        return None if reader is None else await reader.run(ask.extent())
-
-
-def _file(path: Path) -> tuple[str, int, str | None]:
-    """The file's absolute path, its size with its log's in bytes, and why this user cannot write it."""
-    absolute = str(path.absolute())
-    files = (path, path.with_name(path.name + "-wal"))
-    size = sum(file.stat().st_size for file in files if file.is_file())
-    writable = os.access(path if path.exists() else path.parent, os.W_OK)
-    if writable and os.access(path.parent, os.W_OK):
-        return absolute, size, None
-    return (
-        absolute,
-        size,
-        (
-            f"this user cannot write {absolute}, or its folder, which SQLite needs for its log: "
-            "give it the right to, or let DATABASE_NAME name a file in another folder"
-        ),
+        path=store.label,
+        error=found.error,
+        exists=found.exists,
+        size=found.size,
+        saved=found.saved,
+        oldest_entry_at=moment(found.oldest),
+        rejected=found.rejected,
     )

@@ -123,6 +123,7 @@ class FunctionReport:
         slowest: the slowest entries that are kept, at most 20, the slowest first.
         entries_kept: whether entries of the window may be missing from `slowest`, as older ones are not kept: `False`.
         left_out: as in `Overview`.
+        sql: a query that people can give the database themselves, for the slowest entries.
     """
 
     func_name: str
@@ -134,6 +135,7 @@ class FunctionReport:
     slowest: tuple[SlowEntry, ...]
     entries_kept: bool
     left_out: int
+    sql: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,21 +230,3 @@ class Pipeline:
     producers: int | None
     dropped: int | None
     problems: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEntry:
-    """An entry as SQL has it.
-
-    Attributes:
-        func_name, execution_time, error_occurred, created_at, outcome, error_type, id: the columns of `metrics`;
-            `created_at` in UTC epoch seconds.
-    """
-
-    func_name: str
-    execution_time: float
-    error_occurred: int
-    created_at: float
-    outcome: str
-    error_type: str | None
-    id: str | None

@@ -79,6 +79,11 @@ def tile(window: Window) -> Tile:
     return Tile(resolution, window.starts[0], window.starts[-1] + window.step)
 
 
+def finest(tile: Tile, purged: Mapping[str, int]) -> str:
+    """The finest resolution that is kept of all of a time."""
+    return next(name for name in SECONDS if name == "day" or purged.get(name, 0) <= tile.start)
+
+
 def tiles_before(window: Window, purged: Mapping[str, int]) -> list[Tile]:
     """The rollups that the period before is made of."""
     return cover(int(window.before.timestamp()), window.starts[0], purged)

@@ -1,10 +1,10 @@
-"""The database: entries, rollups, totals, ledger and rejected entries in one SQLite file.
+"""The store in one SQLite file: entries, rollups, totals, ledger and rejected entries.
 
-What a transaction does is written once, as a generator of statements (`_save`, `_reads`, `_maintain`), and is driven
-either through aiosqlite or, where no thread can be started any more, at the exit of the interpreter, through `sqlite3`
-(`_session`).
+What a transaction does is written once, as a generator of steps (`save`, `reads`, `report_queries`, `deletion`,
+`maintenance`), and is driven either through aiosqlite or, where no thread can be started any more, at the exit of the
+interpreter, through `sqlite3` (`session`).
 """
 
-from metrics_collector._storage.sqlite.store import Reader, SQLiteStore, Writer
+from metrics_collector._storage.sqlite.store import SQLiteStore
 
-__all__ = ["Reader", "SQLiteStore", "Writer"]
+__all__ = ["SQLiteStore"]

@@ -38,6 +38,21 @@ def identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def look(path: str) -> tuple[int, str | None]:
+    """The size of the file and its log in bytes, and why this user cannot write it."""
+    file = Path(path).absolute()
+    size = sum(
+        one.stat().st_size for one in (file, file.with_name(file.name + "-wal")) if one.is_file()
+    )
+    writable = os.access(file if file.exists() else file.parent, os.W_OK)
+    if writable and os.access(file.parent, os.W_OK):
+        return size, None
+    return size, (
+        f"this user cannot write {file}, or its folder, which SQLite needs for its log: "
+        "give it the right to, or let DATABASE_NAME name a file in another folder"
+    )
+
+
 _REMEDIES: Final = {
     sqlite3.SQLITE_CANTOPEN: "its folder must exist and be writable by this user; see DATABASE_NAME",
     sqlite3.SQLITE_READONLY: "the file and its folder must be writable by this user",

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._core.intervals import Intervals
-from metrics_collector._core.pipeline_types import Numbered, Rollup
-from metrics_collector._storage.rows import FIGURE_COLUMNS, all_as_totals, as_totals, summed
+from metrics_collector._core.pipeline_types import Numbered
+from metrics_collector._storage.rows import FIGURE_COLUMNS, as_rollups, as_totals, summed
 from metrics_collector._storage.steps import Compute, Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
+    from metrics_collector._core.pipeline_types import Rollup
     from metrics_collector._core.rollup_ranges import Tile
     from metrics_collector._core.totals import Totals
     from metrics_collector._storage.sqlite.session import Steps
-
-T = TypeVar("T")
 
 _SUMS: Final = (
     "sum(call_count), sum(error_count), sum(cancelled_count), sum(execution_time), "
@@ -32,13 +31,13 @@ def begin() -> Steps[None]:
 
 
 def function_names() -> Steps[list[str]]:
-    """The names of all functions that the database has entries of."""
+    """As `OpenStore.function_names`."""
     rows = yield Statement("SELECT func_name FROM totals")
     return [name for (name,) in rows]
 
 
 def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
-    """The totals of those of the functions that the database knows."""
+    """As `OpenStore.totals_of`."""
     rows = yield Statement(
         f"SELECT t.func_name, {FIGURE_COLUMNS}, t.no "
         "FROM json_each(?) AS k CROSS JOIN totals AS t ON t.func_name = k.value",
@@ -48,20 +47,20 @@ def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
 
 
 def all_totals() -> Steps[dict[str, Numbered]]:
-    """The totals of every function."""
+    """As `StoreReader.all_totals`."""
     rows = yield Statement(f"SELECT func_name, {FIGURE_COLUMNS}, no FROM totals")
     return {name: Numbered(as_totals(figures), no) for name, *figures, no in rows}
 
 
 def purged() -> Steps[dict[str, int]]:
-    """Before when (UTC epoch seconds) the rollups of each resolution, and entries as "entry", are no longer kept."""
+    """As `StoreReader.purged`."""
     if not (yield Statement("SELECT 1 FROM sqlite_master WHERE name = 'purged'")):
         return {}  # the database is of an earlier version
     return dict((yield Statement("SELECT resolution, before FROM purged")))
 
 
 def rollups(tiles: Iterable[Tile], func_name: str | None) -> Steps[list[Rollup]]:
-    """The rollups in some times, of one function or (`None`) of all."""
+    """As `StoreReader.rollups`."""
     found: list[Rollup] = []
     for tile in tiles:
         where, parameters = within(tile, func_name)
@@ -74,14 +73,8 @@ def rollups(tiles: Iterable[Tile], func_name: str | None) -> Steps[list[Rollup]]
     return found
 
 
-def as_rollups(rows: Sequence[Any]) -> list[Rollup]:
-    """What rows of `FIGURE_COLUMNS`, function and beginning stand for."""
-    totals = all_as_totals(rows)
-    return [Rollup(row[-2], row[-1], one) for row, one in zip(rows, totals, strict=True)]
-
-
 def sums(tiles: Iterable[Tile], func_name: str | None) -> Steps[dict[str, Totals]]:
-    """The totals over some times, by function; of one function or (`None`) of all."""
+    """As `StoreReader.sums`."""
     found: dict[str, Totals] = {}
 
     def add(rows: list[Any]) -> None:
@@ -115,7 +108,7 @@ def within(tile: Tile, func_name: str | None) -> tuple[str, list[object]]:
 
 
 def ledger(producers: Iterable[str]) -> Steps[dict[str, Intervals]]:
-    """Which numbers of the producers the database has."""
+    """As `StoreReader.ledger`."""
     rows = yield Statement(
         "SELECT producer, first, last FROM ledger WHERE producer IN (SELECT value FROM json_each(?)) "
         "ORDER BY producer, first",
@@ -125,10 +118,3 @@ def ledger(producers: Iterable[str]) -> Steps[dict[str, Intervals]]:
     for producer, first, last in rows:
         known.setdefault(producer, Intervals()).add(first, last)
     return known
-
-
-def work(work: Callable[[], T]) -> Steps[T]:
-    """No read, but work that would hold up the loop."""
-    (result,) = yield Compute(work)
-    done: T = result
-    return done

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._core.totals import ERROR_PREFIX
+from metrics_collector._storage import rows as shared
+from metrics_collector._storage.base import EntryPage, ErrorSpan, StepCounts, StoredEntry
 from metrics_collector._storage.rows import FIGURE_COLUMNS
-from metrics_collector._storage.sqlite.reads import as_rollups, within
+from metrics_collector._storage.sqlite.reads import within
 from metrics_collector._storage.steps import Compute, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from metrics_collector._core.pipeline_types import Rollup
     from metrics_collector._core.rollup_ranges import Tile
+    from metrics_collector._storage.base import EntryFilter
     from metrics_collector._storage.sqlite.session import Steps
 
-Where: TypeAlias = "tuple[str | None, float | None, float | None]"
-"""Which entries: function, and from when to before when (UTC epoch seconds); `None`: no bound."""
+_ENTRY: Final = ", ".join(StoredEntry._fields)
 
 
-class Counts(NamedTuple):
-    """Counts of one function in one step of a time; `start` in UTC epoch seconds, `execution_time` the sum."""
-
-    func_name: str
-    start: int
-    calls: int
-    errors: int
-    execution_time: float
-
-
-def counts(tile: Tile, step: int) -> Steps[list[Counts]]:
-    """Counts of all functions in each step of a time; its rollups are as long as a step, or divide it."""
+def counts(tile: Tile, step: int) -> Steps[list[StepCounts]]:
+    """As `StoreReader.counts`."""
     where, parameters = within(tile, None)
     figures = "start, call_count, error_count, execution_time"
     group = ""
@@ -44,13 +35,13 @@ def counts(tile: Tile, step: int) -> Steps[list[Counts]]:
     rows = yield Statement(
         f"SELECT func_name, {figures} FROM rollups WHERE {where} {group}", parameters
     )
-    (found,) = yield Compute(lambda: [Counts(*row) for row in rows])
-    done: list[Counts] = found
+    (found,) = yield Compute(lambda: [StepCounts(*row) for row in rows])
+    done: list[StepCounts] = found
     return done
 
 
 def fingerprint(tiles: Iterable[Tile]) -> Steps[list[Any]]:
-    """What differs once anything has changed in some times: rollups, calls, seconds and the last call in each."""
+    """As `StoreReader.fingerprint`: number of rollups, calls, seconds and the last call in each time."""
     found: list[Any] = []
     for tile in tiles:
         where, parameters = within(tile, None)
@@ -62,30 +53,25 @@ def fingerprint(tiles: Iterable[Tile]) -> Steps[list[Any]]:
     return found
 
 
-def failures(tile: Tile, func_name: str | None) -> Steps[list[Rollup]]:
-    """As `rollups`, but only those with errors."""
+def failures(tile: Tile, func_name: str | None) -> Steps[dict[tuple[str, str], dict[int, int]]]:
+    """As `StoreReader.failures`."""
     where, parameters = within(tile, func_name)
     rows = yield Statement(
         f"SELECT {FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where} AND error_count > 0",
         parameters,
     )
-    (found,) = yield Compute(partial(as_rollups, rows))
-    done: list[Rollup] = found
+    (found,) = yield Compute(partial(shared.failures, rows))
+    done: dict[tuple[str, str], dict[int, int]] = found
     return done
 
 
-def sightings(
-    resolution: str, length: int, asked: Sequence[tuple[str, str, int, int]]
-) -> Steps[list[tuple[int | None, int | None]]]:
-    """The beginnings of the first and of the last rollup in which a type of error was counted.
-
-    Args:
-        resolution: of these rollups.
-        length: of the times that are looked at, seconds.
-        asked: function, type of error, and where the times begin in which the first and the last one are looked for.
-    """
+def narrowed(spans: Sequence[ErrorSpan], length: int, resolution: str) -> Steps[list[ErrorSpan]]:
+    """As `StoreReader.narrowed`."""
     # The very text that the rollups were written with; paths of SQLite's JSON functions cannot name every key.
-    keys = [(name, json.dumps(ERROR_PREFIX + kind) + ":", *times) for name, kind, *times in asked]
+    keys = [
+        (span.func_name, json.dumps(ERROR_PREFIX + span.error_type) + ":", span.first, span.last)
+        for span in spans
+    ]
 
     def edge(column: int, order: str) -> str:
         start = f"json_extract(k.value, '$[{column}]')"
@@ -99,82 +85,70 @@ def sightings(
         f"SELECT {edge(2, 'ASC')}, {edge(3, 'DESC')} FROM json_each(?) AS k ORDER BY k.key",
         (*2 * (resolution, length), json.dumps(keys)),
     )
-    return rows
+    return [
+        span._replace(
+            first=span.first if first is None else first, last=span.last if last is None else last
+        )
+        for span, (first, last) in zip(spans, rows, strict=True)
+    ]
 
 
-def slowest(
-    func_name: str, tile: Tile, count: int
-) -> Steps[list[tuple[float, float, str, str | None]]]:
-    """The slowest entries of a function in some time: end, seconds, outcome and type of error; the slowest first.
+def slowest(func_name: str, tile: Tile, count: int) -> Steps[list[StoredEntry]]:
+    """As `StoreReader.slowest`.
 
     So many are in so many rollups with the highest maxima, and no others need be looked at; but one more, as a part of
     the first one's entries may no longer be kept.
     """
     where, parameters = within(tile, func_name)
-    return (
-        yield Statement(
-            "SELECT m.created_at, m.execution_time, m.outcome, m.error_type FROM ("
-            f"SELECT start FROM rollups WHERE {where} ORDER BY max_execution_time DESC LIMIT ?"
-            ") AS r CROSS JOIN metrics AS m INDEXED BY metrics_by_function "
-            "ON m.func_name = ? AND m.created_at >= r.start AND m.created_at < r.start + ? "
-            "ORDER BY m.execution_time DESC LIMIT ?",
-            (*parameters, count + 1, func_name, SECONDS[tile.resolution], count),
-        )
+    columns = ", ".join(f"m.{column}" for column in StoredEntry._fields)
+    rows = yield Statement(
+        f"SELECT {columns} FROM ("
+        f"SELECT start FROM rollups WHERE {where} ORDER BY max_execution_time DESC LIMIT ?"
+        ") AS r CROSS JOIN metrics AS m INDEXED BY metrics_by_function "
+        "ON m.func_name = ? AND m.created_at >= r.start AND m.created_at < r.start + ? "
+        "ORDER BY m.execution_time DESC LIMIT ?",
+        (*parameters, count + 1, func_name, SECONDS[tile.resolution], count),
     )
+    return [StoredEntry(*row) for row in rows]
 
 
-class Extent(NamedTuple):
-    """What the database holds: entries saved since the beginning, the oldest one's end, and rejected entries."""
-
-    saved: int
-    oldest: float | None
-    rejected: int
-
-
-def extent() -> Steps[Extent]:
-    """What the database holds."""
+def extent() -> Steps[tuple[int, float | None, int]]:
+    """Entries saved since the beginning, the end of the oldest one that is kept, and rejected entries."""
     ((saved, oldest, rejected),) = yield Statement(
         "SELECT (SELECT sum(call_count) FROM totals), "
         "(SELECT min((SELECT min(created_at) FROM metrics AS m WHERE m.func_name = t.func_name)) FROM totals AS t), "
         "(SELECT count(*) FROM rejected_entries)"
     )
-    return Extent(saved or 0, oldest, rejected)
+    return saved or 0, oldest, rejected
 
 
-def entries(after: int, last: int, where: Where, count: int) -> Steps[list[tuple[Any, ...]]]:
-    """Some entries in the order in which they were saved: rowid and the columns of `metrics`.
-
-    Args:
-        after, last: the rowids that they lie between, the latter included.
-        where: which.
-        count: how many at most.
-    """
-    conditions, parameters = _matching(where)
-    return (
-        yield Statement(
-            "SELECT rowid, func_name, execution_time, error_occurred, created_at, outcome, error_type, id FROM metrics "
-            f"WHERE rowid > ? AND rowid <= ? {conditions} ORDER BY rowid LIMIT ?",
-            (after, last, *parameters, count),
-        )
+def entries(which: EntryFilter, cursor: str | None, count: int) -> Steps[EntryPage]:
+    """As `StoreReader.entries`; the cursor has the rowids of the last one so far and of the last one of all."""
+    if cursor is None:
+        ((newest,),) = yield Statement("SELECT max(rowid) FROM metrics")
+        after, last = 0, newest or 0
+    else:
+        after, last = map(int, cursor.split("/"))
+    conditions, parameters = _matching(which)
+    rows = yield Statement(
+        f"SELECT {_ENTRY}, rowid FROM metrics "
+        f"WHERE rowid > ? AND rowid <= ? {conditions} ORDER BY rowid LIMIT ?",
+        (after, last, *parameters, count),
     )
+    more = f"{rows[-1][-1]}/{last}" if len(rows) == count else None
+    return EntryPage([StoredEntry(*row[:-1]) for row in rows], more)
 
 
-def entry_count(where: Where) -> Steps[int]:
-    """How many entries `entries` gives."""
-    conditions, parameters = _matching(where)
+def entry_count(which: EntryFilter) -> Steps[int]:
+    """As `StoreReader.entry_count`."""
+    conditions, parameters = _matching(which)
     ((count,),) = yield Statement(
         f"SELECT count(*) FROM metrics WHERE TRUE {conditions}", parameters
     )
     return int(count)
 
 
-def last_rowid() -> Steps[int]:
-    """That of the entry saved last, 0 if there is none."""
-    ((last,),) = yield Statement("SELECT max(rowid) FROM metrics")
-    return last or 0
-
-
-def _matching(where: Where) -> tuple[str, list[object]]:
+def _matching(which: EntryFilter) -> tuple[str, list[object]]:
     conditions = ("func_name = ?", "created_at >= ?", "created_at < ?")
-    given = [pair for pair in zip(conditions, where, strict=True) if pair[1] is not None]
+    given = [pair for pair in zip(conditions, which, strict=True) if pair[1] is not None]
     return "".join(f" AND {condition}" for condition, _ in given), [value for _, value in given]

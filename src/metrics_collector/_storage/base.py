@@ -1,0 +1,283 @@
+"""The port: what every durable store answers. Whoever saves, reads or purges knows this, and no store by its name.
+
+`tests/storage/test_contract.py` is what a store has to pass. All moments are UTC epoch seconds, all times seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from metrics_collector._core.intervals import Intervals
+    from metrics_collector._core.pipeline_types import Numbered, Purged, Rollup, Saved
+    from metrics_collector._core.rollup_ranges import Tile
+    from metrics_collector._core.totals import Totals
+
+
+class StoreState(NamedTuple):
+    """Which state of which store it is: the store's id, and the number of its last commit."""
+
+    db: str
+    no: int
+
+
+class StoreDescription(NamedTuple):
+    """A store as whoever looks after it finds it.
+
+    Attributes:
+        exists: whether there is anything yet; without, all that follows the error is `None`.
+        error: why it cannot be read, or written by this user, with the remedy; or `None`.
+        size: bytes on the disk.
+        saved: entries saved since the beginning, those included that are no longer kept.
+        oldest: the end of the oldest call that is kept as an entry, or `None`.
+        rejected: how many elements were put aside as no entries.
+    """
+
+    exists: bool
+    error: str | None
+    size: int | None = None
+    saved: int | None = None
+    oldest: float | None = None
+    rejected: int | None = None
+
+
+class StoredEntry(NamedTuple):
+    """An entry as SQL has it: the columns of the table `metrics`."""
+
+    func_name: str
+    execution_time: float
+    error_occurred: int
+    created_at: float
+    outcome: str
+    error_type: str | None
+    id: str | None
+
+
+class EntryFilter(NamedTuple):
+    """Which entries: of which function, and from when to before when their calls ended; `None`: whichever."""
+
+    func_name: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+class EntryPage(NamedTuple):
+    """Some entries, and where the next ones begin: text that only the store reads; `None` if there are no more."""
+
+    entries: list[StoredEntry]
+    cursor: str | None
+
+
+class StepCounts(NamedTuple):
+    """Counts of one function in one step of a time; `execution_time` is the sum."""
+
+    func_name: str
+    start: int
+    calls: int
+    errors: int
+    execution_time: float
+
+
+class ErrorSpan(NamedTuple):
+    """Where one type of error of one function was counted first and last: the beginnings of two rollups."""
+
+    func_name: str
+    error_type: str
+    first: int
+    last: int
+
+
+class OpenStore(Protocol):
+    """What an open store tells whoever reads or writes.
+
+    Every method here and below may raise:
+        StoreUnavailableError: the store cannot be used any more; the message has the remedy.
+        ClosedByForkError: the process forked; the work can be begun again at once (`reopening`).
+    """
+
+    async def state(self) -> StoreState:
+        """Which state it is."""
+        ...
+
+    async def function_names(self) -> list[str]:
+        """The names of all functions that entries were saved of."""
+        ...
+
+    async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]:
+        """The totals of those of the functions that the store knows."""
+        ...
+
+
+class StoreReader(OpenStore, Protocol):
+    """A store open for reading: one consistent state of it, whatever is written meanwhile.
+
+    A tile is answered from the rollups of its resolution; `None` as a function means all of them.
+    """
+
+    async def all_totals(self) -> dict[str, Numbered]:
+        """The totals of every function."""
+        ...
+
+    async def purged(self) -> dict[str, int]:
+        """Before when each resolution, and "entry", is no longer kept; what is missing is kept from the beginning."""
+        ...
+
+    async def ledger(self, producers: Iterable[str]) -> dict[str, Intervals]:
+        """Which numbers of the producers are saved; without those producers that have none."""
+        ...
+
+    async def rollups(self, tiles: Iterable[Tile], func_name: str | None) -> list[Rollup]:
+        """The rollups in some times, in no order."""
+        ...
+
+    async def sums(self, tiles: Iterable[Tile], func_name: str | None) -> dict[str, Totals]:
+        """The totals over some times, by function."""
+        ...
+
+    async def fingerprint(self, tiles: Iterable[Tile]) -> object:
+        """What is equal only as long as no figure in these times has changed; costs less than to read them."""
+        ...
+
+    async def counts(self, tile: Tile, step: int) -> list[StepCounts]:
+        """Counts of all functions in each step of a time in which they were called.
+
+        Args:
+            tile: the time.
+            step: seconds; the rollups of the tile are as long, or divide it.
+        """
+        ...
+
+    async def failures(
+        self, tile: Tile, func_name: str | None
+    ) -> dict[tuple[str, str], dict[int, int]]:
+        """How often each type of error was counted: function and type → beginning of the rollup → count."""
+        ...
+
+    async def narrowed(
+        self, spans: Sequence[ErrorSpan], length: int, resolution: str
+    ) -> list[ErrorSpan]:
+        """The same spans by finer rollups; an end stays as it is where the finer ones are not kept.
+
+        Args:
+            spans: by rollups that are `length` seconds long.
+            length: 3600, for example.
+            resolution: of the finer ones.
+        """
+        ...
+
+    async def slowest(self, func_name: str, tile: Tile, count: int) -> list[StoredEntry]:
+        """The slowest entries of a function in a time that are kept, at most so many, the slowest first."""
+        ...
+
+    async def entries(self, which: EntryFilter, cursor: str | None, count: int) -> EntryPage:
+        """Entries in the order in which they were saved; a later page may come from a later reading.
+
+        Args:
+            which: the same for each page.
+            cursor: that of the page before; `None` for the first one. What is saved after that one is left out.
+            count: how many at most.
+        """
+        ...
+
+    async def entry_count(self, which: EntryFilter) -> int:
+        """How many entries all pages have."""
+        ...
+
+
+class StoreWriter(OpenStore, Protocol):
+    """A store open for writing. Each method is one transaction, but for `purge`, which takes many small ones."""
+
+    async def save(
+        self, token: str, length: int, elements: Sequence[bytes], now: float
+    ) -> Saved | None:
+        """Save the head of a claim, each element exactly once, and have it on the disk.
+
+        An element that brings no number of its own is told by its distance from the claim's end.
+
+        Args:
+            token: of the claim.
+            length: of the claim when its head was read.
+            elements: the head, up to some thousand, as they stand in Redis.
+            now: UTC epoch seconds.
+
+        Returns:
+            What was done; `None` if the store was deleted or replaced meanwhile, so that the commit went nowhere.
+        """
+        ...
+
+    async def draw_new_db(self, old: str) -> str:
+        """Give the store another id than `old`, unless somebody has just done so, and return the one it has then.
+
+        A copy that was restored has an old `no` under the same id, so Redis would take its totals for outdated ones.
+        """
+        ...
+
+    async def forget_old_ledger(self, before: float) -> None:
+        """Delete what the ledger has not used since then."""
+        ...
+
+    async def purge(self, before: Mapping[str, float], now: float) -> Purged:
+        """Delete entries and rollups from before some moments; totals stay. Others can write meanwhile.
+
+        Args:
+            before: "entry", "minute", "hour" or "day" → UTC epoch seconds. What is missing is kept. The rollups of one
+                resolution go up to where one of the next coarser begins, and so far at least as those of the coarser.
+            now: UTC epoch seconds. Nothing is purged from later than that, whatever a clock that was ahead has noted.
+        """
+        ...
+
+
+class StoreExamples(Protocol):
+    """How people ask the store themselves, in its own dialect."""
+
+    @property
+    def queries(self) -> Sequence[str]:
+        """Some questions to begin with, in lines short enough to be copied from a narrow terminal."""
+        ...
+
+    def shell(self) -> str:
+        """The command that opens a shell on the store."""
+        ...
+
+    def slowest(self, func_name: str, since: float, until: float) -> str:
+        """The query for the slowest entries of a function between two moments."""
+        ...
+
+
+class Store(Protocol):
+    """A durable store. Making one opens nothing."""
+
+    @property
+    def label(self) -> str:
+        """What people know it by: for a file, where it is."""
+        ...
+
+    @property
+    def examples(self) -> StoreExamples:
+        """For people who want to ask it themselves."""
+        ...
+
+    def writing(self) -> AbstractAsyncContextManager[StoreWriter]:
+        """Open it to write, making it and its tables on first use.
+
+        Raises:
+            StoreUnavailableError: it cannot be opened or written.
+            IncompatibleStoreError: it is another program's, or newer than this code.
+        """
+        ...
+
+    def reading(self) -> AbstractAsyncContextManager[StoreReader | None]:
+        """Open it to read; gives `None` if there is nothing yet. Never makes anything.
+
+        Raises:
+            StoreUnavailableError: it cannot be opened.
+            IncompatibleStoreError: as `writing`.
+        """
+        ...
+
+    async def describe(self) -> StoreDescription:
+        """How it is; what is wrong is part of the answer, not an error."""
+        ...
