@@ -23,7 +23,7 @@ from metrics_collector._errors import ConfigurationError
 from metrics_collector._runtime import assembly
 from metrics_collector._runtime.collector import collector
 from metrics_collector._support.settings import Settings
-from metrics_collector.cli import _demo_database, _figures, _health, _next_steps, _shop
+from metrics_collector.cli import _demo_database, _figures, _health, _shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -426,9 +426,10 @@ class TestFigures:
 
 class TestNextSteps:
     def test_queries_fit_a_narrow_terminal_and_answer(self) -> None:
-        _demo_database.renew(assembly.database(Settings(database_name=str(_demo_database.PATH))))
+        store = assembly.database(Settings(database_name=str(_demo_database.PATH)))
+        _demo_database.renew(store)
         with closing(sqlite3.connect(_demo_database.PATH)) as connection:
-            for query in _next_steps.QUERIES:
+            for query in store.examples.queries:
                 assert all(len(line) <= 56 for line in query.splitlines())
                 assert sqlite3.complete_statement(query)
                 connection.execute(query)

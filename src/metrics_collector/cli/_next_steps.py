@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import shutil
-import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from metrics_collector.cli._console import console
 
-# Short lines: they stay whole in a narrow terminal, and can be copied.
-QUERIES: Final = (
-    "SELECT func_name, count(*), sum(error_occurred)\n  FROM metrics GROUP BY func_name;",
-    "SELECT error_type, count(*) FROM metrics\n  WHERE error_occurred GROUP BY error_type;",
-    "SELECT * FROM metrics\n  ORDER BY execution_time DESC LIMIT 5;",
-)
+if TYPE_CHECKING:
+    from metrics_collector._storage.base import StoreExamples
+
 _CODE: Final = """\
 from metrics_collector import metrics_collector
 
@@ -22,27 +17,21 @@ from metrics_collector import metrics_collector
 """
 
 
-def tell(database: str, *, embedded: bool) -> None:
+def tell(database_name: str, examples: StoreExamples, *, embedded: bool) -> None:
     """Show how to look at the figures and how to measure one's own service.
 
     Args:
-        database: path of the file.
+        database_name: as DATABASE_NAME has it.
+        examples: of that store.
         embedded: Redis was in this process, so that nobody's settings lead there.
     """
-    settings = f"REDIS_URL=memory:// DATABASE_NAME={shlex.quote(database)} \\\n  "
+    settings = f"REDIS_URL=memory:// DATABASE_NAME={shlex.quote(database_name)} \\\n  "
     command = f"{settings if embedded else ''}metrics-collector dashboard"
     console.print("To look at it in a browser, or in a SQLite shell:", "", sep="\n")
     _show(command)
-    _show(f"{_shell()} {shlex.quote(database)}", *QUERIES)
+    _show(examples.shell(), *examples.queries)
     console.print("In a service of your own:", "", sep="\n")
     _show(_CODE)
-
-
-def _shell() -> str:
-    """The command of a SQLite shell, if possible one that this machine has."""
-    if shutil.which("sqlite3") is None and sys.version_info >= (3, 12):
-        return "python -m sqlite3"
-    return "sqlite3"
 
 
 def _show(*blocks: str) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.units import count, counted
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._reading import reports
+from metrics_collector._runtime import assembly
 from metrics_collector._runtime.collector import collector
 from metrics_collector.cli import _times
 from metrics_collector.cli._reading import run as read
@@ -49,7 +49,7 @@ def run(given: Mapping[str, str | None], *, sure: bool) -> int:
         raise ConfigurationError(
             "nothing to delete: use --entries-older-than 30d or similar, or set METRICS_RETENTION"
         )
-    if not sure and not _confirmed(moments, Path(settings.database_name).absolute()):
+    if not sure and not _confirmed(moments, assembly.database(settings).label):
         return 1
     _tell(read(reports.purge(**asked)))
     return 0
@@ -60,7 +60,7 @@ def _of_settings(settings: Settings, now: datetime) -> dict[str, datetime]:
     return {kind: now - timedelta(days=kept) for kind, kept in days.items() if kept is not None}
 
 
-def _confirmed(moments: Mapping[str, datetime], database: Path) -> bool:
+def _confirmed(moments: Mapping[str, datetime], database: str) -> bool:
     if not sys.stdin.isatty():
         raise ConfigurationError(
             "standard input is not a terminal, so there is no way to confirm: use --yes to delete without asking"

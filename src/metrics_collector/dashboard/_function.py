@@ -19,13 +19,6 @@ _HEATMAP: Final = (
     2  # buckets in a doubling of the time: what a row of the heatmap is tall enough for
 )
 _DISTRIBUTION: Final = 8
-_SQL: Final = """\
-SELECT datetime(created_at, 'unixepoch') AS at, execution_time, outcome, error_type
-FROM metrics
-WHERE func_name = {name}
-  AND created_at >= {since:.0f} AND created_at < {until:.0f}
-ORDER BY execution_time DESC
-LIMIT 20;"""
 
 
 async def build(name: str, state: State) -> dict[str, Any]:
@@ -68,11 +61,7 @@ def _show(report: FunctionReport) -> dict[str, Any]:
         ],
         "entries_kept": report.entries_kept,
         "left_out": report.left_out,
-        "sql": _SQL.format(
-            name="'" + report.func_name.replace("'", "''") + "'",
-            since=window.since.timestamp(),
-            until=window.until.timestamp(),
-        ),
+        "sql": report.sql,
     }
 
 
