@@ -389,24 +389,6 @@ async def test_an_export_goes_page_by_page(
             assert (entry.execution_time, entry.error_occurred, entry.outcome) == (0.5, 0, "ok")
 
 
-async def test_what_is_saved_during_an_export_is_left_out(
-    embedded: Settings, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(entry_export, "_PAGE", 1)
-    database = SQLiteStore(str(path))
-
-    async def add(token: str) -> None:
-        async with database.writing() as writer:
-            await writer.save(token, 2, [foreign("a.f"), foreign("a.f")], time.time())
-
-    await add("0" * 16)
-    pages = 0
-    async for _ in reports.entries():
-        pages += 1
-        await add(f"{pages:016}x")
-    assert pages == 2
-
-
 async def test_a_purge_by_hand(embedded: Settings, path: Path) -> None:
     now = time.time()
     async with SQLiteStore(str(path)).writing() as writer:

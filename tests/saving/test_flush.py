@@ -272,7 +272,7 @@ class Faulty:
         return call
 
 
-class FaultySink:
+class FaultyStore:
     """A database with a fault."""
 
     def __init__(self, path: Path, fault: Fault) -> None:
@@ -299,7 +299,7 @@ async def test_a_crash_at_each_step(fake_client: Any, path: Path, before: bool) 
         await fill(store)
         await client.rpush("metrics_list", foreign("app.other"), "rubbish")
         fault = Fault(number, before=before)
-        crashing = flush_of(Faulty(store, fault), FaultySink(path, fault))
+        crashing = flush_of(Faulty(store, fault), FaultyStore(path, fault))
         try:
             await crashing.drain()
             await crashing.true_up()
@@ -320,7 +320,7 @@ async def test_a_crash_ends_the_lease(store: HotStore, client: Any, path: Path) 
     await fill(store)
     fault = Fault(3, before=True)
     with pytest.raises(StoreUnavailableError):
-        await flush_of(Faulty(store, fault), FaultySink(path, fault)).drain()
+        await flush_of(Faulty(store, fault), FaultyStore(path, fault)).drain()
     assert (await client.zrange(keys.CLAIMS, 0, -1, withscores=True))[0][1] == 0
     assert await flush_of(store, SQLiteStore(str(path))).drain() == 5
 
@@ -438,7 +438,7 @@ async def test_entries_wait_for_the_remedy(
 # Databases that change under the worker
 
 
-class ChangingSink:
+class ChangingStore:
     """A database whose file something happens to before its commit of that number."""
 
     def __init__(self, path: Path, number: int, change: Callable[[], object]) -> None:
@@ -468,7 +468,7 @@ async def test_a_file_deleted_under_the_worker_is_made_anew(
     store: HotStore, client: Any, path: Path
 ) -> None:
     await fill(store)
-    flush = flush_of(store, ChangingSink(path, 2, path.unlink))
+    flush = flush_of(store, ChangingStore(path, 2, path.unlink))
     assert await flush.drain() == 5
     await flush.true_up()
     await check_pending(client)
