@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -90,6 +90,10 @@ class ErrorSpan(NamedTuple):
     last: int
 
 
+ErrorCounts: TypeAlias = "dict[tuple[str, str], dict[int, int]]"
+"""How often each type of error was counted: function and type → beginning of the rollup → count."""
+
+
 class OpenStore(Protocol):
     """What an open store tells whoever reads or writes.
 
@@ -100,15 +104,12 @@ class OpenStore(Protocol):
 
     async def state(self) -> StoreState:
         """Which state it is."""
-        ...
 
     async def function_names(self) -> list[str]:
         """The names of all functions that entries were saved of."""
-        ...
 
     async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]:
         """The totals of those of the functions that the store knows."""
-        ...
 
 
 class StoreReader(OpenStore, Protocol):
@@ -119,27 +120,21 @@ class StoreReader(OpenStore, Protocol):
 
     async def all_totals(self) -> dict[str, Numbered]:
         """The totals of every function."""
-        ...
 
     async def purged(self) -> dict[str, int]:
         """Before when each resolution, and "entry", is no longer kept; what is missing is kept from the beginning."""
-        ...
 
     async def ledger(self, producers: Iterable[str]) -> dict[str, Intervals]:
         """Which numbers of the producers are saved; without those producers that have none."""
-        ...
 
     async def rollups(self, tiles: Iterable[Tile], func_name: str | None) -> list[Rollup]:
         """The rollups in some times, in no order."""
-        ...
 
     async def sums(self, tiles: Iterable[Tile], func_name: str | None) -> dict[str, Totals]:
         """The totals over some times, by function."""
-        ...
 
     async def fingerprint(self, tiles: Iterable[Tile]) -> object:
         """What is equal only as long as no figure in these times has changed; costs less than to read them."""
-        ...
 
     async def counts(self, tile: Tile, step: int) -> list[StepCounts]:
         """Counts of all functions in each step of a time in which they were called.
@@ -148,13 +143,9 @@ class StoreReader(OpenStore, Protocol):
             tile: the time.
             step: seconds; the rollups of the tile are as long, or divide it.
         """
-        ...
 
-    async def failures(
-        self, tile: Tile, func_name: str | None
-    ) -> dict[tuple[str, str], dict[int, int]]:
-        """How often each type of error was counted: function and type → beginning of the rollup → count."""
-        ...
+    async def failures(self, tile: Tile, func_name: str | None) -> ErrorCounts:
+        """How often each type of error was counted in some time."""
 
     async def narrowed(
         self, spans: Sequence[ErrorSpan], length: int, resolution: str
@@ -166,11 +157,9 @@ class StoreReader(OpenStore, Protocol):
             length: 3600, for example.
             resolution: of the finer ones.
         """
-        ...
 
     async def slowest(self, func_name: str, tile: Tile, count: int) -> list[StoredEntry]:
         """The slowest entries of a function in a time that are kept, at most so many, the slowest first."""
-        ...
 
     async def entries(self, which: EntryFilter, cursor: str | None, count: int) -> EntryPage:
         """Entries in the order in which they were saved; a later page may come from a later reading.
@@ -180,11 +169,9 @@ class StoreReader(OpenStore, Protocol):
             cursor: that of the page before; `None` for the first one. What is saved after that one is left out.
             count: how many at most.
         """
-        ...
 
     async def entry_count(self, which: EntryFilter) -> int:
         """How many entries all pages have."""
-        ...
 
 
 class StoreWriter(OpenStore, Protocol):
@@ -206,18 +193,15 @@ class StoreWriter(OpenStore, Protocol):
         Returns:
             What was done; `None` if the store was deleted or replaced meanwhile, so that the commit went nowhere.
         """
-        ...
 
     async def draw_new_db(self, old: str) -> str:
         """Give the store another id than `old`, unless somebody has just done so, and return the one it has then.
 
         A copy that was restored has an old `no` under the same id, so Redis would take its totals for outdated ones.
         """
-        ...
 
     async def forget_old_ledger(self, before: float) -> None:
         """Delete what the ledger has not used since then."""
-        ...
 
     async def purge(self, before: Mapping[str, float], now: float) -> Purged:
         """Delete entries and rollups from before some moments; totals stay. Others can write meanwhile.
@@ -227,7 +211,6 @@ class StoreWriter(OpenStore, Protocol):
                 resolution go up to where one of the next coarser begins, and so far at least as those of the coarser.
             now: UTC epoch seconds. Nothing is purged from later than that, whatever a clock that was ahead has noted.
         """
-        ...
 
 
 class StoreExamples(Protocol):
@@ -236,15 +219,12 @@ class StoreExamples(Protocol):
     @property
     def queries(self) -> Sequence[str]:
         """Some questions to begin with, in lines short enough to be copied from a narrow terminal."""
-        ...
 
     def shell(self) -> str:
         """The command that opens a shell on the store."""
-        ...
 
     def slowest(self, func_name: str, since: float, until: float) -> str:
         """The query for the slowest entries of a function between two moments."""
-        ...
 
 
 class Store(Protocol):
@@ -253,12 +233,10 @@ class Store(Protocol):
     @property
     def label(self) -> str:
         """What people know it by: for a file, where it is."""
-        ...
 
     @property
     def examples(self) -> StoreExamples:
         """For people who want to ask it themselves."""
-        ...
 
     def writing(self) -> AbstractAsyncContextManager[StoreWriter]:
         """Open it to write, making it and its tables on first use.
@@ -267,7 +245,6 @@ class Store(Protocol):
             StoreUnavailableError: it cannot be opened or written.
             IncompatibleStoreError: it is another program's, or newer than this code.
         """
-        ...
 
     def reading(self) -> AbstractAsyncContextManager[StoreReader | None]:
         """Open it to read; gives `None` if there is nothing yet. Never makes anything.
@@ -276,8 +253,6 @@ class Store(Protocol):
             StoreUnavailableError: it cannot be opened.
             IncompatibleStoreError: as `writing`.
         """
-        ...
 
     async def describe(self) -> StoreDescription:
         """How it is; what is wrong is part of the answer, not an error."""
-        ...

@@ -18,6 +18,8 @@ from metrics_collector._core.totals import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from metrics_collector._storage.base import ErrorCounts
+
 FIGURE_COLUMNS: Final = (
     "call_count, error_count, cancelled_count, execution_time, "
     "min_execution_time, max_execution_time, last_called_at, details"
@@ -57,9 +59,9 @@ def as_rollups(rows: Sequence[Sequence[Any]]) -> list[Rollup]:
     return [Rollup(row[-2], row[-1], one) for row, one in zip(rows, totals, strict=True)]
 
 
-def failures(rows: Sequence[Sequence[Any]]) -> dict[tuple[str, str], dict[int, int]]:
+def failures(rows: Sequence[Sequence[Any]]) -> ErrorCounts:
     """As `StoreReader.failures`, of rows as `as_rollups` takes them, each in a place of its own."""
-    found: dict[tuple[str, str], dict[int, int]] = {}
+    found: ErrorCounts = {}
     for rollup in as_rollups(rows):
         for field, by in rollup.totals.counts.items():
             if field.startswith(ERROR_PREFIX):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from metrics_collector._core.rollup_ranges import Tile
-    from metrics_collector._storage.base import EntryFilter
+    from metrics_collector._storage.base import EntryFilter, ErrorCounts
     from metrics_collector._storage.sqlite.session import Steps
 
 _ENTRY: Final = ", ".join(StoredEntry._fields)
@@ -53,7 +53,7 @@ def fingerprint(tiles: Iterable[Tile]) -> Steps[list[Any]]:
     return found
 
 
-def failures(tile: Tile, func_name: str | None) -> Steps[dict[tuple[str, str], dict[int, int]]]:
+def failures(tile: Tile, func_name: str | None) -> Steps[ErrorCounts]:
     """As `StoreReader.failures`."""
     where, parameters = within(tile, func_name)
     rows = yield Statement(
@@ -61,7 +61,7 @@ def failures(tile: Tile, func_name: str | None) -> Steps[dict[tuple[str, str], d
         parameters,
     )
     (found,) = yield Compute(partial(shared.failures, rows))
-    done: dict[tuple[str, str], dict[int, int]] = found
+    done: ErrorCounts = found
     return done
 
 

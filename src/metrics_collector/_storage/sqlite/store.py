@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
 from metrics_collector._storage.base import StoreDescription
@@ -19,24 +19,17 @@ from metrics_collector._storage.sqlite import (
 )
 from metrics_collector._storage.sqlite import save as saving
 from metrics_collector._storage.sqlite.examples import Examples
-from metrics_collector._storage.sqlite.session import Session, open_reading, open_writing
+from metrics_collector._storage.sqlite.session import open_reading, open_writing
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
-    from metrics_collector._core.intervals import Intervals
-    from metrics_collector._core.pipeline_types import Numbered, Purged, Rollup, Saved
-    from metrics_collector._core.rollup_ranges import Tile
-    from metrics_collector._core.totals import Totals
-    from metrics_collector._storage.base import (
-        EntryFilter,
-        EntryPage,
-        ErrorSpan,
-        StepCounts,
-        StoredEntry,
-        StoreState,
-    )
+    from metrics_collector._core.pipeline_types import Saved
+    from metrics_collector._storage.sqlite.session import Session, Steps
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class SQLiteStore:
@@ -93,83 +86,51 @@ class SQLiteStore:
             return None if session is None else await session.run(report_queries.extent())
 
 
+def _asks(
+    steps: Callable[P, Steps[T]],
+) -> Callable[Concatenate[_Open, P], Coroutine[Any, Any, T]]:
+    """A method that has these steps done."""
+
+    async def ask(self: _Open, /, *args: P.args, **options: P.kwargs) -> T:
+        return await self._session.run(steps(*args, **options))
+
+    return ask
+
+
 class _Open:
     """`OpenStore` on a session."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def state(self) -> StoreState:
-        """As `OpenStore.state`."""
-        return await self._session.run(maintenance.state())
-
-    async def function_names(self) -> list[str]:
-        """As `OpenStore.function_names`."""
-        return await self._session.run(reads.function_names())
-
-    async def totals_of(self, func_names: Iterable[str]) -> dict[str, Numbered]:
-        """As `OpenStore.totals_of`."""
-        return await self._session.run(reads.totals_of(func_names))
+    state = _asks(maintenance.state)
+    function_names = _asks(reads.function_names)
+    totals_of = _asks(reads.totals_of)
 
 
 class Reader(_Open):
     """`StoreReader` on a session."""
 
-    async def all_totals(self) -> dict[str, Numbered]:
-        """As `StoreReader.all_totals`."""
-        return await self._session.run(reads.all_totals())
-
-    async def purged(self) -> dict[str, int]:
-        """As `StoreReader.purged`."""
-        return await self._session.run(reads.purged())
-
-    async def ledger(self, producers: Iterable[str]) -> dict[str, Intervals]:
-        """As `StoreReader.ledger`."""
-        return await self._session.run(reads.ledger(producers))
-
-    async def rollups(self, tiles: Iterable[Tile], func_name: str | None) -> list[Rollup]:
-        """As `StoreReader.rollups`."""
-        return await self._session.run(reads.rollups(tiles, func_name))
-
-    async def sums(self, tiles: Iterable[Tile], func_name: str | None) -> dict[str, Totals]:
-        """As `StoreReader.sums`."""
-        return await self._session.run(reads.sums(tiles, func_name))
-
-    async def fingerprint(self, tiles: Iterable[Tile]) -> object:
-        """As `StoreReader.fingerprint`."""
-        return await self._session.run(report_queries.fingerprint(tiles))
-
-    async def counts(self, tile: Tile, step: int) -> list[StepCounts]:
-        """As `StoreReader.counts`."""
-        return await self._session.run(report_queries.counts(tile, step))
-
-    async def failures(
-        self, tile: Tile, func_name: str | None
-    ) -> dict[tuple[str, str], dict[int, int]]:
-        """As `StoreReader.failures`."""
-        return await self._session.run(report_queries.failures(tile, func_name))
-
-    async def narrowed(
-        self, spans: Sequence[ErrorSpan], length: int, resolution: str
-    ) -> list[ErrorSpan]:
-        """As `StoreReader.narrowed`."""
-        return await self._session.run(report_queries.narrowed(spans, length, resolution))
-
-    async def slowest(self, func_name: str, tile: Tile, count: int) -> list[StoredEntry]:
-        """As `StoreReader.slowest`."""
-        return await self._session.run(report_queries.slowest(func_name, tile, count))
-
-    async def entries(self, which: EntryFilter, cursor: str | None, count: int) -> EntryPage:
-        """As `StoreReader.entries`."""
-        return await self._session.run(report_queries.entries(which, cursor, count))
-
-    async def entry_count(self, which: EntryFilter) -> int:
-        """As `StoreReader.entry_count`."""
-        return await self._session.run(report_queries.entry_count(which))
+    all_totals = _asks(reads.all_totals)
+    purged = _asks(reads.purged)
+    ledger = _asks(reads.ledger)
+    rollups = _asks(reads.rollups)
+    sums = _asks(reads.sums)
+    fingerprint = _asks(report_queries.fingerprint)
+    counts = _asks(report_queries.counts)
+    failures = _asks(report_queries.failures)
+    narrowed = _asks(report_queries.narrowed)
+    slowest = _asks(report_queries.slowest)
+    entries = _asks(report_queries.entries)
+    entry_count = _asks(report_queries.entry_count)
 
 
 class Writer(_Open):
     """`StoreWriter` on a session."""
+
+    draw_new_db = _asks(maintenance.draw_new_db)
+    forget_old_ledger = _asks(maintenance.forget_old_ledger)
+    purge = _asks(deletion.purge)
 
     async def save(
         self, token: str, length: int, elements: Sequence[bytes], now: float
@@ -177,15 +138,3 @@ class Writer(_Open):
         """As `StoreWriter.save`."""
         saved = await self._session.run(saving.save(token, length, elements, now))
         return saved if await self._session.unmoved() else None
-
-    async def draw_new_db(self, old: str) -> str:
-        """As `StoreWriter.draw_new_db`."""
-        return await self._session.run(maintenance.draw_new_db(old))
-
-    async def forget_old_ledger(self, before: float) -> None:
-        """As `StoreWriter.forget_old_ledger`."""
-        await self._session.run(maintenance.forget_old_ledger(before))
-
-    async def purge(self, before: Mapping[str, float], now: float) -> Purged:
-        """As `StoreWriter.purge`."""
-        return await self._session.run(deletion.purge(before, now))
