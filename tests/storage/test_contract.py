@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,11 +37,11 @@ from tests.helpers.pipeline import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from metrics_collector._core.entries import Entry
     from metrics_collector._core.pipeline_types import Purged, Saved
-    from metrics_collector._storage.base import Store
+    from metrics_collector._storage.base import Store, StoreReader
 
 # A store in an empty folder, with threads or (`PLAIN`) without, as at the exit of the interpreter. One line each.
 PLAIN = True
@@ -67,6 +68,13 @@ def store(request: pytest.FixtureRequest, path: Path, plain: bool) -> Store:
     return made
 
 
+@asynccontextmanager
+async def reading(store: Store) -> AsyncIterator[StoreReader]:
+    async with store.reading() as reader:
+        assert reader is not None
+        yield reader
+
+
 async def save(
     store: Store, elements: Sequence[bytes], *, token: str = TOKEN, now: float = NOON
 ) -> Saved:
@@ -78,22 +86,17 @@ async def save(
 
 
 class Kept(NamedTuple):
-    """What a store keeps; `ids`: how often each numbered entry is there."""
+    """What a store keeps."""
 
     entries: list[Entry]
     totals: dict[str, Totals]
     ledger: dict[str, list[tuple[int, int]]]
     state: StoreState
 
-    @property
-    def ids(self) -> list[tuple[str, int]]:
-        return sorted((e.producer, e.number) for e in self.entries if e.producer is not None)
-
 
 async def kept(store: Store, *tokens: str) -> Kept:
     """Read it, and check on the way that rollups and totals are what the entries add up to."""
-    async with store.reading() as reader:
-        assert reader is not None
+    async with reading(store) as reader:
         stored = (await reader.entries(ALL, None, 100_000)).entries
         entries = [decode(json.dumps(entry._asdict()).encode()) for entry in stored]
         totals = {name: one.totals for name, one in (await reader.all_totals()).items()}
@@ -103,7 +106,15 @@ async def kept(store: Store, *tokens: str) -> Kept:
             for entry in entries:
                 start = int(entry.created_at // seconds) * seconds
                 expected.setdefault((entry.func_name, start), []).append(entry)
-            found = await reader.rollups([Tile(resolution, 0, None)], None)
+            middle = int(NOON) // seconds * seconds + seconds
+            tiles = [Tile(resolution, 0, middle), Tile(resolution, middle, None)]
+            found = await reader.rollups(tiles, None)
+            assert all_same(await reader.sums(tiles, None), totals)
+            for name, of_function in totals.items():
+                assert all_same(await reader.sums(tiles, name), {name: of_function})
+                assert {one[:2] for one in await reader.rollups(tiles, name)} == {
+                    key for key in expected if key[0] == name
+                }
             assert sorted(one[:2] for one in found) == sorted(expected)
             for name, start, of_rollup in found:
                 assert same(of_rollup, totals_of(expected[name, start])[name])
@@ -153,8 +164,7 @@ async def test_names_of_all_kinds_are_kept(store: Store) -> None:
     assert {name: t.counts["call_count"] for name, t in found.totals.items()} == (
         dict.fromkeys(names, 2)
     )
-    async with store.reading() as reader:
-        assert reader is not None
+    async with reading(store) as reader:
         assert sorted(await reader.function_names()) == sorted(names)
         assert (await reader.totals_of([*names, "app.nobody"])).keys() == set(names)
         failed = await reader.failures(Tile("day", 0, None), None)
@@ -212,7 +222,7 @@ def test_everything_is_saved_once(
         entries = entries_of(every)
         found = await kept(store, *(f"{index:016x}" for index in range(len(history))))
         expected = {(e.producer, e.number) for e in entries if e.producer is not None}
-        assert found.ids == sorted(expected)
+        assert {(e.producer, e.number) for e in found.entries if e.producer} == expected
         assert len(found.entries) == len(expected) + sum(e.producer is None for e in entries)
         assert (await store.describe()).rejected == len(every) - len(entries)
         ledger = {PRODUCER: Intervals(), OTHER_PRODUCER: Intervals()} | expected_claims
@@ -305,14 +315,12 @@ async def purge(store: Store, now: float = NOW, **before: float) -> tuple[Purged
     """Purge, and look at what readers are told then."""
     async with store.writing() as writer:
         purged = await writer.purge(before, now)
-    async with store.reading() as reader:
-        assert reader is not None
+    async with reading(store) as reader:
         return purged, await reader.purged()
 
 
 async def rollup_starts(store: Store) -> dict[str, list[int]]:
-    async with store.reading() as reader:
-        assert reader is not None
+    async with reading(store) as reader:
         return {
             name: sorted(one.start for one in await reader.rollups([Tile(name, 0, None)], None))
             for name in SECONDS
@@ -320,8 +328,7 @@ async def rollup_starts(store: Store) -> dict[str, list[int]]:
 
 
 async def calls_of(store: Store, func_name: str) -> int:
-    async with store.reading() as reader:
-        assert reader is not None
+    async with reading(store) as reader:
         return (await reader.totals_of([func_name]))[func_name].totals.counts["call_count"]
 
 
@@ -333,8 +340,7 @@ async def test_old_entries_go_and_their_totals_stay(store: Store) -> None:
     purged, horizons = await purge(store, LATER, entry=LATER)
     assert (purged.entries, purged.rejected, purged.minutes) == (3000, 1, 0)
     assert horizons == {"entry": LATER}
-    async with store.reading() as reader:
-        assert reader is not None
+    async with reading(store) as reader:
         left = (await reader.entries(ALL, None, 10_000)).entries
     assert [e[::3][:2] for e in left] == [("app.f", 4e9)] * 3000 + [("app.g", LATER)]
     described = await store.describe()
@@ -386,8 +392,7 @@ async def test_nothing_goes_that_is_later_than_now(store: Store) -> None:
 
 async def test_a_reader_sees_one_state(store: Store) -> None:
     await save(store, [foreign()])
-    async with store.reading() as reader:
-        assert reader is not None
+    async with reading(store) as reader:
         before = await reader.state()
         await save(store, [foreign("app.new"), foreign("app.new")])
         assert await reader.state() == before
@@ -419,39 +424,19 @@ async def filled(store: Store) -> list[Entry]:
     return entries_of(lines)
 
 
-@pytest.mark.parametrize("func_name", ["app.f", None])
-async def test_rollups_and_their_sums(
-    store: Store, filled: list[Entry], func_name: str | None
-) -> None:
-    hour = int(NOON) + 3600
-    tiles = [Tile("minute", hour - 60, hour), Tile("hour", hour, hour + 3600)]
-    async with store.reading() as reader:
-        assert reader is not None
-        rollups = await reader.rollups(tiles, func_name)
-        sums = await reader.sums(tiles, func_name)
-    inside = [
-        entry
-        for entry in filled
-        if hour - 60 <= entry.created_at < hour + 3600 and func_name in {None, entry.func_name}
-    ]
-    assert sums.keys() == {rollup.func_name for rollup in rollups}
-    assert all_same(sums, totals_of(inside))
-    assert {rollup.start for rollup in rollups} == {hour}
-
-
 async def test_counts_in_steps_of_rollups_or_of_several(store: Store, filled: list[Entry]) -> None:
-    tile = Tile("minute", int(NOON), int(NOON) + 7200)
-    async with store.reading() as reader:
-        assert reader is not None
-        for step in (60, 1800, 3600):
-            expected: dict[tuple[str, int], StepCounts] = {}
-            for entry in filter(lambda entry: tile.covers(entry.created_at), filled):
-                key = entry.func_name, int(entry.created_at) // step * step
-                had = expected.get(key, StepCounts(*key, 0, 0, 0.0))
-                time = had.execution_time + entry.execution_time
-                failed = had.errors + entry.error_occurred
-                expected[key] = StepCounts(*key, had.calls + 1, failed, time)
-            assert sorted(await reader.counts(tile, step)) == sorted(expected.values())
+    noon = int(NOON)
+    tile = Tile("minute", noon, noon + 7200)
+    async with reading(store) as reader:
+        assert sorted(await reader.counts(tile, 3600)) == [
+            StepCounts("app.f", noon, 3, 2, 3.5),
+            StepCounts("app.f", noon + 3600, 1, 0, 4.0),
+            StepCounts("app.g", noon + 3600, 1, 1, 8.0),
+        ]
+        minutes = await reader.counts(tile, 60)
+    assert {(one.func_name, one.start) for one in minutes} == {
+        (e.func_name, int(e.created_at) // 60 * 60) for e in filled if tile.covers(e.created_at)
+    }
 
 
 async def test_failures_and_when_they_were_first_and_last(
@@ -466,8 +451,7 @@ async def test_failures_and_when_they_were_first_and_last(
         ("app.f", "OSError"): {noon + 7200: 1},
     }
     spans = [ErrorSpan(*pair, min(at), max(at)) for pair, at in expected.items()]
-    async with store.reading() as reader:
-        assert reader is not None
+    async with reading(store) as reader:
         assert await reader.failures(tile, None) == expected
         assert (await reader.failures(tile, "app.g")).keys() == {("app.g", "OSError")}
         narrowed = await reader.narrowed(spans, 3600, "minute")
@@ -477,15 +461,13 @@ async def test_failures_and_when_they_were_first_and_last(
             (noon + 7380, noon + 7380),
         ]
     await purge(store, minute=noon + 3600)
-    async with store.reading() as reader:
-        assert reader is not None
+    async with reading(store) as reader:
         assert (await reader.narrowed(spans, 3600, "minute"))[0][2:] == (noon, noon + 7260)
 
 
 async def test_the_slowest(store: Store, filled: list[Entry]) -> None:
     tile = Tile("minute", int(NOON), int(NOON) + 7380)
-    async with store.reading() as reader:
-        assert reader is not None
+    async with reading(store) as reader:
         found = await reader.slowest("app.f", tile, 3)
         assert [e.execution_time for e in found] == [4.0, 3.0, 2.0]
         assert [e.outcome for e in found] == ["cancelled", "error", "error"]
@@ -499,8 +481,7 @@ async def test_a_fingerprint_is_that_of_the_figures(store: Store) -> None:
     found = []
     for number, at in enumerate([NOON, NOON + 120, NOON + 10, NOON + 3700, NOON - 60]):
         await save(store, [foreign("app.f", at=at)], token=f"{number:016x}")
-        async with store.reading() as reader:
-            assert reader is not None
+        async with reading(store) as reader:
             found.append(await reader.fingerprint(tiles))
     assert [one == other for one, other in pairwise(found)] == [True, False, False, True]
 
@@ -522,8 +503,7 @@ async def test_entries_page_by_page_while_more_are_saved(
     found: list[str | None] = []
     cursor: str | None = None
     for number in range(10):
-        async with store.reading() as reader:
-            assert reader is not None
+        async with reading(store) as reader:
             if not number:
                 assert await reader.entry_count(which) == count
             page, cursor = await reader.entries(which, cursor, size)

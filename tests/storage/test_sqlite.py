@@ -39,6 +39,7 @@ from tests.helpers.pipeline import (
     foreign,
     lines_of,
 )
+from tests.storage.test_contract import FIRST, LATER, NOW, TOKEN, purge, rollup_starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -48,10 +49,6 @@ if TYPE_CHECKING:
     from metrics_collector._storage.sqlite.session import Steps
 
 T = TypeVar("T")
-
-TOKEN = "0011223344556677"
-LATER = NOON + 86400 * 3
-FIRST = 1_700_049_600_000  # the number of a commit at noon
 
 
 class Runner:
@@ -436,27 +433,12 @@ def test_a_file_that_is_deleted_as_it_is_made(
 # Keeping the database small
 
 
-NOW = NOON + 30 * 86400
+def starts(run: Runner, path: Path) -> dict[str, list[int]]:
+    return run(rollup_starts(SQLiteStore(str(path), plain=run.plain)))
 
 
-def rollup_starts(path: Path) -> dict[str, list[int]]:
-    with closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute("SELECT resolution, start FROM rollups ORDER BY 1, 2").fetchall()
-    return {r: [start for name, start in rows if name == r] for r in ("minute", "hour", "day")}
-
-
-def purge(run: Runner, path: Path, **before: float) -> tuple[Purged, dict[str, int]]:
-    """Purge, and look at what readers are told then."""
-
-    async def work() -> tuple[Purged, dict[str, int]]:
-        database = SQLiteStore(str(path), plain=run.plain)
-        async with database.writing() as writer:
-            purged = await writer.purge(before, NOW)
-        async with database.reading() as reader:
-            assert reader is not None
-            return purged, await reader.purged()
-
-    return run(work())
+def purge_of(run: Runner, path: Path, **before: float) -> tuple[Purged, dict[str, int]]:
+    return run(purge(SQLiteStore(str(path), plain=run.plain), **before))
 
 
 def test_a_purge_that_dies_midway_is_ended_by_the_next(run: Runner, path: Path) -> None:
@@ -484,21 +466,21 @@ def test_a_purge_that_dies_midway_is_ended_by_the_next(run: Runner, path: Path) 
     with pytest.raises(KeyboardInterrupt):
         run(die())
     assert run(horizons())["minute"] == NOON + 86400  # readers go by hours already
-    assert len(rollup_starts(path)["minute"]) == 1
-    purged, _ = purge(run, path, **before)
+    assert len(starts(run, path)["minute"]) == 1
+    purged, _ = purge_of(run, path, **before)
     assert (purged.entries, purged.minutes) == (1, 1)
-    assert len(rollup_starts(path)["hour"]) == 1
+    assert len(starts(run, path)["hour"]) == 1
 
 
 def test_a_clock_that_was_ahead_costs_nothing_later(run: Runner, path: Path) -> None:
     run.save(path, [foreign("app.f", at=NOW + 10)])
-    purge(run, path, minute=NOW)
+    purge_of(run, path, minute=NOW)
     with closing(sqlite3.connect(path)) as connection:  # as if noted by a clock that was wrong
         connection.execute("UPDATE purged SET before = before + 1000 * 86400")
         connection.commit()
-    _, horizons = purge(run, path, minute=NOON)
+    _, horizons = purge_of(run, path, minute=NOON)
     assert max(horizons.values()) <= NOW
-    assert all(len(starts) == 1 for starts in rollup_starts(path).values())
+    assert all(len(one) == 1 for one in starts(run, path).values())
 
 
 def test_pages_are_given_back_many_at_a_time(run: Runner, path: Path) -> None:
