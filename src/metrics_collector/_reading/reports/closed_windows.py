@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.totals import Totals
@@ -27,11 +26,15 @@ class Part:
     def __init__(self, sums: Mapping[str, Totals], counts: Sequence[StepCounts]) -> None:
         self.sums = sums
         self.counts = counts
+        self._total: Totals | None = None
 
-    @cached_property
+    @property
     def total(self) -> Totals:
-        """Of all functions together; takes long, so that it is first asked for in a thread."""
-        return Totals.sum(self.sums.values())
+        """Of all functions together; takes long at first, so that it is asked for in a thread."""
+        # No `cached_property`: its lock could be held for ever in a forked child.
+        if self._total is None:
+            self._total = Totals.sum(self.sums.values())
+        return self._total
 
 
 class Closed:
