@@ -127,7 +127,7 @@ def test_below_what_registers_it_a_function_is_measured(
 
     async def use() -> None:
         await _get(names["app"], "/carts/3")
-        await (await names["send_mail"].kiq(3)).wait_result(timeout=5)
+        await (await names["send_mail"].kiq(3)).wait_result(timeout=60)
 
     asyncio.run(use())
     CliRunner().invoke(names["cli"], ["today"], catch_exceptions=False)

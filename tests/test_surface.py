@@ -53,7 +53,7 @@ SLOW = {"dataclasses", "datetime", "pathlib", "urllib.parse"}  # milliseconds ea
 def fresh(program: str) -> str:
     """What a program prints in an interpreter of its own."""
     command = [sys.executable, "-W", "error", "-c", program]
-    done = subprocess.run(command, check=True, timeout=30, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, check=True, timeout=120, stdout=subprocess.PIPE, text=True)
     return done.stdout
 
 

@@ -220,7 +220,7 @@ class TestTable:
             await expect(page.locator("#table .fn")).to_have_count(10)
             await expect(page.locator("#search")).to_have_value("CART.F0")
             await page.locator("#search").fill("no such thing")
-            await expect(page.locator("#table")).to_contain_text("No function's name holds")
+            await expect(page.locator("#table")).to_contain_text("No function matches")
 
     async def test_pages(self, shop: Dashboard, tab: Open) -> None:
         async with tab(address(shop, "overview")) as page:

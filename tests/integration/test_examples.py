@@ -23,7 +23,7 @@ def _run(example: str, tmp_path: Path, **environment: str) -> str:
         output=tmp_path / "output",
         environment=environment,
     ) as process:
-        assert process.wait(50) == 0, process.output
+        assert process.wait(150) == 0, process.output
         return process.output
 
 

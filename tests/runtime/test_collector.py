@@ -139,7 +139,7 @@ def place() -> TaskPlace | ThreadPlace | None:
 
 async def settled(condition: Callable[[], bool]) -> None:
     """Wait for what another thread is about to do."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -569,7 +569,7 @@ async def test_a_redis_that_takes_no_more_can_be_read(world: World) -> None:
 
 async def alone() -> None:
     """Wait until the loop has no other task."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(asyncio.all_tasks()) > 1:
             await asyncio.sleep(0.005)
 

@@ -387,7 +387,7 @@ async def test_a_flush_comes_to_its_end_however_often_its_own_thread_forks(
         store, SQLiteStore(str(path)), ledger_days=30.0, notice=Notice(), wall=lambda: NOON
     )
     with forks_whenever_it_can():
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             assert await flush.drain() == 5
     assert rows_in(path) == 5
 
@@ -403,7 +403,7 @@ async def test_and_so_does_a_read(path: Path) -> None:
             return await database.function_names()
 
     with forks_whenever_it_can():
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             assert await read() == ["app.f"]
 
 
