@@ -34,7 +34,7 @@ def test_clocks_are_set_under_load(world: World) -> None:
 
 def test_poison_among_good_entries(world: World) -> None:
     worker, scheduler = world.worker(), world.scheduler()
-    producer = world.producer("app", 6000, 1000)
+    producer = world.producer("app", 0, 1000)
     rounds = 5
     for _ in range(rounds):
         rows = world.rows()
@@ -42,7 +42,8 @@ def test_poison_among_good_entries(world: World) -> None:
         for data in (b"\xff", b'{"task_id": 1}', b""):
             world.redis.xadd(DOORBELL, {"data": data})
         producer.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
-    world.finish("app")
+    world.stop("app")
+    calls = world.finish("app").calls
     verdict = world.check(worker, scheduler, rejected=rounds * len(POISON))
-    assert verdict.rows == {"app": 6000}
+    assert verdict.rows == {"app": calls}
     assert "Traceback" not in worker.output

@@ -142,6 +142,8 @@ class _Flusher:
         self._turn = asyncio.Lock()
         self._end: asyncio.TimerHandle | None = None
         self._over = False
+        # Taskiq may still run what has waited until the shutdown: it is not to start another worker.
+        self._stopped = False
 
     def _settle(self) -> None:
         loop = asyncio.get_running_loop()
@@ -153,7 +155,7 @@ class _Flusher:
     async def start(self, _state: TaskiqState) -> None:
         """Make and start the worker."""
         self._settle()
-        self._over = False
+        self._stopped = False
         async with self._turn:
             await self._started()
 
@@ -177,6 +179,8 @@ class _Flusher:
             self._waiting = False
         try:
             self._raise_if_over()
+            if self._stopped:
+                return 0
             worker = await self._started()
             self._running = asyncio.create_task(worker.flush())
             try:
@@ -192,7 +196,8 @@ class _Flusher:
         self._settle()
         async with self._turn:
             self._raise_if_over()
-            (await self._started()).begin_purge()
+            if not self._stopped:
+                (await self._started()).begin_purge()
 
     def _raise_if_over(self) -> None:
         if self._over:
@@ -215,7 +220,7 @@ class _Flusher:
         if self._end is not None:
             self._end.cancel()
         self._forget()
-        self._over = True  # Taskiq may still run what has waited: it is not to start another worker
+        self._stopped = True
         if worker is None:
             return
         try:
