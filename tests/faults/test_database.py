@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults import breaking, oracle
-from tests.faults.world import BROKEN_WORKER, ENDING, SAVED_BY, World, children
+from tests.faults.world import BROKEN_WORKER, SAVED_BY, World, children
 from tests.helpers.locking import locked
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def test_an_older_copy_is_restored(world: World) -> None:
     rows = world.rows()
     worker.until(lambda: world.rows() > rows + 2000)
     # As one should: with no worker at it.
-    worker.terminate(ENDING)
+    worker.terminate()
     Path("copy.db").rename(world.database)
     restored = time.time()
     worker = world.worker()
@@ -127,4 +127,4 @@ def assert_saved_since(change: float, world: World, worker: Process) -> None:
     numbers = {entry.number for entry in found.entries}
     assert numbers >= set(range(since, made.calls + 1))
     assert len(numbers) < made.calls  # the rest was in the file that is gone
-    assert worker.terminate(ENDING) == 0
+    assert worker.terminate() == 0

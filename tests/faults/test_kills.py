@@ -17,7 +17,7 @@ def test_a_worker_killed_at_each_step_of_the_flush(world: World, passes: int) ->
     world.breaks(*(f"{step} {passes} kill" for step in STEPS))
     world.producer("app", 0, 800)
     worker = world.worker(BROKEN_WORKER)
-    worker.until(lambda: not world.breaks_left(), 60)
+    worker.until(lambda: not world.breaks_left())
     world.stop("app")
     calls = world.finish("app").calls
     assert world.check(worker).rows == {"app": calls}

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from tests.faults.proxy import Proxy
-from tests.faults.world import RECOVERY, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.faults.world import World
 
 PUSH = resources.files("metrics_collector._redis").joinpath("lua/push.lua").read_bytes()
 PUSHES = hashlib.sha1(PUSH, usedforsecurity=False).hexdigest().encode()  # what a call of it holds
@@ -53,7 +54,7 @@ def test_connections_are_half_open_for_a_while(world: World, proxy: Proxy) -> No
         with proxy.half_open():
             time.sleep(7)  # longer than any reply is waited for
         rows = world.rows()
-        worker.until(lambda rows=rows: world.rows() > rows, RECOVERY)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
+        worker.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
     for name in ("one", "two"):
         world.stop(name)
         assert world.finish(name).dropped == 0

@@ -16,7 +16,7 @@ from metrics_collector._saving import taskiq
 from metrics_collector._support.rate_limited_log import Notice
 from tests.faults import breaking
 from tests.faults.breaking import STEPS
-from tests.faults.world import BROKEN_WORKER, ENDING, World
+from tests.faults.world import BROKEN_WORKER, World
 from tests.helpers.processes import LIMIT
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def test_a_web_server_loses_nothing_on_sigterm(world: World, server: str) -> Non
             who.add(httpx.get(str(client.base_url), timeout=LIMIT).text)
             asked += 1
     # uvicorn hands the signal on to the system once its own shutdown is over.
-    assert serving.terminate(ENDING) in {0, -signal.SIGTERM}, serving.output
+    assert serving.terminate() in {0, -signal.SIGTERM}, serving.output
     loads = 1 if "preloaded" in server else len(who)
     assert world.counted() == {"service.ask": asked, "service.load": loads}, serving.output
     assert "Traceback" not in serving.output

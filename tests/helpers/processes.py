@@ -83,7 +83,7 @@ class Process:
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"still running after {limit:g} s; {self._story()}") from None
 
-    def terminate(self, limit: float) -> int:
+    def terminate(self, limit: float = LIMIT) -> int:
         """Send SIGTERM and wait; returns the exit status, TimeoutError after `limit`."""
         self.send(signal.SIGTERM)
         return self.wait(limit)

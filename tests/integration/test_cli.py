@@ -254,7 +254,7 @@ def test_health_and_demo_with_real_processes(redis_server: RedisServer, tmp_path
             ("redis", "worker", "scheduler", "backlog", "lag", "producers", "database"), "ok"
         )
 
-        worker.terminate(limit=10)
+        worker.terminate()
         done = run("health", "worker", **environment)
         assert done.returncode == 1
         assert re.fullmatch(r"worker: no heartbeat from this host \(.+\); is .+\?\n", done.stdout)

@@ -93,8 +93,8 @@ def test_four_processes_are_counted_and_saved_exactly(
         assert asyncio.run(_live(settings)) == _times(PROCESSES)
         assert client.hget("app:metrics:busy.ask", "call_count") == b"2500"
 
-        assert worker.terminate(5.0) == 0
-        assert scheduler.terminate(5.0) == 0
+        assert worker.terminate() == 0
+        assert scheduler.terminate() == 0
 
 
 def test_embedded_with_nothing_else_running_and_totals_go_on_after_a_restart(

