@@ -129,10 +129,10 @@ for turn in range(7):
     time.sleep(0.02)
 """,
     "what threads load while a fork may come": """
-from metrics_collector._support import process
+from metrics_collector._support import fork_hooks
 def complain(event, details):
     ours = threading.current_thread().name.startswith("metrics_collector")
-    if event == "import" and ours and not process._loading._is_owned():
+    if event == "import" and ours and not fork_hooks._no_fork._is_owned():
         print("loaded while a fork may come:", details[0])
 sys.addaudithook(complain)
 for _ in range(5):

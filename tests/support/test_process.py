@@ -1,4 +1,4 @@
-"""Threads, forks and exits: what the home needs of the process."""
+"""Threads and exits: what the sender thread needs of the process."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import asyncio
 import gc
 import sys
 import threading
-import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from metrics_collector._support import process
-from tests.helpers.forking import fork
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,64 +107,6 @@ async def test_modules_are_loaded_aside_and_once(
 async def test_a_module_that_is_missing_is_reported() -> None:
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         await process.load("no_such_module")
-
-
-class TestFork:
-    """A child may need the modules that a thread of its parent is loading."""
-
-    pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-
-    def test_waits_for_what_is_being_loaded(self) -> None:
-        loading, loaded = threading.Event(), threading.Event()
-
-        def load() -> None:
-            with process.loading():
-                loading.set()
-                time.sleep(0.05)
-                loaded.set()
-
-        thread = threading.Thread(target=load)
-        thread.start()
-        loading.wait()
-        fork(loaded.is_set)
-        thread.join()
-
-    def test_leaves_both_sides_able_to_load_and_to_fork(self) -> None:
-        def load_and_fork() -> bool:
-            with process.loading():
-                pass
-            fork(lambda: True)
-            return True
-
-        fork(load_and_fork)
-        assert load_and_fork()
-        others: list[bool] = []
-        thread = threading.Thread(target=lambda: others.append(load_and_fork()))
-        thread.start()
-        thread.join()
-        assert others == [True]
-
-    def test_does_not_wait_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(process, "_LOAD_TIMEOUT", 0.01)
-        loading, over = threading.Event(), threading.Event()
-
-        def load() -> None:
-            with process.loading():
-                loading.set()
-                over.wait(20)
-
-        thread = threading.Thread(target=load)
-        thread.start()
-        loading.wait()
-
-        def can_load() -> bool:
-            with process.loading():
-                return True
-
-        fork(can_load)
-        assert thread.is_alive()
-        over.set()
-        thread.join()
 
 
 def test_the_main_thread_has_not_ended() -> None:

@@ -9,11 +9,12 @@ nobody will ever send it does nothing (`discard`). Hence it is always called as
 from __future__ import annotations
 
 import logging
-import os
 from asyncio import CancelledError
 from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
+
+from metrics_collector._support import fork_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,5 +140,4 @@ def _start_afresh_in_the_child() -> None:
 
 record: Callable[[Record], None] = _append_and_start
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_start_afresh_in_the_child)
+fork_hooks.register("recorder", in_child=_start_afresh_in_the_child)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import sys
 import threading
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from metrics_collector._runtime.thread_place import ThreadPlace
 from metrics_collector._sending.last_send import LastSend
 from metrics_collector._sending.outbox import Outbox
 from metrics_collector._sending.sender import USUAL_MAX_BUFFERED, hold
-from metrics_collector._support import process
+from metrics_collector._support import fork_hooks, process
 from metrics_collector._support.rate_limited_log import Notice
 
 if TYPE_CHECKING:
@@ -285,7 +284,7 @@ class Collector:
         self._settings, self.broker = settings, broker
 
     def _home(self, *, strange_loop: bool = False) -> Home:
-        with process.loading():
+        with fork_hooks.no_fork():
             from metrics_collector._runtime import assembly
             from metrics_collector._runtime.home import Home
 
@@ -385,5 +384,4 @@ recorder.on_first_record(collector.start)
 # Beside the hook of the first record, which runs before those that the program has set up until then: this one runs
 # after nearly all of them, and sends what they record.
 atexit.register(collector.at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=collector.after_fork)
+fork_hooks.register("collector", in_child=collector.after_fork)

@@ -1,4 +1,4 @@
-"""Threads, forks and exits, and how modules load in a thread without harm to a forked child."""
+"""Threads and exits, and how modules load in a thread."""
 
 from __future__ import annotations
 
@@ -6,23 +6,17 @@ import asyncio
 import atexit
 import contextlib
 import importlib
-import os
 import sys
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from metrics_collector._support.fork_hooks import no_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
-
-# Seconds that a fork waits for modules to load; a second or two is what they take on a slow machine.
-_LOAD_TIMEOUT: Final = 5.0
-
-# A module that one thread loads while another forks stays half loaded in the child, and whoever imports it there, the
-# user's code included, waits for ever. So a fork waits until its owner has let go of this.
-_loading = threading.RLock()
 
 
 def exiting() -> bool:
@@ -40,13 +34,6 @@ def at_exit(action: Callable[[], None]) -> None:
         Finalize(None, action, exitpriority=0)
     else:
         atexit.register(action)
-
-
-@contextlib.contextmanager
-def loading() -> Iterator[None]:
-    """Keep the process from forking; for imports that may happen in a thread of ours."""
-    with _loading:
-        yield
 
 
 async def aside(work: Callable[[], T]) -> T:
@@ -88,28 +75,6 @@ async def load(*modules: str) -> None:
 
 
 def _load(modules: Iterable[str]) -> None:
-    with loading():
+    with no_fork():
         for module in modules:
             importlib.import_module(module)
-
-
-def _before_fork() -> None:
-    _loading.acquire(timeout=_LOAD_TIMEOUT)
-
-
-def _after_fork_in_parent() -> None:
-    with contextlib.suppress(RuntimeError):  # it is another thread's: the wait was in vain
-        _loading.release()
-
-
-def _after_fork_in_child() -> None:
-    global _loading  # noqa: PLW0603 - its owner may be a thread that is not here
-    _loading = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

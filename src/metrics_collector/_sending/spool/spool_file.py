@@ -13,7 +13,7 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from metrics_collector._support import process
+from metrics_collector._support import fork_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ def open_locked(path: Path, *, make: bool = False) -> int | None:
         OSError: it cannot be opened.
     """
     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL | os.O_APPEND if make else 0)
-    with process.loading():  # no fork may come between
+    with fork_hooks.no_fork():
         try:
             descriptor = os.open(path, flags, 0o600)
         except FileNotFoundError:
@@ -174,5 +174,4 @@ def _close_in_the_child() -> None:
         close(descriptor)
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_close_in_the_child)
+fork_hooks.register("spool", in_child=_close_in_the_child)

@@ -9,7 +9,6 @@ for a slow disk, or the one in whose midst a signal handler forks.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -19,6 +18,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._storage.reopening import ClosedByForkError
+from metrics_collector._support import fork_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -242,9 +242,9 @@ def _after_fork_in_child() -> None:
     _gate = _Gate()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
+fork_hooks.register(
+    "database",
+    before=_before_fork,
+    in_parent=_after_fork_in_parent,
+    in_child=_after_fork_in_child,
+)

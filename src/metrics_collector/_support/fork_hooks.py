@@ -1,0 +1,108 @@
+"""What is done before and after the process forks: all of it in one list and one order.
+
+A child gets its parent's memory, but of its threads only the one that forked. So locks may be held by threads that are
+not there, and sockets and files are the parent's too. Modules register what their own state needs; one that is not
+imported has no state.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Step: TypeAlias = Literal["modules", "database", "spool", "collector", "recorder"]
+
+# In the child:
+# - modules: a new lock, as whatever follows may keep forks off;
+# - database: new locks, before anything can open one;
+# - spool: closes the parent's files, whose locks last as long as any copy of them is open;
+# - collector: begins anew, without the parent's thread;
+# - recorder: last, since from then on a record (of a signal handler, too) may start a sender: it has to find the new
+#   collector.
+# In the parent the same, as far as there is anything to do. Before the fork the other way round: it waits until those
+# who use the database have finished, for which they may have to load a module; so modules are held back last.
+ORDER: Final[tuple[Step, ...]] = get_args(Step)
+
+# Seconds that a fork waits for modules to load; a second or two is what they take on a slow machine.
+_LOAD_TIMEOUT: Final = 5.0
+
+
+class _Hooks(NamedTuple):
+    before: Callable[[], None] | None = None
+    in_parent: Callable[[], None] | None = None
+    in_child: Callable[[], None] | None = None
+
+
+_hooks: Final[dict[Step, list[_Hooks]]] = {step: [] for step in ORDER}
+_no_fork = threading.RLock()
+
+
+def register(
+    step: Step,
+    *,
+    before: Callable[[], None] | None = None,
+    in_parent: Callable[[], None] | None = None,
+    in_child: Callable[[], None] | None = None,
+) -> None:
+    """Add to a step what is done before a fork, and after it in the parent and in the child."""
+    _hooks[step].append(_Hooks(before, in_parent, in_child))
+
+
+@contextmanager
+def no_fork() -> Iterator[None]:
+    """Keep the process from forking meanwhile; for what must not be found half done in a child.
+
+    Such as a module that a thread of ours loads: it would stay half loaded in the child, and whoever imports it there,
+    the user's code included, would wait for ever.
+    """
+    with _no_fork:
+        yield
+
+
+def _run(hooks: list[Callable[[], None] | None]) -> None:
+    with ExitStack() as last_first:  # which calls each of them, whatever the others raise
+        for hook in reversed(hooks):
+            if hook is not None:
+                last_first.callback(hook)
+
+
+def _registered() -> list[_Hooks]:
+    return [hooks for step in ORDER for hooks in _hooks[step]]
+
+
+def _before() -> None:
+    _run([hooks.before for hooks in reversed(_registered())])
+
+
+def _after_in_parent() -> None:
+    _run([hooks.in_parent for hooks in _registered()])
+
+
+def _after_in_child() -> None:
+    _run([hooks.in_child for hooks in _registered()])
+
+
+def _hold_modules_back() -> None:
+    _no_fork.acquire(timeout=_LOAD_TIMEOUT)
+
+
+def _let_modules_load() -> None:
+    with suppress(RuntimeError):  # another thread has it: the wait was in vain
+        _no_fork.release()
+
+
+def _renew_lock() -> None:
+    global _no_fork  # noqa: PLW0603 - its owner may be a thread that is not here
+    _no_fork = threading.RLock()
+
+
+register("modules", before=_hold_modules_back, in_parent=_let_modules_load, in_child=_renew_lock)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(
+        before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+    )
