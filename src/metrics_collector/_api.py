@@ -18,21 +18,22 @@ if TYPE_CHECKING:
 
     from metrics_collector._core.models import FunctionMetrics, HistoryPoint, Statistics
     from metrics_collector._reading.query import Query
-    from metrics_collector._runtime.places import TaskPlace
+    from metrics_collector._runtime.collector import Run
     from metrics_collector._support.settings import Settings
 
 
 class MetricsCollector:
-    """A run of the process's one collector, with the sender on the running loop.
+    """A run of the process's one collector.
 
     ```python
     async with MetricsCollector():
         ...  # a service's life; a framework's lifespan is the place for it
     ```
 
-    Entering starts the sender; where Redis cannot be reached, entries wait, since a service starts without it too.
-    Leaving sends what is left, for at most `METRICS_EXIT_TIMEOUT` seconds. Without any run a daemon thread sends.
-    Runs may be nested: inner ones, and those on other loops meanwhile, share the outermost one.
+    Entries are sent by a daemon thread, which entering starts, as the first record does without any run. Where Redis
+    cannot be reached, entries wait, since a service starts without it too. Leaving waits until all is sent, for at most
+    `METRICS_EXIT_TIMEOUT` seconds, while the loop goes on. Runs may be nested, and go on on several loops: the last one
+    that is left waits.
 
     Args:
         settings: instead of those of the environment and `.env`.
@@ -45,7 +46,7 @@ class MetricsCollector:
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings
         self._entered = False
-        self._place: TaskPlace | None = None
+        self._run: Run | None = None
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -54,7 +55,7 @@ class MetricsCollector:
             )
         self._entered = True
         try:
-            self._place = await collector.enter(self._settings)
+            self._run = await collector.enter(self._settings)
         except BaseException:
             self._entered = False
             raise
@@ -71,19 +72,19 @@ class MetricsCollector:
     async def aclose(self) -> None:
         """End the run, as leaving `async with` does; does nothing if it is not running."""
         self._entered = False
-        place, self._place = self._place, None
-        if place is not None:
-            await collector.leave(place)
+        run, self._run = self._run, None
+        if run is not None:
+            await collector.leave(run)
 
     def __del__(self) -> None:
-        if self._place is not None:
+        if self._run is not None:
             warnings.warn(
                 "a MetricsCollector was not closed; use `async with` or await `aclose()`",
                 ResourceWarning,
                 source=self,
                 stacklevel=1,
             )
-            collector.forgotten(self._place)
+            collector.forget(self._run)
 
 
 async def get_metrics(
@@ -174,7 +175,7 @@ async def send() -> None:
         ConfigurationError: a setting is wrong.
         IncompatibleStoreError: Redis is older than 6.2.
     """
-    await collector.call(lambda home: home.send(asking.SEND_TIMEOUT))
+    await collector.call(lambda pipeline: pipeline.send(asking.SEND_TIMEOUT))
 
 
 async def flush() -> int:
@@ -190,7 +191,7 @@ async def flush() -> int:
         IncompatibleStoreError: Redis is older than 6.2, or the database is newer than this release or not ours.
         ConfigurationError: a setting is wrong.
     """
-    return await collector.call(lambda home: home.flush(asking.SEND_TIMEOUT))
+    return await collector.call(lambda pipeline: pipeline.flush(asking.SEND_TIMEOUT))
 
 
 def statistics() -> Statistics:

@@ -30,7 +30,7 @@ ALLOWED = [
     # A fork blocks whatever forks, and has to come after the database is closed.
     ("metrics_collector/_storage/sqlite/fork_safe_connection.py", {"_before_fork"}),
     # The loop of our own thread rests between two pieces of work, for the application's loop.
-    ("metrics_collector/_runtime/thread_place.py", {"select"}),
+    ("metrics_collector/_runtime/sender_thread.py", {"select"}),
     # Where log lines go is the application's choice.
     ("logging/__init__.py", {"handle"}),
     # redis-py looks up its own version whenever it connects.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from metrics_collector._runtime.home import Home
+    from metrics_collector._runtime.sending_pipeline import SendingPipeline
 
 EVIL = "<img src=x onerror=alert(1)>"
 TOKEN = "a-token-that-nobody-guesses"
@@ -36,8 +36,8 @@ async def save(calls: Iterable[Call], database: Path | str) -> None:
     """Save calls in a database, by way of `metrics_list` in an embedded Redis."""
     lines = [_line(call) for call in calls]
 
-    async def push(home: Home) -> None:
-        await home.store.client.rpush("metrics_list", *lines)
+    async def push(pipeline: SendingPipeline) -> None:
+        await pipeline.store.client.rpush("metrics_list", *lines)
 
     async with MetricsCollector(Settings(redis_url="memory://", database_name=str(database))):
         await collector.call(push)

@@ -58,7 +58,7 @@ async def main():
     await many(50)
 asyncio.run(main())
 warnings.simplefilter("error", ResourceWarning)
-run._place = None
+run._run = None
 """,
     "a run in a generator that nobody closes": """
 async def service():

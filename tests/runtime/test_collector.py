@@ -1,4 +1,4 @@
-"""The process's one collector: where its home is, and that no entry is lost or doubled as it moves."""
+"""The process's one collector: its runs, and its thread, of which no entry is lost or doubled."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import gc
 import sys
 import threading
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import fakeredis
 import pytest
+from taskiq import InMemoryBroker
 
 from metrics_collector import (
     ConfigurationError,
@@ -24,22 +26,24 @@ from metrics_collector import (
     metrics_collector,
     send,
     statistics,
+    tasks,
 )
 from metrics_collector._core.entries import decode
 from metrics_collector._recording.recorder import buffer
 from metrics_collector._runtime import assembly
 from metrics_collector._runtime import collector as collector_module
 from metrics_collector._runtime.collector import collector
-from metrics_collector._runtime.home import Home
-from metrics_collector._runtime.places import GoneError, TaskPlace
-from metrics_collector._runtime.thread_place import ThreadPlace
+from metrics_collector._runtime.sending_pipeline import SendingPipeline
 from metrics_collector._support import process
 from tests.helpers.pipeline import store_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
+    from taskiq.message import BrokerMessage
+
     from metrics_collector._redis.store import HotStore
+    from metrics_collector._runtime.sender_thread import SenderThread
 
 SENDER = "metrics_collector"  # the thread's name
 
@@ -55,6 +59,7 @@ class World:
         self.settings = settings
         self.server = fakeredis.FakeServer()
         self.stores = 0  # that were made for it
+        self.max_items = 10**6
         self.too_old = False
         self.silent = False
 
@@ -62,7 +67,7 @@ class World:
         """In place of the one that connects to the URL."""
         self.stores += 1
         client = fakeredis.FakeAsyncRedis(server=self.server)
-        store = store_on(client, max_items=10**6, max_backlog=settings.max_backlog)
+        store = store_on(client, max_items=self.max_items, max_backlog=settings.max_backlog)
         store.check_version = self.check_version  # type: ignore[method-assign]  # which fakeredis lacks
         return store
 
@@ -100,7 +105,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     settings = Settings(redis_url="redis://here:1/0", send_interval=0.005, exit_timeout=20)
     world = World(settings)
     monkeypatch.setattr(
-        "metrics_collector._runtime.home._GREETING", 20.0
+        "metrics_collector._runtime.sending_pipeline._CHECK_TIMEOUT", 20.0
     )  # the machine may be busy
     monkeypatch.setattr(assembly, "hot_store", world.store)
     monkeypatch.setattr(collector, "notice", type(collector.notice)())
@@ -111,17 +116,17 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 @pytest.fixture
-def last_sends(monkeypatch: pytest.MonkeyPatch) -> list[Home]:
-    """The homes that were told to send what is left."""
-    homes: list[Home] = []
-    real = Home.finish
+def last_sends(monkeypatch: pytest.MonkeyPatch) -> list[SendingPipeline]:
+    """Those that were told to send what is left."""
+    pipelines: list[SendingPipeline] = []
+    real = SendingPipeline.finish
 
-    async def finish(home: Home, timeout: float, *, plain: bool = False) -> bool:
-        homes.append(home)
-        return await real(home, timeout, plain=plain)
+    async def finish(pipeline: SendingPipeline, timeout: float, *, plain: bool = False) -> bool:
+        pipelines.append(pipeline)
+        return await real(pipeline, timeout, plain=plain)
 
-    monkeypatch.setattr(Home, "finish", finish)
-    return homes
+    monkeypatch.setattr(SendingPipeline, "finish", finish)
+    return pipelines
 
 
 def sender_threads() -> list[threading.Thread]:
@@ -133,8 +138,9 @@ def call(count: int) -> None:
         f()
 
 
-def place() -> TaskPlace | ThreadPlace | None:
-    return collector._place
+def sender_thread() -> SenderThread:
+    assert collector._thread is not None
+    return collector._thread
 
 
 async def settled(condition: Callable[[], bool]) -> None:
@@ -161,9 +167,8 @@ class TestRun:
 
     async def test_sends_what_was_recorded_in_it_at_its_end(self, world: World) -> None:
         async with MetricsCollector():
-            assert isinstance(place(), TaskPlace)
+            assert len(sender_threads()) == 1
             call(300)
-            assert not sender_threads()
 
         world.assert_has(300)
 
@@ -175,11 +180,11 @@ class TestRun:
 
     async def test_nested_ones_share_the_outermost(self, world: World) -> None:
         async with MetricsCollector():
-            outer = place()
+            thread = sender_thread()
             async with MetricsCollector(), MetricsCollector(world.settings):
-                assert place() is outer
+                assert sender_thread() is thread
                 call(1)
-            assert place() is outer
+            assert sender_thread() is thread
             call(1)
             await send()
             assert world.stores == 1
@@ -192,7 +197,6 @@ class TestRun:
         call(1)
         assert world.stores == 1
         await asyncio.gather(*(run.aclose() for run in runs[:-1]))
-        assert isinstance(place(), TaskPlace)
         await runs[-1].aclose()
 
         world.assert_has(1)
@@ -205,14 +209,14 @@ class TestRun:
                 assert (await get_metrics("f")).call_count == 10
 
         async with MetricsCollector():
-            here = place()
+            thread = sender_thread()
             await asyncio.to_thread(lambda: asyncio.run(other()))
-            assert place() is here
+            assert sender_thread() is thread
 
         world.assert_has(10)
 
-    async def test_one_that_goes_on_elsewhere_is_taken_over_by_the_thread(
-        self, world: World
+    async def test_the_last_one_to_be_left_waits_wherever_it_is(
+        self, world: World, last_sends: list[SendingPipeline]
     ) -> None:
         begun, over = threading.Event(), threading.Event()
 
@@ -221,29 +225,50 @@ class TestRun:
                 begun.set()
                 await asyncio.to_thread(over.wait, 20)
                 call(1)
-                await send()
 
         async with MetricsCollector():
             thread = in_thread(other)
             await asyncio.to_thread(begun.wait, 20)
             call(1)
-        assert not isinstance(place(), TaskPlace)
+        assert not last_sends
         over.set()
         await asyncio.to_thread(thread.join)
 
+        assert len(last_sends) == 1
         world.assert_has(2)
 
-    async def test_takes_over_from_the_thread(self, world: World) -> None:
+    async def test_takes_the_thread_that_is_there(self, world: World) -> None:
         call(2)
         await send()
-        assert isinstance(place(), ThreadPlace)
-        (thread,) = sender_threads()
+        thread = sender_thread()
 
         async with MetricsCollector():
-            await asyncio.to_thread(thread.join)
+            assert sender_thread() is thread
             call(2)
 
+        assert sender_thread() is thread
         world.assert_has(4)
+
+    async def test_the_loop_goes_on_while_the_last_entries_are_sent(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ending, go_on = threading.Event(), threading.Event()
+        finish = SendingPipeline.finish
+
+        async def slow(pipeline: SendingPipeline, timeout: float, *, plain: bool = False) -> bool:
+            ending.set()
+            await asyncio.to_thread(go_on.wait, 20)
+            return await finish(pipeline, timeout, plain=plain)
+
+        run = await MetricsCollector().__aenter__()
+        call(1)
+        monkeypatch.setattr(SendingPipeline, "finish", slow)
+        leaving = asyncio.ensure_future(run.aclose())
+        await settled(ending.is_set)
+        assert not leaving.done()
+        go_on.set()
+        await leaving
+        world.assert_has(1)
 
     async def test_the_thread_rests_between_pieces_of_work(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -257,21 +282,19 @@ class TestRun:
 
         call(1)
         await send()
-        home = place()
-        assert isinstance(home, ThreadPlace)
         monkeypatch.setattr(time, "sleep", rest)
 
-        async def pieces(_home: Home) -> None:
+        async def pieces(_: SendingPipeline) -> None:
             for _ in range(10):
                 await asyncio.sleep(0)
 
-        await home.call(pieces)
+        await collector.call(pieces)
         monkeypatch.undo()
         assert len(rests) >= 10
         assert all(rests)  # the application's own loop does not
         world.assert_has(1)
 
-    async def test_leaves_what_comes_later_to_a_thread(self, world: World) -> None:
+    async def test_what_comes_later_is_sent_too(self, world: World) -> None:
         async with MetricsCollector():
             call(1)
         call(1)
@@ -290,37 +313,8 @@ class TestRun:
                 await asyncio.sleep(0)
             async with MetricsCollector():
                 await leaving
-                assert isinstance(place(), TaskPlace)
                 call(1)
             world.assert_has(2 * turns)
-
-    async def test_waits_for_one_that_ends_on_another_loop(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        ending, go_on = threading.Event(), threading.Event()
-        finish = Home.finish
-
-        async def slow(home: Home, timeout: float, *, plain: bool = False) -> bool:
-            ending.set()
-            await asyncio.to_thread(go_on.wait, 20)
-            return await finish(home, timeout, plain=plain)
-
-        async def other() -> None:
-            async with MetricsCollector():
-                call(1)
-
-        monkeypatch.setattr(Home, "finish", slow)
-        thread = in_thread(other)
-        await asyncio.to_thread(ending.wait, 20)
-        entering = asyncio.ensure_future(MetricsCollector().__aenter__())
-        await asyncio.sleep(0)
-        go_on.set()
-        run = await entering
-        assert isinstance(place(), TaskPlace)
-        call(1)
-        await run.aclose()
-        world.assert_has(2)
-        thread.join()
 
     async def test_can_be_entered_once_at_a_time(self, world: World) -> None:
         run = MetricsCollector()
@@ -339,7 +333,6 @@ class TestRun:
         async with run:
             call(1)
             await run.aclose()
-            assert not isinstance(place(), TaskPlace)
             await run.aclose()
         await run.aclose()
 
@@ -355,8 +348,12 @@ class TestRun:
         world.assert_has(1)
         async with MetricsCollector(other):
             assert collector.settings().max_items == 7
+            call(1)
         async with MetricsCollector():
             assert collector.settings() is world.settings
+            call(1)
+        assert world.stores == 3  # a thread for each change
+        world.assert_has(3)
 
     async def test_raises_for_a_wrong_setting_and_breaks_nothing(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -378,7 +375,7 @@ class TestRun:
         off = world.settings.model_copy(update={"enabled": False})
         async with MetricsCollector(off):
             call(5)
-            assert place() is None
+            assert not sender_threads()
         assert statistics().recorded == 0
 
         async with MetricsCollector():
@@ -412,13 +409,13 @@ class TestRun:
         assert statistics().buffered == 3
 
         world.server.connected = True
-        await settled(all_sent)  # by the thread that has them now
+        await settled(all_sent)
         world.assert_has(3)
 
     async def test_does_not_wait_for_a_redis_that_does_not_answer(
         self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr("metrics_collector._runtime.home._GREETING", 0.01)
+        monkeypatch.setattr("metrics_collector._runtime.sending_pipeline._CHECK_TIMEOUT", 0.01)
         world.exit_at_once()
         world.silent = True
         async with MetricsCollector():
@@ -437,7 +434,6 @@ class TestRun:
                 await asyncio.sleep(0)
             if entering.cancel():
                 await asyncio.gather(entering, return_exceptions=True)
-                assert not isinstance(place(), TaskPlace)
             else:
                 await (await entering).aclose()
             call(1)
@@ -453,7 +449,6 @@ class TestRun:
         first.cancel()
 
         await second
-        assert isinstance(place(), TaskPlace)
         call(1)
         await run.aclose()
         world.assert_has(1)
@@ -471,41 +466,26 @@ class TestRun:
 
         world.assert_has(3600)
 
-    async def test_whose_sender_somebody_cancels_goes_on_in_a_thread(
-        self, world: World, last_sends: list[Home]
-    ) -> None:
-        async with MetricsCollector():
-            call(1)
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                task.cancel()
-            await settled(lambda: isinstance(place(), ThreadPlace))
-            call(1)
-            await settled(all_sent)
-        assert isinstance(place(), ThreadPlace)
-        assert not last_sends  # there has been one who sends
-
-        world.assert_has(2)
-
 
 @pytest.mark.usefixtures("recorded_metrics")
-async def test_an_embedded_run_that_is_slow_to_start_rings_nobody(
+async def test_an_embedded_run_that_is_slow_to_start_asks_nobody_for_a_flush(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    load, ring, rung = process.load, Home._ring, asyncio.Event()
+    load, request, requested = process.load, SendingPipeline._request_flush, threading.Event()
 
     async def late(*modules: str) -> None:
         if "aiosqlite" in modules:
-            await rung.wait()
+            await asyncio.to_thread(requested.wait, 20)
         await load(*modules)
 
-    async def early(home: Home) -> None:
+    async def early(pipeline: SendingPipeline) -> None:
         try:
-            await ring(home)
+            await request(pipeline)
         finally:
-            rung.set()
+            requested.set()
 
     monkeypatch.setattr(process, "load", late)
-    monkeypatch.setattr(Home, "_ring", early)
+    monkeypatch.setattr(SendingPipeline, "_request_flush", early)
     call(1)
     async with MetricsCollector(Settings(max_items=1, send_interval=0.005)):
         pass
@@ -567,13 +547,6 @@ async def test_a_redis_that_takes_no_more_can_be_read(world: World) -> None:
         assert (await get_metrics("f")).call_count == 17
 
 
-async def alone() -> None:
-    """Wait until the loop has no other task."""
-    async with asyncio.timeout(60):
-        while len(asyncio.all_tasks()) > 1:
-            await asyncio.sleep(0.005)
-
-
 class TestForgottenRun:
     """One that is never left."""
 
@@ -624,79 +597,32 @@ class TestForgottenRun:
         over.set()
         thread.join()
 
-    def test_whose_loop_was_closed_in_the_midst(self, world: World) -> None:
+    def test_whose_loop_is_closed_or_stands_still_sends(self, world: World) -> None:
         loop = asyncio.new_event_loop()
         run = MetricsCollector()
         loop.run_until_complete(run.__aenter__())
         call(1)
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:  # which the garbage collector would complain of
-            task.cancel()
-        loop.run_until_complete(asyncio.wait(tasks))
+        asyncio.run(send())
         loop.close()
         call(1)
 
-        asyncio.run(send())
         asyncio.run(run.aclose())
         world.assert_has(2)
 
-    def test_while_its_loop_stands_still_a_thread_sends(self, world: World) -> None:
-        loop = asyncio.new_event_loop()
-        run = MetricsCollector()
-        loop.run_until_complete(run.__aenter__())
-        call(1)
-        asyncio.run(send())
-        assert isinstance(place(), ThreadPlace)
-        world.assert_has(1)
+    def test_is_no_obstacle_to_other_settings_once_it_is_garbage(self, world: World) -> None:
+        other = world.settings.model_copy(update={"max_items": 7})
 
-        call(1)
-        loop.run_until_complete(alone())
-        assert not asyncio.all_tasks(loop)  # its home is gone, and stays so
-        call(1)
-        loop.run_until_complete(run.aclose())
-        loop.close()
+        async def enter(settings: Settings) -> None:
+            await MetricsCollector(settings).__aenter__()
 
-        asyncio.run(send())
-        world.assert_has(3)
-
-    def test_while_its_loop_stands_still_another_run_may_begin(self, world: World) -> None:
-        loop = asyncio.new_event_loop()
-        run = MetricsCollector()
-        loop.run_until_complete(run.__aenter__())
-        call(1)
-
-        async def other() -> None:
-            async with MetricsCollector():
-                call(1)
-                await send()
-                world.assert_has(2)
-
-        asyncio.run(other())
-        loop.run_until_complete(alone())
-        assert not asyncio.all_tasks(loop)
-        loop.run_until_complete(run.aclose())
-        loop.close()
-        world.assert_has(2)
-
-    @pytest.mark.usefixtures("world")
-    def test_that_is_garbage_after_its_loop_is_replaced_by_the_thread(self) -> None:
-        loop = asyncio.new_event_loop()
-        run = MetricsCollector()
-        loop.run_until_complete(run.__aenter__())
-        loop.close()  # with all that is in it
-
-        def forget() -> None:
-            nonlocal loop, run
-            del loop, run
+        def forget(settings: Settings) -> None:
+            asyncio.run(enter(settings))
             gc.collect()
 
-        with pytest.warns(ResourceWarning, match="use `async with` or await `aclose") as said:
-            forget()
-        said.clear()  # which holds the run, too
-        gc.collect()
-        assert not sender_threads()
-        call(1)
-        assert len(sender_threads()) == 1
+        for settings in (world.settings, other):
+            with pytest.warns(ResourceWarning, match="use `async with` or await `aclose"):
+                forget(settings)
+            assert collector.settings() is settings
 
 
 class TestThread:
@@ -794,14 +720,14 @@ class TestThread:
         assert not sender_threads()
         assert statistics().buffered == 1
 
-    def test_with_a_home_that_fails_to_start_waits_and_says_so(
+    def test_with_a_pipeline_that_fails_to_start_waits_and_says_so(
         self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         async def start(*_: object) -> None:
             raise ZeroDivisionError("a bug")
 
         with monkeypatch.context() as patch:
-            patch.setattr(Home, "start", start)
+            patch.setattr(SendingPipeline, "start", start)
             call(2)
             with pytest.raises(StoreUnavailableError):
                 asyncio.run(send())
@@ -819,15 +745,13 @@ class TestThread:
         monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")
         call(1)
 
-        here = place()
-        assert here is not None
-        assert not here.loop.get_debug()
+        assert not sender_thread().loop.get_debug()
 
 
-class TestMoves:
-    """Whoever wants something of the home while that moves from loop to loop."""
+class TestCalls:
+    """Whoever wants something of the pipeline, on a loop of their own."""
 
-    def test_nothing_is_lost_or_doubled(self, world: World) -> None:
+    def test_nothing_is_lost_or_doubled_as_one_thread_follows_another(self, world: World) -> None:
         over = threading.Event()
         problems: list[Exception] = []
 
@@ -839,16 +763,17 @@ class TestMoves:
                 except Exception as error:  # noqa: BLE001 - shown below
                     problems.append(error)
 
-        async def run(pause: float) -> None:
-            async with MetricsCollector():
-                await asyncio.sleep(pause)
+        async def run(turn: int) -> None:
+            other = world.settings.model_copy(update={"max_items": 100 + turn})
+            async with MetricsCollector(other):
+                await asyncio.sleep(turn / 10_000)
 
         askers = [in_thread(ask) for _ in range(3)]
         recorders = [threading.Thread(target=call, args=(100,)) for _ in range(50)]
         for turn, recorder in enumerate(recorders):
             recorder.start()
             if turn % 5 == 0:
-                asyncio.run(run(turn / 10_000))
+                asyncio.run(run(turn))
         for recorder in recorders:
             recorder.join()
         over.set()
@@ -859,68 +784,115 @@ class TestMoves:
         assert not problems
         world.assert_has(5000)
 
-    @pytest.mark.usefixtures("world")
-    def test_who_is_with_the_home_as_it_leaves_goes_on_with_the_next(self) -> None:
-        visits: list[Home] = []
-        visited = threading.Event()
+    async def test_one_under_way_as_its_thread_stops_goes_on_in_the_next(
+        self, world: World
+    ) -> None:
+        seen: list[SendingPipeline] = []
 
-        async def visit(home: Home) -> str:
-            visits.append(home)
-            visited.set()
-            if len(visits) == 1:
+        async def action(pipeline: SendingPipeline) -> str:
+            seen.append(pipeline)
+            if len(seen) == 1:
                 await asyncio.Event().wait()
             return "done"
 
-        async def ask() -> None:
-            assert await collector.call(visit) == "done"
-
-        async def run() -> None:
-            async with MetricsCollector():
-                await asyncio.to_thread(visited.wait, 20)
-
         call(1)
-        thread = in_thread(ask)
-        visited.wait(20)
-        asyncio.run(run())
-        thread.join()
+        asking = asyncio.ensure_future(collector.call(action))
+        await settled(lambda: bool(seen))
+        async with MetricsCollector(world.settings.model_copy(update={"max_items": 7})):
+            assert await asking == "done"
 
-        assert len(visits) == 2
-        assert visits[0] is not visits[1]
+        assert len(seen) == 2
+        assert seen[0] is not seen[1]
 
     @pytest.mark.usefixtures("world")
-    def test_who_is_cancelled_stays_cancelled(self) -> None:
+    async def test_one_that_is_cancelled_ends_in_the_thread_too(self) -> None:
         begun, cancelled = threading.Event(), threading.Event()
 
-        async def wait(_: Home) -> None:
+        async def wait(_: SendingPipeline) -> None:
             begun.set()
             try:
                 await asyncio.Event().wait()
             finally:
                 cancelled.set()
 
-        async def ask() -> None:
-            asking = asyncio.ensure_future(collector.call(wait))
-            await asyncio.to_thread(begun.wait, 20)
-            asking.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await asking
-            assert await asyncio.to_thread(cancelled.wait, 20)
-
-        call(1)
-        asyncio.run(ask())
+        asking = asyncio.ensure_future(collector.call(wait))
+        await settled(begun.is_set)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await settled(cancelled.is_set)
 
     @pytest.mark.usefixtures("world")
-    def test_a_home_that_is_never_there_is_no_endless_wait(
-        self, monkeypatch: pytest.MonkeyPatch
+    async def test_its_context_and_what_it_raises_pass_between_the_loops(self) -> None:
+        variable: ContextVar[str] = ContextVar("variable", default="")
+
+        async def fail(_: SendingPipeline) -> None:
+            raise KeyError(variable.get())
+
+        variable.set("of the caller")
+        with pytest.raises(KeyError, match="of the caller"):
+            await collector.call(fail)
+
+    @pytest.mark.usefixtures("world")
+    async def test_where_no_thread_can_be_started_it_says_so(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        async def gone(*_: object) -> None:
-            raise GoneError
+        def start(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
 
-        monkeypatch.setattr(ThreadPlace, "call", gone)
-        monkeypatch.setattr(collector_module, "_MOVES", 3)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            async with MetricsCollector():
+                call(1)
+                with pytest.raises(StoreUnavailableError, match="can't start new thread"):
+                    await send()
+        assert "can't start new thread; entries wait in this process" in caplog.text
+        assert statistics().buffered == 1
 
-        with pytest.raises(StoreUnavailableError, match="moves from loop to loop"):
+
+class NotingBroker(InMemoryBroker):
+    """Notes the loops on which it is used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loops: list[asyncio.AbstractEventLoop] = []
+
+    async def kick(self, message: BrokerMessage) -> None:  # noqa: ARG002 - its content is that of any broker
+        self.loops.append(asyncio.get_running_loop())
+
+
+class TestOwnBroker:
+    """A user's own broker is asked for flushes on the loop of the run."""
+
+    @pytest.fixture
+    def broker(self, world: World) -> NotingBroker:
+        world.max_items = 1
+        broker = NotingBroker()
+        tasks.register_tasks(broker)
+        return broker
+
+    async def test_is_used_on_that_loop(self, broker: NotingBroker) -> None:
+        async with MetricsCollector():
+            call(1)
+            await settled(lambda: bool(broker.loops))
+        assert set(broker.loops) == {asyncio.get_running_loop()}
+
+    async def test_is_left_alone_without_a_run(
+        self, broker: NotingBroker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        call(1)
+        await send()
+        async with MetricsCollector():
+            assert not broker.loops
+        assert not caplog.messages
+
+    def test_is_left_alone_while_that_loop_stands_still(self, broker: NotingBroker) -> None:
+        with asyncio.Runner() as runner:
+            run = runner.run(MetricsCollector().__aenter__())
+            call(1)
             asyncio.run(send())
+            assert not broker.loops
+            runner.run(run.aclose())
 
 
 class TestExit:
@@ -991,7 +963,7 @@ class TestExit:
         thread.join()
 
     def test_waits_for_redis_once_only(
-        self, world: World, last_sends: list[Home], caplog: pytest.LogCaptureFixture
+        self, world: World, last_sends: list[SendingPipeline], caplog: pytest.LogCaptureFixture
     ) -> None:
         world.exit_at_once()
         world.server.connected = False
@@ -1018,20 +990,19 @@ class TestExit:
             await over.wait()
             return False
 
-        monkeypatch.setattr(Home, "finish", finish)
+        monkeypatch.setattr(SendingPipeline, "finish", finish)
         monkeypatch.setattr(collector_module, "GRACE", 0.0)
         world.exit_at_once()
         world.server.connected = False
         call(2)
         (thread,) = sender_threads()
-        here = place()
-        assert here is not None
+        loop = sender_thread().loop
 
         collector.at_exit()
 
         assert thread.is_alive()
         assert "2 entries could not be sent within METRICS_EXIT_TIMEOUT" in caplog.text
-        here.loop.call_soon_threadsafe(over.set)
+        loop.call_soon_threadsafe(over.set)
         thread.join()
 
 

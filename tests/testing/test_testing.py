@@ -80,7 +80,7 @@ async def page(_request: Request) -> PlainTextResponse:
 
 
 def threads() -> list[threading.Thread]:
-    """Those with a home of the collector."""
+    """Those that send."""
     return [thread for thread in threading.enumerate() if thread.name == "metrics_collector"]
 
 

@@ -1,4 +1,4 @@
-"""Questions to the process's one collector, answered wherever its home is."""
+"""Questions to the process's one collector, answered in the sender thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from metrics_collector._reading.query import Query
-    from metrics_collector._runtime.home import Home
+    from metrics_collector._runtime.sending_pipeline import SendingPipeline
 
 T = TypeVar("T")
 
@@ -33,8 +33,9 @@ async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -
     from metrics_collector._reading.query import Query
 
     @reopening
-    async def ask(home: Home) -> T:
-        await home.send_for_read(SEND_TIMEOUT)
-        return await action(Query(home.store, await home.database(live=live), registry.names()))
+    async def ask(pipeline: SendingPipeline) -> T:
+        await pipeline.send_for_read(SEND_TIMEOUT)
+        database = await pipeline.database(live=live)
+        return await action(Query(pipeline.store, database, registry.names()))
 
     return await collector.call(ask)

@@ -1,4 +1,4 @@
-"""The process's one collector: its outbox, its settings, and where its home is."""
+"""The process's one collector: its outbox, its settings, its runs, and the thread that sends."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from metrics_collector._errors import (
     StoreUnavailableError,
 )
 from metrics_collector._recording import recorder
-from metrics_collector._runtime.places import GRACE, SPOOL_GRACE, GoneError, TaskPlace
-from metrics_collector._runtime.thread_place import ThreadPlace
+from metrics_collector._runtime.sender_thread import SenderThread, StoppedError
 from metrics_collector._sending.last_send import LastSend
 from metrics_collector._sending.outbox import Outbox
 from metrics_collector._sending.sender import USUAL_MAX_BUFFERED, hold
@@ -28,15 +27,29 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from metrics_collector._recording.recorder import Record
-    from metrics_collector._runtime.home import Home
+    from metrics_collector._runtime.sending_pipeline import SendingPipeline
     from metrics_collector._sending.spool import Spool
     from metrics_collector._support.settings import Settings
 
 T = TypeVar("T")
 
+GRACE: Final = 0.25  # seconds that the exit waits beyond those for sending
+SPOOL_GRACE: Final = 10.0  # the same where what cannot be sent goes to a disk, if that is very slow
 _USUAL_EXIT_TIMEOUT: Final = 2.0  # where no settings can be read: the default of the setting
-_MOVES: Final = 500  # that a call follows a home which leaves before it is served
-_MOVE_TIME: Final = 0.01  # seconds that such a move may take
+_RESET_TIMEOUT: Final = 10.0  # seconds: the thread may still be loading its drivers
+
+
+class Run:
+    """One `async with MetricsCollector()`.
+
+    Attributes:
+        loop: that it was begun on; a user's own broker is used there.
+        ending: it is being left.
+    """
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.ending = False
 
 
 class Collector:
@@ -49,14 +62,17 @@ class Collector:
         self._begin(None)
 
     def _begin(self, settings: Settings | None) -> None:
-        # Invariant: `_place` and `_settings` change only under the lock, so there is never a second home.
+        # Invariant: `_thread` and `_settings` change only under the lock, so there are never two senders at work.
         self._lock = threading.RLock()
-        self._place: TaskPlace | ThreadPlace | None = None
+        self._thread: SenderThread | None = None
+        self._runs: dict[
+            Run, None
+        ] = {}  # in order; a dict, since the garbage collector may take one away at any time
         self._pinned = settings  # stands in for the environment
         self._settings = settings
         self._server: Any = None  # the embedded Redis
         self._spool: Spool | None = None
-        self.broker: Any = None  # the user's own, to be rung instead of ours
+        self.broker: Any = None  # the user's own, to be asked for flushes instead of ours
         self.outbox = Outbox(recorder.buffer)
         self.last_error: str | None = None
         self._last_send = LastSend(self.outbox, self.notice)
@@ -69,68 +85,84 @@ class Collector:
         """
         with self._lock:
             if self._settings is None:
-                from metrics_collector._support.settings import Settings
-
-                self._settings = Settings()
+                self._settings = self._usual_settings()
             return self._settings
+
+    def _usual_settings(self) -> Settings:
+        if self._pinned is not None:
+            return self._pinned
+        from metrics_collector._support.settings import Settings
+
+        return Settings()
 
     def failed(self, what: str) -> None:
         """Remember what went wrong, for `statistics()`."""
         self.last_error = what
 
-    async def call(self, action: Callable[[Home], Awaitable[T]]) -> T:
-        """Do something with the home, wherever it is.
+    async def call(self, action: Callable[[SendingPipeline], Awaitable[T]]) -> T:
+        """Do something with the pipeline, in its thread, while the caller's loop goes on.
 
         Raises:
             ConfigurationError: a setting is wrong.
+            StoreUnavailableError: no thread can be started, or what it needs is missing.
         """
         self.settings()
-        for _ in range(_MOVES):
+        while True:
             try:
-                return await self.ensure_place().call(action)
-            except GoneError:
-                await asyncio.sleep(_MOVE_TIME)
-        raise StoreUnavailableError("the sender moves from loop to loop; try again")
+                thread = self._ensure_thread()
+            except (OSError, RuntimeError) as error:
+                raise StoreUnavailableError(f"no sender could be started: {error}") from error
+            try:
+                return await thread.call(action)
+            except StoppedError:  # for another one
+                continue
 
-    def ensure_place(self) -> TaskPlace | ThreadPlace:
-        """Where the home is; a thread is started if there is none.
+    def _ensure_thread(self) -> SenderThread:
+        """The thread that sends; it is started if there is none.
 
         Raises:
-            RuntimeError: no thread can be started, as at the exit of the interpreter.
+            OSError, RuntimeError: there can be none, as at the exit of the interpreter.
         """
         with self._lock:
-            place = self._place
-            if place is None or not place.alive():
-                self._hook_exit()
-                thread = self._thread_place()
-                thread.start()
-                self._place = thread
-                if isinstance(place, TaskPlace):
-                    place.retire()
-                place = thread
+            thread = self._thread
+            if thread is None or not thread.alive():
+                thread = self._start_thread()
             if self._settings is None or self._settings.enabled:
                 recorder.engage()
-            return place
+            return thread
+
+    def _start_thread(self) -> SenderThread:
+        if not self._exit_hooked:
+            self._exit_hooked = True
+            process.at_exit(self.at_exit)
+        # Set before it starts: a signal handler that records in between is to find it.
+        thread = self._thread = self._new_thread(self._thread)
+        try:
+            thread.start()
+        except BaseException:
+            self._thread = None
+            if not process.exiting():  # else the exit's hook sends
+                recorder.arm()
+            raise
+        return thread
 
     def start(self) -> None:
         """What the first record calls."""
         if sys.is_finalizing():
             return  # a finaliser recorded this; to start a thread would hang
         try:
-            self.ensure_place()
+            self._ensure_thread()
         except (OSError, RuntimeError) as error:  # no socket for its loop, no thread
             self.failed(f"no sender could be started: {error}")
-            if process.exiting():
-                return  # the exit's hook will send
-            self.notice.warn("send", "no sender could be started yet: %s", error)
-            self.outbox.enforce(USUAL_MAX_BUFFERED)
-            recorder.arm()
+            if not process.exiting():
+                self.notice.warn("send", "no sender could be started yet: %s", error)
+                self.outbox.enforce(USUAL_MAX_BUFFERED)
 
-    async def enter(self, settings: Settings | None) -> TaskPlace | None:
-        """Begin a run: take the home to the running loop.
+    async def enter(self, settings: Settings | None) -> Run | None:
+        """Begin a run, and see whether Redis is there.
 
         Returns:
-            The place to `leave`; `None` if the home is on another loop and stays there, or metrics are switched off.
+            What is to be given to `leave`; `None` if metrics are switched off.
 
         Raises:
             ConfigurationError: a setting is wrong, or not that of the run that is already there.
@@ -138,99 +170,63 @@ class Collector:
         """
         if settings is not None and self._isolated:
             settings = _in_place_of(settings, self.settings())
-        while (claimed := self._claim(settings)) is None:  # noqa: ASYNC110 - the one that ends may be on another loop
-            await asyncio.sleep(_MOVE_TIME)
-        before, place = claimed
-        if place is None:
-            return None
-        if place is before:
-            return await self._join(place, settings)
-        try:
-            if isinstance(before, ThreadPlace):
-                await before.leave()
-            elif before is not None:
-                before.retire()
-            home = self._home()
-            try:
-                await home.start(lambda: self._lost(place))
-                await home.greet()
-            except BaseException:
-                await asyncio.shield(home.stop())
-                raise
-        except BaseException as error:
-            place.fail(error)
-            self._lost(place)
-            raise
-        place.settle(home)
-        recorder.engage()
-        return place
-
-    def _claim(
-        self, settings: Settings | None
-    ) -> tuple[TaskPlace | ThreadPlace | None, TaskPlace | None] | None:
-        """Where the home was until now, and the place on this loop: a new one, or that of a run to be joined.
-
-        `None` while a run is ending, which can be neither joined nor taken over.
-        """
+        run = Run()
         with self._lock:
-            before = self._place
-            if isinstance(before, TaskPlace) and before.alive():
-                if before.ending:
-                    return None
-                if settings is not None and settings != self._settings:
-                    raise ConfigurationError(
-                        "the process's one collector is already running, with other settings"
-                    )
-                if before.loop is not asyncio.get_running_loop():
-                    return before, None
-                before.users += 1
-                return before, before
-            self._settings = settings if settings is not None else self._pinned
+            if not self._runs:
+                self._change_settings(self._usual_settings() if settings is None else settings)
+            elif settings is not None and settings != self._settings:
+                raise ConfigurationError(
+                    "the process's one collector is already running, with other settings"
+                )
             if not self.settings().enabled:
                 recorder.discard()
-                return before, None
-            self._hook_exit()
-            self._place = place = TaskPlace()
-            return before, place
-
-    async def _join(self, place: TaskPlace, settings: Settings | None) -> TaskPlace | None:
+                return None
+            self._runs[run] = None
         try:
-            await place.ready()
-        except GoneError:  # whoever began that run gave it up
-            return await self.enter(settings)
+            await self.call(lambda pipeline: pipeline.check())
+        except StoreUnavailableError as error:
+            self.failed(str(error))
+            self.notice.warn("send", "%s; entries wait in this process", error)
         except BaseException:
-            with self._lock:
-                place.users -= 1
+            self.forget(run)
             raise
-        return place
+        return run
 
-    async def leave(self, place: TaskPlace) -> None:
-        """End a run: the last one sends what is left; what cannot be sent is left to a thread."""
+    def _change_settings(self, settings: Settings) -> None:
+        """Have the thread that goes on with these settings; another one if it has not got them."""
+        before, self._settings = self._settings, settings
+        thread = self._thread
+        # If nobody has read any settings so far, the thread is yet to do so.
+        if thread is not None and (thread.failed or before not in {None, settings}):
+            thread.request_stop()
+            self._start_thread()
+
+    async def leave(self, run: Run) -> None:
+        """End a run: the last one waits until all is sent; what cannot be sent in time stays with the thread."""
         with self._lock:
-            place.users -= 1
-            if place.users:
-                return
-            place.ending = True
-            lost = self._place is not place  # another home has the outbox
-            timeout = None if lost else self.settings().exit_timeout
+            if run not in self._runs:
+                return  # it is that of a forked child's parent
+            run.ending = True
+            last = all(one.ending for one in tuple(self._runs))
+            timeout = self.settings().exit_timeout
         try:
-            self._end_last_send(well=await place.leave(timeout))
+            if last:
+                self._end_last_send(well=await self.call(lambda pipeline: pipeline.finish(timeout)))
+        except MetricsCollectorError:  # there is no pipeline, as the log says
+            self._end_last_send(well=False)
         finally:
-            self._lost(place)
+            self.forget(run)
 
-    def forgotten(self, place: TaskPlace) -> None:
-        """A run was never left. If its loop is gone, so is the home, and the next record starts the thread."""
-        with self._lock:
-            # Called by the garbage collector, maybe that of the interpreter's end: nothing is started here.
-            if self._place is place and not place.alive():
-                self._place = None
-                recorder.arm()
+    def forget(self, run: Run) -> None:
+        """A run is over. Without any lock, as the garbage collector calls this, too."""
+        self._runs.pop(run, None)
+
+    def _broker_loop(self) -> asyncio.AbstractEventLoop | None:
+        """Where the user's broker is used: on the loop of the first run that goes on."""
+        return next((run.loop for run in tuple(self._runs) if run.loop.is_running()), None)
 
     def reset(self, settings: Settings | None = None) -> None:
-        """Forget everything, and begin anew with these settings in place of the environment's.
-
-        For tests; not on the loop that has the home.
-        """
+        """Forget everything, and begin anew with these settings in place of the environment's. For tests."""
         self._stop_thread()
         recorder.buffer.clear()
         self._begin(settings)
@@ -240,8 +236,8 @@ class Collector:
     def isolated(self, settings: Settings, buffer: deque[Record]) -> Iterator[None]:
         """For tests: within this, everything is as in a new process; afterwards it is as it was before.
 
-        No record starts the thread, only what needs Redis does, so that entries wait in the buffer until then. A run
-        that is going on elsewhere goes on with what it has.
+        No record starts the thread, only what needs Redis does, so that entries wait in the buffer until then. What
+        waits outside of this is sent afterwards.
 
         Args:
             settings: in place of the environment's; no run goes to another Redis or database.
@@ -262,31 +258,29 @@ class Collector:
                 vars(self).update(before, _exit_hooked=self._exit_hooked)
 
     def _stop_thread(self) -> bool:
-        """Stop the thread, if that is where the home is, without sending; whether it was."""
+        """Stop the thread without sending; whether there was one."""
         with self._lock:
-            place = self._place
-            if not isinstance(place, ThreadPlace):
-                return False
-            self._place = None
-        for _ in range(40):  # ten seconds: it may still be loading its drivers
-            if place.stop(None):
-                break
+            thread, self._thread = self._thread, None
+        if thread is None:
+            return False
+        thread.stop(None, _RESET_TIMEOUT)
         return True
 
     def after_fork(self) -> None:
         """Begin anew in a child: its parent sends what was recorded before."""
         # Kept from the garbage collector: the sockets and the epoll in them are the parent's too.
-        _abandoned.append((self._place, self._server))
+        _abandoned.append((self._thread, self._server))
         self.outbox.abandon()
         settings, broker = self._settings, self.broker
         self._exit_hooked = False  # multiprocessing clears the hooks of its children
         self._begin(self._pinned)
         self._settings, self.broker = settings, broker
 
-    def _home(self, *, strange_loop: bool = False) -> Home:
+    def _pipeline(self) -> SendingPipeline:
+        """What the thread builds."""
         with fork_hooks.no_fork():
             from metrics_collector._runtime import assembly
-            from metrics_collector._runtime.home import Home
+            from metrics_collector._runtime.sending_pipeline import SendingPipeline
 
             settings = self.settings()
             server = None
@@ -301,65 +295,44 @@ class Collector:
                     self._spool = None
                 elif spool is None or spool.folder != folder:
                     self._spool = assembly.spool(folder, self.outbox.producer)
-            return Home(
+            return SendingPipeline(
                 settings,
                 self.outbox,
                 server=server,
                 broker=self.broker,
-                strange_loop=strange_loop,
+                broker_loop=self._broker_loop,
                 spool=self._spool,
                 notice=self.notice,
                 failed=self.failed,
             )
 
-    def _thread_place(self) -> ThreadPlace:
+    def _new_thread(self, predecessor: SenderThread | None = None) -> SenderThread:
         outbox = self.outbox
 
         async def hold_back(cause: Exception) -> None:
             await hold(outbox, cause, notice=self.notice, failed=self.failed)
 
-        return ThreadPlace(lambda: self._home(strange_loop=True), hold_back)
-
-    def _lost(self, place: TaskPlace) -> None:
-        """A run has ended: from here a thread goes on, at once if anything waits, else at the next record."""
-        with self._lock:
-            if self._place is not place:
-                return
-            self._place = None
-            recorder.arm()
-            if self.outbox.unsent or self.outbox.kept:
-                self.start()
-
-    def _hook_exit(self) -> None:
-        if not self._exit_hooked:
-            self._exit_hooked = True
-            process.at_exit(self.at_exit)
+        return SenderThread(self._pipeline, hold_back, predecessor)
 
     def at_exit(self) -> None:
         """Send what is left, within METRICS_EXIT_TIMEOUT; another time if more came."""
         with self._lock:
-            place = self._place
-            if isinstance(place, ThreadPlace):
-                self._place = None
-        running = isinstance(place, ThreadPlace) and place.alive()
+            thread, self._thread = self._thread, None
+        if thread is not None and not thread.alive():
+            thread = None
         hopeless = self._last_send.hopeless()
         spooling = self._spool is not None and bool(self.outbox.exposed(embedded=False))
-        if not running and (not self.outbox.unsent or (hopeless and not spooling)):
+        if thread is None and (not self.outbox.unsent or (hopeless and not spooling)):
             return
         # To no avail nobody waits for Redis again; the spool takes what came since.
         timeout = 0.0 if hopeless else self._exit_timeout()
-        if isinstance(place, ThreadPlace) and hopeless and not spooling:
-            place.stop(None)
-        elif isinstance(place, ThreadPlace) and running:
-            self._end_last_send(well=place.stop(timeout, self._grace()))
-        elif isinstance(place, TaskPlace) and place.alive():
-            self._end_last_send(well=place.finish(timeout, self._grace()))
+        grace = GRACE if self._spool is None else SPOOL_GRACE
+        if thread is None:
+            self._end_last_send(well=self._new_thread().run_here(timeout))
+        elif hopeless and not spooling:
+            thread.stop(None, GRACE)
         else:
-            self._end_last_send(well=self._thread_place().stop_here(timeout))
-
-    def _grace(self) -> float:
-        """Seconds that the exit waits beyond those for sending."""
-        return GRACE if self._spool is None else SPOOL_GRACE
+            self._end_last_send(well=thread.stop(timeout, grace))
 
     def _end_last_send(self, *, well: bool) -> None:
         self._last_send.ended(well=well, embedded=self._server is not None)

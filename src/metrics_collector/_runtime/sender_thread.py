@@ -1,34 +1,42 @@
-"""The home in a daemon thread: for sync scripts, threads and repeated `asyncio.run`, and at the exit of the process."""
+"""The daemon thread that sends, with an event loop of its own.
+
+So the application's loops are never blocked, and may come and go. Whoever wants something of the pipeline in here, on
+whatever loop, goes through `SenderThread.call`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread  # redis loads it, which is too late once the interpreter exits
+import concurrent.futures.thread  # noqa: TC003 - redis loads it, which is too late once the interpreter exits
 import contextlib
 import selectors
 import socket
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
-from metrics_collector._runtime.places import GRACE, GoneError, Place
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from metrics_collector._runtime.home import Home
+    from metrics_collector._runtime.sending_pipeline import SendingPipeline
 
-_LEAVE_TIMEOUT: Final = 5.0  # seconds
-_REST: Final = (
-    5e-5  # seconds; as short as it may be, for many rests make the sending of many entries
-)
-_BUILD_TIMEOUT: Final = 10.0  # seconds that the drivers may take to load, on a very slow machine
+T = TypeVar("T")
+
+_PAUSE: Final = 5e-5  # seconds; as short as it may be, for sending many entries takes many pauses
+_BUILD_TIMEOUT: Final = 30.0  # seconds that the drivers may take to load, on a very busy machine
+_CLOSE_TIMEOUT: Final = 5.0  # seconds that what was called may take to clean up
+_LOOK_EVERY: Final = 0.1  # seconds
 
 
-class _PoliteSelector(selectors.DefaultSelector):
+class StoppedError(Exception):
+    """The thread stopped before it could answer; there is another one by now, or soon."""
+
+
+class _YieldingSelector(selectors.DefaultSelector):
     """Lets other threads have the interpreter's lock between any two pieces of work of this one.
 
     A look that does not wait gives the lock up too, but has it back before a thread that waits for it wakes up. That
@@ -37,45 +45,71 @@ class _PoliteSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is not None and timeout <= 0:
-            time.sleep(_REST)
+            time.sleep(_PAUSE)
         return super().select(timeout)
 
 
-class _OwnLoop(asyncio.SelectorEventLoop):
+class _SenderLoop(asyncio.SelectorEventLoop):
     """A loop that needs no executor to look names up: that takes no work any more while the interpreter exits.
 
     That is when the last entries of a short script are sent.
     """
 
     def __init__(self) -> None:
-        super().__init__(_PoliteSelector())
+        super().__init__(_YieldingSelector())
         self.set_debug(False)  # `python -X dev` is for the loops of the program
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         return await process.aside(partial(socket.getaddrinfo, host, port, **options))
 
 
-class ThreadPlace(Place):
-    """The home in a daemon thread, for sync scripts, threads and repeated `asyncio.run`.
+async def _awaited(answer: concurrent.futures.Future[T]) -> T:
+    """Wait for another thread, by a timer too.
+
+    A forked child that closes the loop it has inherited takes the pipe out of the parent's epoll that wakes its loop.
+    """
+    future = asyncio.wrap_future(answer)
+    try:
+        while not future.done():
+            await asyncio.wait({future}, timeout=_LOOK_EVERY)
+    finally:
+        future.cancel()
+    return future.result()
+
+
+class SenderThread:
+    """The sender's thread and loop.
 
     Args:
-        build: makes the home, on the thread's loop.
-        hold: keeps the outbox within its bound, until cancelled, if the home cannot be built.
+        build: makes the pipeline, on the thread's loop.
+        hold: keeps the outbox within its memory limit, until cancelled, if there can be no pipeline.
+        predecessor: had the outbox until now and has been told to stop; this one begins when it has.
+
+    Attributes:
+        loop: the thread's.
+        failed: there is no pipeline, as `hold` has said.
     """
 
     def __init__(
         self,
-        build: Callable[[], Home],
+        build: Callable[[], SendingPipeline],
         hold: Callable[[Exception], Awaitable[None]],
+        predecessor: SenderThread | None = None,
     ) -> None:
-        super().__init__(_OwnLoop())
+        self.loop = _SenderLoop()
+        self.failed = False
         self._build = build
         self._hold = hold
+        self._predecessor = predecessor
+        self._pipeline: asyncio.Future[SendingPipeline] = self.loop.create_future()
         self._stop = asyncio.Event()
         self._built = threading.Event()  # or given up
-        self._last_words: float | None = None
-        self._failed = False
-        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._send_for: float | None = None
+        self._all_sent = False
+        # Invariant under the lock: once it is closed, no call is let in, so none is forgotten at the end.
+        self._lock = threading.Lock()
+        self._closed = False
+        self._calls: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="metrics_collector", daemon=True)
 
     def start(self) -> None:
@@ -91,106 +125,144 @@ class ThreadPlace(Place):
             raise
 
     def alive(self) -> bool:
-        """Whether the home can be reached."""
-        return not self.loop.is_closed()
+        """Whether it takes calls."""
+        return not self._closed
 
-    async def leave(self) -> None:
-        """Stop the home without sending, for another one to go on with the outbox. From any loop."""
-        self._tell_to_stop(None)
-        # A matter of milliseconds, unless it is still loading its drivers.
-        await asyncio.wait({asyncio.wrap_future(self._ended)}, timeout=_LEAVE_TIMEOUT)
+    async def call(self, action: Callable[[SendingPipeline], Awaitable[T]]) -> T:
+        """Do something with the pipeline, in the thread, as soon as that has one; from any loop, which goes on.
 
-    def stop(self, last_words: float | None, grace: float = GRACE) -> bool:
-        """Stop the home and wait for that; for the process's exit, and for tests.
+        Context variables are those of the caller, and a cancellation reaches the action.
+
+        Raises:
+            StoppedError: the thread stopped meanwhile.
+            MetricsCollectorError: for this reason there is no pipeline.
+        """
+        work = self._perform(action)
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise StoppedError
+            answer = asyncio.run_coroutine_threadsafe(work, self.loop)
+        return await _awaited(answer)
+
+    async def _perform(self, action: Callable[[SendingPipeline], Awaitable[T]]) -> T:
+        call = asyncio.current_task()
+        assert call is not None  # noqa: S101 - a coroutine runs in a task
+        self._calls.add(call)
+        try:
+            return await action(await asyncio.shield(self._pipeline))
+        except asyncio.CancelledError:
+            if self._closed:
+                raise StoppedError from None
+            raise
+        finally:
+            self._calls.discard(call)
+
+    def request_stop(self, send_for: float | None = None) -> None:
+        """Have the thread stop soon; `send_for` as in `stop`."""
+        self._send_for = send_for
+        with contextlib.suppress(RuntimeError):  # its loop is closed: it has stopped
+            self.loop.call_soon_threadsafe(self._stop.set)
+
+    def stop(self, send_for: float | None, grace: float) -> bool:
+        """Stop the thread and wait for that; for the process's exit, and for tests.
 
         Args:
-            last_words: seconds that it may take to send what is left, beside those that its drivers take to load;
-                `None`: not to be sent.
+            send_for: seconds that it may take to send what is left, beside those that its drivers take to load;
+                `None`: nothing is sent, another one goes on with the outbox.
             grace: seconds beyond those that it may take to end.
 
         Returns:
             Whether it has ended in that time, and all was sent, if it was to be.
         """
-        self._tell_to_stop(last_words)
-        if last_words is not None:
+        self.request_stop(send_for)
+        if send_for is not None:
             self._built.wait(_BUILD_TIMEOUT)
-        self._thread.join(grace + (last_words or 0.0))
-        return not self._thread.is_alive() and not self._failed
+        self._thread.join(grace + (send_for or 0.0))
+        return not self._thread.is_alive() and (send_for is None or self._all_sent)
 
-    def stop_here(self, last_words: float) -> bool:
-        """Bring up a home on the calling thread just to send what is left, when no other thread can be started.
-
-        Returns:
-            Whether all was sent.
-        """
-        self._last_words = last_words
+    def run_here(self, send_for: float) -> bool:
+        """Send what is left on the calling thread, when no other one can be started; whether all was sent."""
+        self._send_for = send_for
         self._stop.set()
         self._run()
-        return not self._failed
-
-    def _tell_to_stop(self, last_words: float | None) -> None:
-        self._last_words = last_words
-        with contextlib.suppress(RuntimeError):  # its loop is closed: it has stopped
-            self.loop.call_soon_threadsafe(self._stop.set)
+        return self._all_sent
 
     def _run(self) -> None:
+        if self._predecessor is not None:
+            self._predecessor._thread.join()  # noqa: SLF001 - of the same class
+            self._predecessor = None
         try:
             self.loop.run_until_complete(self._live())
         finally:
             self.loop.close()
-            self._ended.set_result(None)
 
     async def _live(self) -> None:
         try:
             await self._serve()
         finally:
-            await self.close()
-            # What a visitor has left to be done, such as closing a database in another thread.
-            if rest := asyncio.all_tasks() - {asyncio.current_task()}:
-                await asyncio.wait(rest, timeout=_LEAVE_TIMEOUT)
+            await self._close()
 
     async def _serve(self) -> None:
-        if self._stop.is_set() and self._last_words is None:
-            self._built.set()
-            return self.fail(GoneError())
+        if self._stop.is_set() and self._send_for is None:
+            return None
         try:
-            home = self._build()
+            pipeline = self._build()
         except Exception as error:  # noqa: BLE001 - whatever keeps it from sending: `hold` says so
             return await self._go_without(error)
         finally:
             self._built.set()
         try:
-            await self._start(home)
+            await self._start(pipeline)
         except Exception as error:  # noqa: BLE001 - as above
-            await home.stop()
+            await pipeline.stop()
             return await self._go_without(error)
         try:
-            if self._last_words is not None:
+            await self._stop.wait()
+            if self._send_for is not None:
                 # At the exit of the interpreter no thread can be started, so SQLite is used without.
-                self._failed = not await home.finish(self._last_words, plain=True)
+                self._all_sent = await pipeline.finish(self._send_for, plain=True)
         finally:
-            await home.stop()
+            await pipeline.stop()
 
-    async def _start(self, home: Home) -> None:
-        """Have the home run until it is to stop, which may be before it has started."""
+    async def _start(self, pipeline: SendingPipeline) -> None:
+        """Have the pipeline run, unless the thread is to stop before that."""
+        if self._stop.is_set():
+            return
+        starting = asyncio.ensure_future(pipeline.start())
         stopped = asyncio.ensure_future(self._stop.wait())
-        starting = asyncio.ensure_future(home.start(lambda: None))
-        if not self._stop.is_set():
-            await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
         if starting.done():
             starting.result()
-            self.settle(home)
-            await stopped
+            self._pipeline.set_result(pipeline)
         else:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
-            self.fail(GoneError())
 
     async def _go_without(self, cause: Exception) -> None:
         known = isinstance(cause, MetricsCollectorError)
-        self.fail(cause if known else StoreUnavailableError(f"there is no sender: {cause!r}"))
+        self._pipeline.set_exception(
+            cause if known else StoreUnavailableError(f"there is no sender: {cause!r}")
+        )
+        self._pipeline.exception()  # looked at here, since nobody may be waiting
+        self.failed = True
         holding = asyncio.ensure_future(self._hold(cause))
         await asyncio.sleep(0)  # for it to say so even if the process ends now
         await self._stop.wait()
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
+
+    async def _close(self) -> None:
+        """End the calls and let no more in."""
+        with self._lock:
+            self._closed = True
+        for _ in range(
+            2
+        ):  # until each call that was let in has begun: its task is made, and makes its first step
+            await asyncio.sleep(0)
+        for call in self._calls:
+            call.cancel()
+        # These, and what they have left to be done, such as closing a database in another thread.
+        if rest := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(rest, timeout=_CLOSE_TIMEOUT)

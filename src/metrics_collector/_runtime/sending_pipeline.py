@@ -1,10 +1,9 @@
-"""What lives on one event loop: Redis's connections and the sender; in the embedded mode also worker and scheduler."""
+"""What lives in the sender thread: Redis's connections, the sender; in the embedded mode worker and scheduler, too."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._errors import (
@@ -28,21 +27,21 @@ if TYPE_CHECKING:
     from metrics_collector._support.rate_limited_log import Notice
     from metrics_collector._support.settings import Settings
 
-_GREETING: Final = 2.0  # seconds that the beginning of a run waits for Redis
+_CHECK_TIMEOUT: Final = 2.0  # seconds that the beginning of a run waits for Redis
+_REQUEST_TIMEOUT: Final = 5.0  # seconds that the loop of the user's broker may take for a request
 _SAVE_AGAIN: Final = 0.1  # seconds between two tries of the last save
 
 
-class Home:
-    """The running parts. Made, used and stopped on one loop.
+class SendingPipeline:
+    """The running parts. Made, used and stopped on the sender thread's loop.
 
     Args:
         settings: as checked.
-        outbox: the process's; outlives the home.
+        outbox: the process's; outlives the pipeline.
         server: the embedded Redis, or `None`.
-        broker: the user's own Taskiq broker to ring, or `None` for ours.
-        strange_loop: the home is not on the application's loop. The user's broker may have connections on that one, so
-            it is left alone here; the scheduler's rings and the worker's own timer will do.
-        spool: the process's, or `None`; outlives the home.
+        broker: the user's own Taskiq broker, which is asked for flushes, or `None` for ours.
+        broker_loop: the loop that this one is used on, if that runs now.
+        spool: the process's, or `None`; outlives the pipeline.
         notice: where trouble is logged.
         failed: told what went wrong.
     """
@@ -54,7 +53,7 @@ class Home:
         *,
         server: Any,
         broker: Any,
-        strange_loop: bool,
+        broker_loop: Callable[[], asyncio.AbstractEventLoop | None],
         spool: Spool | None,
         notice: Notice,
         failed: Callable[[str], None],
@@ -62,9 +61,10 @@ class Home:
         self.settings = settings
         self._outbox = outbox
         self._server = server
-        self._broker = broker
-        self._made_broker = broker is None
-        self._rings = broker is None or not strange_loop
+        # In the embedded mode only the worker in here can read what Redis has.
+        self._own_broker = broker if server is None else None
+        self._broker_loop = broker_loop
+        self._broker: Any = None  # ours, made when it is first needed
         self._spool = spool
         self._notice = notice
         self._failed = failed
@@ -84,22 +84,17 @@ class Home:
             self.store,
             interval=settings.send_interval,
             bound=self._bound,
-            ring=self._ring,
+            ring=self._request_flush,
             notice=notice,
             failed=failed,
             batch=batch,
         )
         self._worker: Worker | None = None
         self._tasks: list[asyncio.Task[Any]] = []
-        self._process = os.getpid()
-        self._stopping = False
 
-    async def start(self, lost: Callable[[], None]) -> None:
-        """Start the background tasks; `lost` is called if somebody else ends them."""
-        self._spawn(self._send(lost))
-        await asyncio.sleep(
-            0
-        )  # for it to begin: a task that is cancelled before has no end that could be noticed
+    async def start(self) -> None:
+        """Start the background tasks."""
+        self._spawn(self.sender.run())
         if self._spool is not None:
             self._spawn(
                 assembly.replay(self._spool.folder, self.store, self._notice, self._failed).run()
@@ -111,22 +106,21 @@ class Home:
                 if not process.exiting():
                     raise  # else Taskiq cannot be loaded any more; `finish` saves without it
 
-    async def greet(self) -> None:
+    async def check(self) -> None:
         """See whether Redis is there, for a moment only: a service starts without it too.
 
         Raises:
+            StoreUnavailableError: it is not.
             IncompatibleStoreError: it is there, and too old.
             ConfigurationError: METRICS_SPOOL_DIR cannot be used.
         """
         if self._spool is not None:
             await process.aside(self._spool.check)
         try:
-            async with asyncio.timeout(_GREETING):
+            async with asyncio.timeout(_CHECK_TIMEOUT):
                 await self.store.check_version()
-        except (TimeoutError, StoreUnavailableError) as error:
-            what = str(error) or "Redis does not answer"
-            self._failed(what)
-            self._notice.warn("send", "%s; entries wait in this process", what)
+        except TimeoutError:
+            raise StoreUnavailableError("Redis does not answer") from None
 
     async def send(self, timeout: float) -> None:
         """As `Sender.send`."""
@@ -189,13 +183,17 @@ class Home:
         """The last send, and in the embedded mode the last save; whether that worked.
 
         What cannot be sent in time stays in the outbox; the spool takes it, if there is one.
+
+        Args:
+            timeout: seconds.
+            plain: without threads, and for good, at the exit of the interpreter.
         """
         if not (self._outbox.unsent or self._outbox.kept):
             return True
         deadline = asyncio.get_running_loop().time() + timeout
         try:
             await self.sender.finish(timeout)
-            if self._worker is not None:
+            if plain and self._worker is not None:
                 # Its last flush has to be over: without threads, a second one would wait for its lock and block it.
                 await self._worker.aclose()
             if self._server is not None:
@@ -231,31 +229,16 @@ class Home:
 
     async def stop(self) -> None:
         """End the background tasks and close the connections."""
-        self._stopping = True
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.sender.aclose()
-        if self._made_broker and self._broker is not None:
+        if self._broker is not None:
             # Whatever a broker raises: it is of no use any more.
             with contextlib.suppress(Exception):
                 await self._broker.shutdown()
         with contextlib.suppress(StoreUnavailableError, OSError):
             await self.store.aclose()
-
-    async def _send(self, lost: Callable[[], None]) -> None:
-        try:
-            await self.sender.run()
-        except GeneratorExit:
-            raise  # the loop was closed in the midst: nothing can be awaited any more
-        except BaseException:
-            # Ended by somebody else: `asyncio.run` cancels all tasks at its end, and waits for them. In a forked child
-            # they stay: to close its copies of the sockets would make the parent's loop deaf to them.
-            if not self._stopping and os.getpid() == self._process:
-                lost()
-                await self.stop()
-            raise
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
@@ -281,15 +264,27 @@ class Home:
         scheduler = taskiq.make_scheduler(self._broker, beat=None, notice=self._notice)
         self._spawn(run_scheduler_task(scheduler))
 
-    async def _ring(self) -> None:
-        if not self._rings:
-            return
-        if self._broker is None:
-            if self._server is not None:
-                return  # the embedded worker is about to start, and begins with a flush
-            if process.exiting():
-                return  # it cannot be loaded any more; the worker's own timer will do
+    async def _request_flush(self) -> None:
+        if self._own_broker is not None:
+            # Its connections belong to the loop that it is used on.
+            loop = self._broker_loop()
+            if loop is None:
+                return None  # no run: the scheduler's requests and the worker's own timer will do
+            from metrics_collector._saving import taskiq
+
+            request = asyncio.run_coroutine_threadsafe(taskiq.ring(self._own_broker), loop)
+            async with asyncio.timeout(_REQUEST_TIMEOUT):
+                return await asyncio.wrap_future(request)
+        if self._server is not None and self._broker is None:
+            return None  # the embedded worker is about to start, and begins with a flush
+        if self._broker is None and process.exiting():
+            return None  # it cannot be loaded any more; the worker's own timer will do
+        try:
             await process.load("metrics_collector._saving.taskiq")
+        except RuntimeError:
+            if process.exiting():
+                return None  # the exit came in the midst
+            raise
         from metrics_collector._saving import taskiq
 
         if self._broker is None:
@@ -298,4 +293,4 @@ class Home:
                 self.settings.taskiq_result_backend_url,
                 notice=self._notice,
             )
-        await taskiq.ring(self._broker)
+        return await taskiq.ring(self._broker)

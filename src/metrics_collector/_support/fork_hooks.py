@@ -28,8 +28,9 @@ Step: TypeAlias = Literal["modules", "database", "spool", "collector", "recorder
 # who use the database have finished, for which they may have to load a module; so modules are held back last.
 ORDER: Final[tuple[Step, ...]] = get_args(Step)
 
-# Seconds that a fork waits for modules to load; a second or two is what they take on a slow machine.
-_LOAD_TIMEOUT: Final = 5.0
+# Seconds that a fork waits for modules to load. A second or two is what they take, but beside a dozen busy processes it
+# may be ten, and a child with half a module is of no use.
+_LOAD_TIMEOUT: Final = 30.0
 
 
 class _Hooks(NamedTuple):

@@ -20,7 +20,7 @@ from metrics_collector._runtime.collector import collector
 from metrics_collector._support.settings import mask_url
 
 if TYPE_CHECKING:
-    from metrics_collector._runtime.home import Home
+    from metrics_collector._runtime.sending_pipeline import SendingPipeline
     from metrics_collector._storage.base import Store
 
 _PATIENCE: Final = 3.0  # seconds that Redis may take
@@ -35,14 +35,14 @@ async def pipeline() -> Pipeline:
     return await collector.call(_pipeline)
 
 
-async def _pipeline(home: Home) -> Pipeline:
-    settings = home.settings
+async def _pipeline(sending: SendingPipeline) -> Pipeline:
+    settings = sending.settings
     embedded = is_embedded(settings)
     flow = Flow()
     error = None
     try:
         async with asyncio.timeout(_PATIENCE):
-            await flow.look(home.store, mask_url(settings.redis_url), embedded=embedded)
+            await flow.look(sending.store, mask_url(settings.redis_url), embedded=embedded)
     except TimeoutError:
         url = mask_url(settings.redis_url)
         error = f"Redis at {url} did not answer within {_PATIENCE:g} s"
