@@ -284,7 +284,7 @@ class TestRun:
         await send()
         monkeypatch.setattr(time, "sleep", rest)
 
-        async def pieces(_: SendingPipeline) -> None:
+        async def pieces(_pipeline: SendingPipeline) -> None:
             for _ in range(10):
                 await asyncio.sleep(0)
 
