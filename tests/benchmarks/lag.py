@@ -18,32 +18,29 @@ if TYPE_CHECKING:
 GROUP = "lag"
 RATE = 20_000
 FIRM = Target("above", 1e-3)
-SENDERS = ("none", "task", "thread")
 
 
 def lines(run: Run) -> Iterator[Line]:
-    """p50, p99 and maximum, on either loop, with either home of the sender."""
+    """p50, p99 and maximum, on either loop."""
     rounds, seconds = run.pick(7, 1), run.pick(4, 1)
     for uvloop in (False, True)[: run.pick(2, 1)]:
-        told: dict[str, list[dict[str, float]]] = {sender: [] for sender in SENDERS}
+        without: list[dict[str, float]] = []
+        recorded: list[dict[str, float]] = []
         for number in range(rounds):
-            turn = number % len(SENDERS)
-            for sender in SENDERS[turn:] + SENDERS[:turn]:
-                told[sender].append(_one(sender, seconds, uvloop=uvloop))
-        loop = "uvloop" if uvloop else "asyncio"
-        for sender in SENDERS[1:]:
-            for which in ("p50", "p99", "max"):
-                yield line(
-                    GROUP,
-                    f"{which}, {loop}, sender in a {sender}",
-                    [one[which] for one in told[sender]],
-                    "the same app without metrics",
-                    [one[which] for one in told["none"]],
-                    target=FIRM if which == "p99" else None,
-                )
+            for kind in (without, recorded) if number % 2 else (recorded, without):
+                kind.append(_one(seconds, recorded=kind is recorded, uvloop=uvloop))
+        for which in ("p50", "p99", "max"):
+            yield line(
+                GROUP,
+                f"{which}, {'uvloop' if uvloop else 'asyncio'}",
+                [one[which] for one in recorded],
+                "the same app without metrics",
+                [one[which] for one in without],
+                target=FIRM if which == "p99" else None,
+            )
 
 
-def _one(sender: str, seconds: float, *, uvloop: bool) -> dict[str, float]:
+def _one(seconds: float, *, recorded: bool, uvloop: bool) -> dict[str, float]:
     with TemporaryDirectory() as folder, RedisServer() as redis:
         return programs.run(
             "service",
@@ -51,6 +48,6 @@ def _one(sender: str, seconds: float, *, uvloop: bool) -> dict[str, float]:
             redis=redis.url,
             rate=RATE,
             seconds=seconds,
-            sender=sender,
+            recorded=recorded,
             uvloop=uvloop,
         )

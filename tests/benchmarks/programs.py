@@ -47,7 +47,7 @@ def start(name: str, *, output: Path, **arguments: Any) -> Process:
 
 
 def service(
-    *, redis: str, rate: int, seconds: float, sender: str, uvloop: bool = False
+    *, redis: str, rate: int, seconds: float, recorded: bool, uvloop: bool = False
 ) -> dict[str, Any]:
     """A service whose calls end at `rate` a second, with a ticker that tells its loop's lag.
 
@@ -55,22 +55,16 @@ def service(
         redis: URL.
         rate: calls a second.
         seconds: to run, beside one to warm up.
-        sender: `none` (nothing is recorded), `task` or `thread`.
+        recorded: whether they are; else nothing is.
         uvloop: instead of asyncio's own loop.
     """
 
     async def serve() -> dict[str, Any]:
-        if sender == "none":
+        if not recorded:
             recorder.discard()
             return await _serve(rate, seconds)
-        settings = Settings(redis_url=redis)
-        if sender == "task":
-            async with MetricsCollector(settings):
-                return await _serve(rate, seconds)
-        from metrics_collector._runtime.collector import collector
-
-        collector.reset(settings)
-        return await _serve(rate, seconds)
+        async with MetricsCollector(Settings(redis_url=redis)):
+            return await _serve(rate, seconds)
 
     if uvloop:
         import uvloop as fast

@@ -37,7 +37,7 @@ def lines(run: Run) -> Iterator[Line]:
             with saving:
 
                 def cpu(
-                    sender: str, rate: int = rate, url: str = redis.url, place: Path = place
+                    *, recorded: bool, rate: int = rate, url: str = redis.url, place: Path = place
                 ) -> float:
                     told: dict[str, Any] = programs.run(
                         "service",
@@ -45,20 +45,23 @@ def lines(run: Run) -> Iterator[Line]:
                         redis=url,
                         rate=rate,
                         seconds=seconds,
-                        sender=sender,
+                        recorded=recorded,
                     )
                     return float(told["cpu"] / told["entries"])
 
                 samples = interleaved(
                     run.pick(7, 1),
-                    {"none": lambda: cpu("none"), "task": lambda: cpu("task")},
+                    {
+                        "without": lambda: cpu(recorded=False),
+                        "recorded": lambda: cpu(recorded=True),
+                    },
                     warm_up=False,
                 )
         yield line(
             GROUP,
             f"CPU an entry at {rate:,}/s",
-            samples["task"],
+            samples["recorded"],
             REFERENCE,
-            samples["none"],
+            samples["without"],
             target=FIRM if rate == FIRM_RATE else None,
         )
