@@ -65,9 +65,8 @@ class Collector:
         # Invariant: `_thread` and `_settings` change only under the lock, so there are never two senders at work.
         self._lock = threading.RLock()
         self._thread: SenderThread | None = None
-        self._runs: dict[
-            Run, None
-        ] = {}  # in order; a dict, since the garbage collector may take one away at any time
+        # In order. A dict, of which the garbage collector can take one away at any time.
+        self._runs: dict[Run, None] = {}
         self._pinned = settings  # stands in for the environment
         self._settings = settings
         self._server: Any = None  # the embedded Redis
@@ -135,12 +134,13 @@ class Collector:
         if not self._exit_hooked:
             self._exit_hooked = True
             process.at_exit(self.at_exit)
-        # Set before it starts: a signal handler that records in between is to find it.
-        thread = self._thread = self._new_thread(self._thread)
+        before = self._thread
         try:
+            # Set before it starts: a signal handler that records in between is to find it.
+            self._thread = thread = self._new_thread(before)
             thread.start()
         except BaseException:
-            self._thread = None
+            self._thread = before
             if not process.exiting():  # else the exit's hook sends
                 recorder.arm()
             raise
@@ -193,13 +193,11 @@ class Collector:
         return run
 
     def _change_settings(self, settings: Settings) -> None:
-        """Have the thread that goes on with these settings; another one if it has not got them."""
+        """Use these from now on, in another thread if there is one that does not."""
         before, self._settings = self._settings, settings
-        thread = self._thread
         # If nobody has read any settings so far, the thread is yet to do so.
-        if thread is not None and (thread.failed or before not in {None, settings}):
-            thread.request_stop()
-            self._start_thread()
+        if self._thread is not None and (self._thread.failed or before not in {None, settings}):
+            self._thread.request_stop()
 
     async def leave(self, run: Run) -> None:
         """End a run: the last one waits until all is sent; what cannot be sent in time stays with the thread."""
@@ -306,7 +304,7 @@ class Collector:
                 failed=self.failed,
             )
 
-    def _new_thread(self, predecessor: SenderThread | None = None) -> SenderThread:
+    def _new_thread(self, predecessor: SenderThread | None) -> SenderThread:
         outbox = self.outbox
 
         async def hold_back(cause: Exception) -> None:
@@ -318,17 +316,16 @@ class Collector:
         """Send what is left, within METRICS_EXIT_TIMEOUT; another time if more came."""
         with self._lock:
             thread, self._thread = self._thread, None
-        if thread is not None and not thread.alive():
-            thread = None
+        running = thread is not None and thread.alive()
         hopeless = self._last_send.hopeless()
         spooling = self._spool is not None and bool(self.outbox.exposed(embedded=False))
-        if thread is None and (not self.outbox.unsent or (hopeless and not spooling)):
+        if not running and (not self.outbox.unsent or (hopeless and not spooling)):
             return
         # To no avail nobody waits for Redis again; the spool takes what came since.
         timeout = 0.0 if hopeless else self._exit_timeout()
         grace = GRACE if self._spool is None else SPOOL_GRACE
-        if thread is None:
-            self._end_last_send(well=self._new_thread().run_here(timeout))
+        if thread is None or not running:
+            self._end_last_send(well=self._new_thread(thread).run_here(timeout))
         elif hopeless and not spooling:
             thread.stop(None, GRACE)
         else:

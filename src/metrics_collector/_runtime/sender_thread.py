@@ -83,7 +83,7 @@ class SenderThread:
     Args:
         build: makes the pipeline, on the thread's loop.
         hold: keeps the outbox within its memory limit, until cancelled, if there can be no pipeline.
-        predecessor: had the outbox until now and has been told to stop; this one begins when it has.
+        predecessor: has the outbox and is about to stop; this one begins when it has.
 
     Attributes:
         loop: the thread's.
@@ -102,6 +102,7 @@ class SenderThread:
         self._hold = hold
         self._predecessor = predecessor
         self._pipeline: asyncio.Future[SendingPipeline] = self.loop.create_future()
+        self._stopping = False
         self._stop = asyncio.Event()
         self._built = threading.Event()  # or given up
         self._send_for: float | None = None
@@ -125,8 +126,8 @@ class SenderThread:
             raise
 
     def alive(self) -> bool:
-        """Whether it takes calls."""
-        return not self._closed
+        """Whether it goes on."""
+        return not self._stopping
 
     async def call(self, action: Callable[[SendingPipeline], Awaitable[T]]) -> T:
         """Do something with the pipeline, in the thread, as soon as that has one; from any loop, which goes on.
@@ -160,6 +161,7 @@ class SenderThread:
 
     def request_stop(self, send_for: float | None = None) -> None:
         """Have the thread stop soon; `send_for` as in `stop`."""
+        self._stopping = True
         self._send_for = send_for
         with contextlib.suppress(RuntimeError):  # its loop is closed: it has stopped
             self.loop.call_soon_threadsafe(self._stop.set)
@@ -256,7 +258,7 @@ class SenderThread:
     async def _close(self) -> None:
         """End the calls and let no more in."""
         with self._lock:
-            self._closed = True
+            self._stopping = self._closed = True
         for _ in range(
             2
         ):  # until each call that was let in has begun: its task is made, and makes its first step
