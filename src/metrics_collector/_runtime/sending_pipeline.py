@@ -43,7 +43,7 @@ class SendingPipeline:
         broker_loop: the loop that this one is used on, if that runs now.
         spool: the process's, or `None`; outlives the pipeline.
         notice: where trouble is logged.
-        failed: told what went wrong.
+        failed: called with what went wrong.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SendingPipeline:
         self._outbox = outbox
         self._server = server
         # In the embedded mode only the worker in here can read what Redis has.
-        self._own_broker = broker if server is None else None
+        self._own_broker: Any = broker if server is None else None
         self._broker_loop = broker_loop
         self._broker: Any = None  # ours, made when it is first needed
         self._spool = spool
@@ -168,7 +168,7 @@ class SendingPipeline:
         """The database for questions.
 
         Args:
-            live: about live totals, too: in the embedded mode these are told before what other processes have saved.
+            live: about live totals, too: in the embedded mode these first take in what other processes have saved.
         """
         database = assembly.database(self.settings)
         if live and self._worker is not None:
@@ -200,7 +200,7 @@ class SendingPipeline:
                 await self._save_by(deadline, plain=plain)
         except Exception as error:  # noqa: BLE001 - a run and a process end whatever comes
             what = str(error) if isinstance(error, MetricsCollectorError) else repr(error)
-            await self._put_the_rest_aside()
+            await self._spool_the_rest()
             counts = self._outbox.counts()
             where = f"{counts.spooled} entries in METRICS_SPOOL_DIR and " if counts.spooled else ""
             text = "%s; %s%d entries in this process wait at the end"
@@ -208,11 +208,11 @@ class SendingPipeline:
             return False
         return True
 
-    async def _put_the_rest_aside(self) -> None:
+    async def _spool_the_rest(self) -> None:
         # What the Redis in this process was sent ends with the process, too.
         with contextlib.suppress(
             Exception
-        ):  # the sender has said what; the end is not the place to raise
+        ):  # the spool has said what, and nobody is left to raise it to
             await self._bound.put_aside(sent=self._server is not None)
 
     async def _save_by(self, deadline: float, *, plain: bool) -> None:
@@ -266,24 +266,17 @@ class SendingPipeline:
 
     async def _request_flush(self) -> None:
         if self._own_broker is not None:
-            # Its connections belong to the loop that it is used on.
-            loop = self._broker_loop()
-            if loop is None:
-                return None  # no run: the scheduler's requests and the worker's own timer will do
-            from metrics_collector._saving import taskiq
-
-            request = asyncio.run_coroutine_threadsafe(taskiq.ring(self._own_broker), loop)
-            async with asyncio.timeout(_REQUEST_TIMEOUT):
-                return await asyncio.wrap_future(request)
-        if self._server is not None and self._broker is None:
-            return None  # the embedded worker is about to start, and begins with a flush
-        if self._broker is None and process.exiting():
-            return None  # it cannot be loaded any more; the worker's own timer will do
+            await self._ask_own_broker()
+            return
+        if self._broker is None and (self._server is not None or process.exiting()):
+            # The embedded worker is about to start, and begins with a flush. At the exit no broker can be loaded any
+            # more, and the worker's own timer will do.
+            return
         try:
             await process.load("metrics_collector._saving.taskiq")
         except RuntimeError:
             if process.exiting():
-                return None  # the exit came in the midst
+                return  # the exit came in the midst
             raise
         from metrics_collector._saving import taskiq
 
@@ -293,4 +286,15 @@ class SendingPipeline:
                 self.settings.taskiq_result_backend_url,
                 notice=self._notice,
             )
-        return await taskiq.ring(self._broker)
+        await taskiq.ring(self._broker)
+
+    async def _ask_own_broker(self) -> None:
+        """Ask the user's broker on its own loop, where its connections belong."""
+        loop = self._broker_loop()
+        if loop is None:
+            return  # no run: the scheduler's requests and the worker's own timer will do
+        from metrics_collector._saving import taskiq
+
+        request = asyncio.run_coroutine_threadsafe(taskiq.ring(self._own_broker), loop)
+        async with asyncio.timeout(_REQUEST_TIMEOUT):
+            await asyncio.wrap_future(request)

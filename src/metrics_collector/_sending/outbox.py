@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from metrics_collector._recording.recorder import Record
     from metrics_collector._sending.batch import Content, Place
 
-SLICE: Final = 150  # records encoded between two pauses for the loop
+SLICE: Final = 150  # records encoded between two pauses for other threads
 BATCH: Final = 2000  # entries sent in one go
 
 
@@ -156,7 +156,8 @@ class Outbox:
     async def make_batch(self, mark: int, batch: int = BATCH) -> None:
         """Make a batch of what was recorded before the mark, of `batch` entries at most.
 
-        In slices, with a pause before each: so the loop's lag stays below that of one slice.
+        In slices, with a pause before each, in which other threads have the interpreter's lock: so the lag of an
+        application's loop stays below the time that one slice takes.
         """
         full = False
         while self.has_before(mark) and not full:
