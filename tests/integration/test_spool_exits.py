@@ -98,7 +98,7 @@ for _ in range(100):
     while statistics().buffered > 500: time.sleep(0.001)
 s = statistics()
 assert s.recorded == 10_000 == s.spooled + s.buffered, s
-print("spooled", s.spooled, flush=True)
+print(f"spooled {s.spooled}", flush=True)
 time.sleep(60)
 """
     environment = {"METRICS_MAX_BUFFERED": "1000", "METRICS_SEND_INTERVAL": "0.01"}

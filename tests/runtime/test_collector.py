@@ -237,18 +237,6 @@ class TestRun:
         assert len(last_sends) == 1
         world.assert_has(2)
 
-    async def test_takes_the_thread_that_is_there(self, world: World) -> None:
-        call(2)
-        await send()
-        thread = sender_thread()
-
-        async with MetricsCollector():
-            assert sender_thread() is thread
-            call(2)
-
-        assert sender_thread() is thread
-        world.assert_has(4)
-
     async def test_the_loop_goes_on_while_the_last_entries_are_sent(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -579,23 +567,6 @@ class TestForgottenRun:
 
         asyncio.run(send())
         world.assert_has(2)
-
-    def test_can_be_closed_from_another_loop_while_its_own_runs(self, world: World) -> None:
-        run = MetricsCollector()
-        begun, over = threading.Event(), threading.Event()
-
-        async def other() -> None:
-            await run.__aenter__()
-            call(1)
-            begun.set()
-            await asyncio.to_thread(over.wait, 20)
-
-        thread = in_thread(other)
-        begun.wait(20)
-        asyncio.run(run.aclose())
-        world.assert_has(1)
-        over.set()
-        thread.join()
 
     def test_whose_loop_is_closed_or_stands_still_sends(self, world: World) -> None:
         loop = asyncio.new_event_loop()
