@@ -34,6 +34,7 @@ def register_tasks(broker: AsyncBroker) -> None:
 
     Its workers save entries, and a scheduler with a `LabelScheduleSource` of it rings every `MAX_WAITING_TIME` seconds.
     Call it where the broker is made, so that producers, workers and scheduler all do.
+    A producer uses it on the loop on which its `async with MetricsCollector()` was entered.
 
     Args:
         broker: any Taskiq broker.
