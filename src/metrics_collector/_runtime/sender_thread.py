@@ -259,9 +259,8 @@ class SenderThread:
         """End the calls and let no more in."""
         with self._lock:
             self._stopping = self._closed = True
-        for _ in range(
-            2
-        ):  # until each call that was let in has begun: its task is made, and makes its first step
+        # Each call that was let in begins: its task is made, and takes its first step.
+        for _ in range(2):
             await asyncio.sleep(0)
         for call in self._calls:
             call.cancel()

@@ -209,10 +209,9 @@ class SendingPipeline:
         return True
 
     async def _spool_the_rest(self) -> None:
-        # What the Redis in this process was sent ends with the process, too.
-        with contextlib.suppress(
-            Exception
-        ):  # the spool has said what, and nobody is left to raise it to
+        # What the Redis in this process was sent ends with the process, too. What goes wrong the spool has said, and
+        # nobody is left to raise it to.
+        with contextlib.suppress(Exception):
             await self._bound.put_aside(sent=self._server is not None)
 
     async def _save_by(self, deadline: float, *, plain: bool) -> None:
