@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import resource
 import signal
 import struct
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from metrics_collector import MetricsCollector, metrics_collector, statistics
@@ -24,13 +22,13 @@ from tests.faults.calls import FUNCTIONS, KINDS, Plan, error_of, function_of, sp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from metrics_collector import Statistics
 
 TICK = 0.01  # seconds
 WATCH_EVERY = 0.002
 BROKEN = 9  # exit status
-_PAGE = resource.getpagesize()
 
 
 class Made(NamedTuple):
@@ -41,8 +39,6 @@ class Made(NamedTuple):
         recorded, buffered, sent, saved, spooled, dropped, retried: its statistics at the end.
         looks: how often the statistics were looked at.
         most_held: entries that were neither in Redis nor dropped, at most.
-        memory: bytes of it that were resident, as the calls began and at most since.
-        pace: for each second of the run: UTC epoch seconds, calls made, seconds spent in them.
     """
 
     calls: int
@@ -55,8 +51,6 @@ class Made(NamedTuple):
     retried: int
     looks: int
     most_held: int
-    memory: tuple[int, int]
-    pace: list[tuple[int, int, float]]
 
 
 class Progress:
@@ -88,7 +82,6 @@ class Watch(threading.Thread):
         self._before = statistics()
         self.looks = 0
         self.most_held = 0
-        self.memory = (resident(os.getpid()), 0)
 
     def run(self) -> None:
         while True:
@@ -105,8 +98,6 @@ class Watch(threading.Thread):
         self._before = now
         self.looks += 1
         self.most_held = max(self.most_held, now.buffered)
-        if self.looks % 20 == 0:
-            self.memory = (self.memory[0], max(self.memory[1], resident(os.getpid())))
         if self._progress is not None:
             self._progress.note(most, now.saved + now.sent)
 
@@ -133,12 +124,9 @@ class Calls:
             for index in range(FUNCTIONS)
         ]
         self.made = 0
-        self.pace: dict[int, tuple[int, float]] = {}
 
     async def make(self, count: int) -> None:
         """Make so many in a row."""
-        second = int(time.time())
-        began = time.perf_counter()
         for number in range(self.made, self.made + count):
             index, kind = split(number)
             try:
@@ -148,9 +136,6 @@ class Calls:
             except Exception:  # noqa: BLE001, S110 - they are the point
                 pass
             self.made += 1
-        spent = time.perf_counter() - began
-        calls, seconds = self.pace.get(second, (0, 0.0))
-        self.pace[second] = calls + count, seconds + spent
 
 
 def _function(
@@ -173,11 +158,6 @@ def _function(
     return call_later
 
 
-def resident(pid: int) -> int:
-    """Bytes of a process that are in memory."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-
-
 async def work(plan: Plan) -> None:
     """Make the calls, and wait until they are saved."""
     calls = Calls(plan.name)
@@ -195,15 +175,7 @@ async def work(plan: Plan) -> None:
             await asyncio.sleep(TICK)
         watch.look()
     counts = {name: getattr(now, name) for name in Made._fields if hasattr(now, name)}
-    pace = [(second, *figures) for second, figures in calls.pace.items()]
-    made = Made(
-        calls=calls.made,
-        **counts,
-        looks=watch.looks,
-        most_held=watch.most_held,
-        memory=watch.memory,
-        pace=pace,
-    )
+    made = Made(calls=calls.made, **counts, looks=watch.looks, most_held=watch.most_held)
     print(json.dumps(made._asdict()), flush=True)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import signal
 import sqlite3
 import sys
@@ -25,7 +26,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from redis.exceptions import RedisError
 
 from metrics_collector._saving.taskiq.stream import DOORBELL
-from tests.faults.producer import resident
 from tests.faults.proxy import Proxy
 from tests.faults.world import World, children, kill_one
 from tests.helpers.redis_server import RedisServer
@@ -225,6 +225,11 @@ class Soak:
         print(f"sent again: {retried}, looks at the statistics of those: {looks}")
         print(f"rows: {sum(verdict.rows.values())}, counted in Redis: {verdict.counted}")
         print(f"lost: {verdict.lost}, twice: {verdict.twice}, reported dropped: {verdict.dropped}")
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process that are in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def files_of(pid: int) -> int:

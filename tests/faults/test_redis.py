@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from typing import TYPE_CHECKING
 
@@ -37,30 +36,19 @@ def test_redis_is_killed_under_load_and_starts_empty_twice(world: World) -> None
 
 
 @pytest.mark.timeout(600)
-def test_redis_is_away_at_twenty_thousand_calls_a_second(
-    world: World,
-) -> None:
+def test_redis_is_away_at_twenty_thousand_calls_a_second(world: World) -> None:
     most = 100_000
     worker = world.worker()
     producer = world.producer("app", 0, BUSY, METRICS_MAX_BUFFERED=str(most))
     producer.until(lambda: world.rows() > 4 * BUSY)
     world.server.kill()
-    gone = time.time()
     time.sleep(AWAY)
     world.server.start()
-    back = time.time()
     rows = world.rows()
     producer.until(lambda: world.rows() > rows)
     world.stop("app")
     made = world.finish("app", 120)
 
-    before = [spent / calls for second, calls, spent in made.pace if second + 1 < gone]
-    during = [spent / calls for second, calls, spent in made.pace if gone < second < back - 1]
-    ratio = statistics.median(during) / statistics.median(before)
-    start, peak = made.memory
-    print(f"cost of a call with Redis away / there: {ratio:.2f}")
-    print(f"calls: {made.calls}, dropped: {made.dropped}, held at most: {made.most_held}")
-    print(f"memory: {start / 1e6:.1f} MB at the start, {peak / 1e6:.1f} MB at most")
     assert producer.output.count("entries wait in this process") <= 2  # one line a minute
     assert made.most_held <= most + BUSY  # what came between two looks of the sender
     assert made.dropped > 0  # the calls went on past the limit
