@@ -48,12 +48,12 @@ def _register(broker: AsyncBroker) -> None:
         broker,
         make_worker=_make_worker,
         every=lambda: collector.settings().max_waiting_time,
-        notice=collector.notice,
+        log=collector.log,
     )
 
 
 def _make_worker() -> Worker:
-    return assembly.worker(collector.settings(), collector.notice)
+    return assembly.worker(collector.settings(), collector.log)
 
 
 @cache
@@ -62,7 +62,7 @@ def _broker() -> AsyncBroker:
     broker = taskiq.make_broker(
         settings.taskiq_broker_url,
         settings.taskiq_result_backend_url,
-        notice=collector.notice,
+        log=collector.log,
     )
     _register(broker)
     return broker
@@ -70,7 +70,7 @@ def _broker() -> AsyncBroker:
 
 @cache
 def _scheduler() -> TaskiqScheduler:
-    return taskiq.make_scheduler(_broker(), beat=_beat, notice=collector.notice)
+    return taskiq.make_scheduler(_broker(), beat=_beat, log=collector.log)
 
 
 async def _beat() -> None:

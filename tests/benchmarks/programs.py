@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from metrics_collector import MetricsCollector, Settings
 from metrics_collector._recording import recorder
 from metrics_collector._runtime import assembly
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.benchmarks import load
 from tests.helpers.processes import Process
 
@@ -144,7 +144,7 @@ def worker(*, redis: str, database: str, entries: int) -> dict[str, Any]:
     async def save() -> float:
         settings = Settings(redis_url=redis, database_name=database)
         async with assembly.store_for_a_while(settings) as store:
-            flush = assembly.flush(settings, store, Notice())
+            flush = assembly.flush(settings, store, RateLimitedLog())
             saved = 0
             await flush.drain(once=True) if entries == 0 else await _until_some(store)
             begun = clock()

@@ -18,7 +18,7 @@ from metrics_collector._sending.memory_limit import Bound
 from metrics_collector._sending.outbox import BATCH
 from metrics_collector._sending.sender import Sender
 from metrics_collector._storage.sqlite import schema
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.benchmarks import load, programs
 from tests.benchmarks.harness import Target, interleaved, line
 from tests.helpers.redis_server import RedisServer
@@ -104,14 +104,14 @@ async def _send(redis: RedisServer, count: int) -> float:
     async with assembly.store_for_a_while(settings) as store:
         await store.client.flushall()
         await store.look(outbox.producer)
-        notice = Notice()
+        log = RateLimitedLog()
         sender = Sender(
             outbox,
             store,
             interval=0.1,
-            bound=Bound(outbox, PLENTY, notice=notice, failed=_ignore),
+            bound=Bound(outbox, PLENTY, log=log, failed=_ignore),
             ring=_no_ring,
-            notice=notice,
+            log=log,
             failed=_ignore,
         )
         start = clock()
@@ -167,7 +167,7 @@ async def save(
         producer, some = load.batches(count, functions, size)
         for batch in some:
             await store.push(producer, batch, 0)
-        flush = assembly.flush(settings, store, Notice())
+        flush = assembly.flush(settings, store, RateLimitedLog())
         start = clock()
         saved = await flush.drain()
         seconds = clock() - start

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from metrics_collector._saving import taskiq
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.faults import breaking
 from tests.faults.breaking import STEPS
 from tests.faults.world import BROKEN_WORKER, World
@@ -90,7 +90,7 @@ def test_a_worker_stands_still_for_longer_than_its_lease(world: World, step: str
 
 def test_two_schedulers_four_workers_and_five_hundred_stale_rings(world: World) -> None:
     async def rings() -> None:
-        broker = taskiq.make_broker(world.server.url, "memory://", notice=Notice())
+        broker = taskiq.make_broker(world.server.url, "memory://", log=RateLimitedLog())
         for _ in range(500):
             await taskiq.ring(broker)
 

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from metrics_collector._saving import taskiq
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 URL = os.environ["DOORBELL_URL"]
 RESULTS_URL = os.environ.get("DOORBELL_RESULTS_URL", URL)
@@ -48,11 +48,9 @@ async def beat() -> None:
     note("beat")
 
 
-notice = Notice()
-broker = taskiq.make_broker(URL, RESULTS_URL, notice=notice)
+log = RateLimitedLog()
+broker = taskiq.make_broker(URL, RESULTS_URL, log=log)
 assert isinstance(broker, taskiq.DoorbellBroker)
 broker.idle_timeout = int(os.environ.get("DOORBELL_IDLE_TIMEOUT", broker.idle_timeout))
-flush_metrics = taskiq.register(
-    broker, make_worker=NotingWorker, every=lambda: EVERY, notice=notice
-)
-scheduler = taskiq.make_scheduler(broker, beat=beat, notice=notice)
+flush_metrics = taskiq.register(broker, make_worker=NotingWorker, every=lambda: EVERY, log=log)
+scheduler = taskiq.make_scheduler(broker, beat=beat, log=log)

@@ -19,7 +19,7 @@ from metrics_collector._core.intervals import Intervals
 from metrics_collector._redis import keys as redis_keys
 from metrics_collector._saving.flush import Flush
 from metrics_collector._storage.sqlite import SQLiteStore
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.pipeline import (
     NOON,
     all_same,
@@ -113,7 +113,7 @@ class World:
             source,
             sink,
             ledger_days=30,
-            notice=Notice(),
+            log=RateLimitedLog(),
             wall=lambda: NOON + self.chance.uniform(0, 1000),  # clocks go back, too
         )
 

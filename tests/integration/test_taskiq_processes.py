@@ -13,7 +13,7 @@ import pytest
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._saving import taskiq
 from metrics_collector._saving.taskiq.stream import DOORBELL, GROUP, LENGTH
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers import processes
 from tests.helpers.redis_server import patient_client
 
@@ -62,7 +62,7 @@ class Doorbell:
 
     def ring(self, times: int = 1) -> None:
         async def rings() -> None:
-            broker = taskiq.make_broker(self.server.url, "memory://", notice=Notice())
+            broker = taskiq.make_broker(self.server.url, "memory://", log=RateLimitedLog())
             for _ in range(times):
                 await taskiq.ring(broker)
 

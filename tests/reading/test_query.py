@@ -24,7 +24,7 @@ from metrics_collector._reading.query import Query
 from metrics_collector._redis.keys import METRICS_LIST
 from metrics_collector._saving.flush import Flush
 from metrics_collector._storage.sqlite import SQLiteStore
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.driving import drive
 from tests.helpers.folders import fast_folder
 from tests.helpers.pipeline import (
@@ -72,7 +72,7 @@ def flush_of(store: Any, path: Path) -> Flush:
         store,
         SQLiteStore(str(path)),
         ledger_days=30,
-        notice=Notice(),
+        log=RateLimitedLog(),
         wall=lambda: NOON,
     )
 

@@ -108,7 +108,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "metrics_collector._runtime.sending_pipeline._CHECK_TIMEOUT", 20.0
     )  # the machine may be busy
     monkeypatch.setattr(assembly, "hot_store", world.store)
-    monkeypatch.setattr(collector, "notice", type(collector.notice)())
+    monkeypatch.setattr(collector, "log", type(collector.log)())
     collector.reset(settings)
     yield world
     collector.reset()

@@ -19,7 +19,7 @@ from metrics_collector._saving import flush as flush_module
 from metrics_collector._saving.flush import DAY, Flush
 from metrics_collector._sending.outbox import Outbox
 from metrics_collector._storage.sqlite import SQLiteStore, schema, session
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.cancelling import at_each_await
 from tests.helpers.pipeline import (
     NOON,
@@ -51,7 +51,7 @@ def flush_of(source: Any, sink: Any, **options: Any) -> Flush:
     """A flush at noon."""
     usual: dict[str, Any] = {
         "ledger_days": 30.0,
-        "notice": Notice(),
+        "log": RateLimitedLog(),
         "wall": lambda: NOON,
     }
     return Flush(source, sink, **{**usual, **options})

@@ -26,7 +26,7 @@ from metrics_collector._saving import flush as flush_module
 from metrics_collector._saving.flush import Flush
 from metrics_collector._sending.outbox import Outbox
 from metrics_collector._storage.sqlite import SQLiteStore
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 from metrics_collector.cli import _figures
 from tests.helpers import outside
 from tests.helpers.folders import fast_folder
@@ -86,7 +86,7 @@ async def save(client: Any, path: Path, elements: Sequence[bytes]) -> int:
         store_on(client),
         SQLiteStore(str(path)),
         ledger_days=30,
-        notice=Notice(),
+        log=RateLimitedLog(),
         wall=lambda: NOON,
     )
     saved = await flush.drain()

@@ -26,7 +26,7 @@ from metrics_collector._saving.taskiq import stream, tasks
 from metrics_collector._saving.taskiq.result_backend import Results
 from metrics_collector._saving.taskiq.shared import PURGE_NAME, TASK_NAME
 from metrics_collector._saving.taskiq.stream import DOORBELL, GROUP
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -68,7 +68,7 @@ class FakeDoorbell(taskiq.DoorbellBroker):
     """The broker on a Redis in this process."""
 
     def __init__(self, server: FlakyServer) -> None:
-        super().__init__(NOWHERE, Notice())
+        super().__init__(NOWHERE, RateLimitedLog())
         self.server = server
 
     @override
@@ -147,7 +147,7 @@ def doorbell() -> FakeDoorbell:
 
 
 def register(broker: AsyncBroker, every: Callable[[], int] | int = 60) -> taskiq.FlushTask:
-    return taskiq.register(broker, make_worker=Saver, every=every, notice=Notice())
+    return taskiq.register(broker, make_worker=Saver, every=every, log=RateLimitedLog())
 
 
 @asynccontextmanager
@@ -187,23 +187,25 @@ async def take_and_die(doorbell: FakeDoorbell, name: str) -> None:
 
 
 def test_a_memory_url_gives_the_in_memory_broker() -> None:
-    assert isinstance(taskiq.make_broker("memory://", NOWHERE, notice=Notice()), InMemoryBroker)
+    assert isinstance(
+        taskiq.make_broker("memory://", NOWHERE, log=RateLimitedLog()), InMemoryBroker
+    )
 
 
 def test_results_go_where_they_are_told_to() -> None:
-    broker = taskiq.make_broker(NOWHERE, "redis://elsewhere:1/3", notice=Notice())
+    broker = taskiq.make_broker(NOWHERE, "redis://elsewhere:1/3", log=RateLimitedLog())
     assert isinstance(broker.result_backend, Results)
     assert broker.result_backend.redis_pool.connection_kwargs["host"] == "elsewhere"
 
 
 def test_results_with_a_memory_url_are_not_kept() -> None:
-    broker = taskiq.make_broker(NOWHERE, "memory://", notice=Notice())
+    broker = taskiq.make_broker(NOWHERE, "memory://", log=RateLimitedLog())
     assert not isinstance(broker.result_backend, Results)
 
 
 async def test_options_in_the_url_do_not_break_the_reading() -> None:
     url = "redis://elsewhere:1/3?decode_responses=yes&socket_timeout=0.1&max_connections=1"
-    async with taskiq.DoorbellBroker(url, Notice()).connect() as redis:
+    async with taskiq.DoorbellBroker(url, RateLimitedLog()).connect() as redis:
         options = redis.connection_pool.connection_kwargs
     assert options["host"] == "elsewhere"
     assert options["db"] == 3
@@ -412,7 +414,7 @@ async def test_a_signal_is_heard_while_redis_is_silent(monkeypatch: pytest.Monke
     before = signal.signal(signal.SIGUSR1, lambda *_: ending.set())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        async with listening(taskiq.DoorbellBroker(url, Notice())) as following:
+        async with listening(taskiq.DoorbellBroker(url, RateLimitedLog())) as following:
             waiting = asyncio.ensure_future(following())
             # From outside, as Taskiq's manager does it, and when the loop waits for its sockets.
             threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1]).start()
@@ -423,7 +425,7 @@ async def test_a_signal_is_heard_while_redis_is_silent(monkeypatch: pytest.Monke
 
 
 async def test_starting_needs_no_redis() -> None:
-    broker = taskiq.make_broker(NOWHERE, NOWHERE, notice=Notice())
+    broker = taskiq.make_broker(NOWHERE, NOWHERE, log=RateLimitedLog())
     broker.is_worker_process = True
     await broker.startup()
     await broker.shutdown()
@@ -543,7 +545,7 @@ async def test_a_worker_that_cannot_start_keeps_the_process_from_starting() -> N
 
     broker = Recorder()
     broker.is_worker_process = True
-    taskiq.register(broker, make_worker=broken, every=1, notice=Notice())
+    taskiq.register(broker, make_worker=broken, every=1, log=RateLimitedLog())
     with pytest.raises(ConfigurationError, match="MAX_ITEMS is 0"):
         await broker.startup()
 
@@ -618,7 +620,7 @@ async def test_a_ring_that_is_not_taken_raises_one_error(
 
 async def test_a_failed_ring_does_not_tell_the_password() -> None:
     with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1:1") as caught:
-        await taskiq.ring(taskiq.DoorbellBroker(NOWHERE, Notice()))
+        await taskiq.ring(taskiq.DoorbellBroker(NOWHERE, RateLimitedLog()))
     assert "secret" not in str(caught.value)
 
 
@@ -659,7 +661,7 @@ class Scheduler(taskiq.FlushScheduler):
         self.beaten = asyncio.Event()
         self.now = 1000.0
         register(broker, every=60)
-        super().__init__(broker, beat=self.beat, notice=Notice(), clock=lambda: self.now)
+        super().__init__(broker, beat=self.beat, log=RateLimitedLog(), clock=lambda: self.now)
 
     async def beat(self) -> None:
         self.beats += 1

@@ -13,7 +13,7 @@ from metrics_collector._redis import keys
 from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.worker import GRACE, Worker
 from metrics_collector._storage.sqlite import SQLiteStore
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers import jumping_loop
 from tests.helpers.pipeline import PRODUCER, Call, During, batch_of, contents, store_on
 
@@ -120,7 +120,7 @@ def worker_of(
         beats,
         key=key,
         every=every,
-        notice=Notice(),
+        log=RateLimitedLog(),
         dangers=dangers,
         close=close or Closing(),
     )
@@ -354,7 +354,7 @@ async def test_with_a_real_flush(fake_client: Any, path: Path) -> None:
     async def note() -> None:
         beaten.set()
 
-    flush = Flush(store, SQLiteStore(str(path)), ledger_days=30, notice=Notice())
+    flush = Flush(store, SQLiteStore(str(path)), ledger_days=30, log=RateLimitedLog())
     beats = During(store, "beat", note)
     worker = worker_of(flush, beats, key=key, every=60, close=store.aclose)
     await asyncio.to_thread(path.mkdir)

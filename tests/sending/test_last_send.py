@@ -9,14 +9,14 @@ import pytest
 from metrics_collector._core.pipeline_types import PushReply
 from metrics_collector._sending.last_send import HOPELESS, LastSend
 from metrics_collector._sending.outbox import Outbox
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 
 class Scene:
     def __init__(self) -> None:
         self.now = 100.0
         self.outbox = Outbox(deque(("f", 0.0, 1.0, None) for _ in range(4)))
-        self.last = LastSend(self.outbox, Notice(lambda: self.now), clock=lambda: self.now)
+        self.last = LastSend(self.outbox, RateLimitedLog(lambda: self.now), clock=lambda: self.now)
 
     def send(self, count: int) -> None:
         """Redis takes some of it."""

@@ -17,7 +17,7 @@ from metrics_collector._sending import sender
 from metrics_collector._sending.memory_limit import Bound
 from metrics_collector._sending.outbox import BATCH, SLICE, Outbox
 from metrics_collector._sending.sender import LONGEST_PAUSE, LOOK_EVERY, RING_GRACE, Sender, hold
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers import jumping_loop
 from tests.helpers.cancelling import at_each_await
 
@@ -123,13 +123,13 @@ class Scene:
 
     def another(self, **options: Any) -> Sender:
         """Another sender for the same outbox and Redis."""
-        notice = Notice(lambda: asyncio.get_running_loop().time())
+        log = RateLimitedLog(lambda: asyncio.get_running_loop().time())
         most = options.pop("max_buffered", 10_000)
         usual: dict[str, Any] = {
             "interval": 0.1,
-            "bound": Bound(self.outbox, most, notice=notice, failed=self.errors.append),
+            "bound": Bound(self.outbox, most, log=log, failed=self.errors.append),
             "ring": self._ring,
-            "notice": notice,
+            "log": log,
             "failed": self.errors.append,
         }
         return Sender(self.outbox, self.redis, **{**usual, **options})
@@ -757,8 +757,8 @@ class TestHold:
         buffer: deque[Record] = deque()
         outbox = Outbox(buffer)
         counts = []
-        notice = Notice(lambda: asyncio.get_running_loop().time())
-        holding = asyncio.create_task(hold(outbox, cause, notice=notice, failed=errors.append))
+        log = RateLimitedLog(lambda: asyncio.get_running_loop().time())
+        holding = asyncio.create_task(hold(outbox, cause, log=log, failed=errors.append))
         await asyncio.sleep(0)
         assert len(errors) == 1  # at once, for those who look
         for _ in range(5):

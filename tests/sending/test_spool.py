@@ -23,7 +23,7 @@ from metrics_collector._sending.outbox import Outbox
 from metrics_collector._sending.sender import Sender
 from metrics_collector._sending.spool import Replay, Spool, replay, spool_file
 from metrics_collector._storage.sqlite import SQLiteStore
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.pipeline import (
     OTHER_PRODUCER,
     PRODUCER,
@@ -302,7 +302,7 @@ class Scene:
         self.bound = Bound(
             self.outbox,
             most,
-            notice=Notice(),
+            log=RateLimitedLog(),
             failed=self.errors.append,
             shelf=self.spool,
             batch=20,
@@ -313,7 +313,7 @@ class Scene:
             interval=0.005,
             bound=self.bound,
             ring=self._ring,
-            notice=Notice(),
+            log=RateLimitedLog(),
             failed=self.errors.append,
             batch=20,
         )
@@ -373,7 +373,7 @@ async def listed(client: Any, count: int) -> None:
 
 
 def drain(store: HotStore, path: Path) -> Flush:
-    return Flush(store, SQLiteStore(str(path)), ledger_days=30, notice=Notice())
+    return Flush(store, SQLiteStore(str(path)), ledger_days=30, log=RateLimitedLog())
 
 
 async def test_what_memory_cannot_hold_goes_to_disk_and_then_to_redis(
@@ -497,7 +497,7 @@ async def test_what_is_left_goes_to_disk_at_the_end(folder: Path, store: HotStor
 
 def replay_of(folder: Path, store: HotStore, errors: list[str] | None = None) -> Replay:
     errors = [] if errors is None else errors
-    return Replay(str(folder), store, notice=Notice(), failed=errors.append)
+    return Replay(str(folder), store, log=RateLimitedLog(), failed=errors.append)
 
 
 async def test_what_a_process_left_is_sent_by_another(

@@ -20,7 +20,7 @@ from metrics_collector._saving.purge import Purge
 from metrics_collector._storage.reopening import ClosedByForkError, reopening
 from metrics_collector._storage.sqlite import SQLiteStore, fork_safe_connection
 from metrics_collector._storage.steps import Statement
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.driving import drive
 from tests.helpers.forking import fork
 from tests.helpers.pipeline import NOON, PRODUCER, Call, batch_of, contents, lines_of
@@ -337,7 +337,7 @@ async def test_a_flush_saves_everything_once_whatever_forks(
     await store.push(PRODUCER, batch_of(*[Call()] * 5), 0)
     source = ForksAfter(store, path)
     database = SQLiteStore(str(path))
-    flush = Flush(source, database, ledger_days=30.0, notice=Notice(), wall=lambda: NOON)
+    flush = Flush(source, database, ledger_days=30.0, log=RateLimitedLog(), wall=lambda: NOON)
     assert await flush.drain() == 5
     assert source.forks == 5
     source.forks = 2  # and three times more
@@ -384,7 +384,7 @@ async def test_a_flush_comes_to_its_end_however_often_its_own_thread_forks(
     monkeypatch.setattr(flush_module, "CHUNK", 2)
     await store.push(PRODUCER, batch_of(*[Call()] * 5), 0)
     flush = Flush(
-        store, SQLiteStore(str(path)), ledger_days=30.0, notice=Notice(), wall=lambda: NOON
+        store, SQLiteStore(str(path)), ledger_days=30.0, log=RateLimitedLog(), wall=lambda: NOON
     )
     with forks_whenever_it_can():
         async with asyncio.timeout(90):

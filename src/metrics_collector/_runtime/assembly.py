@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from metrics_collector._storage.base import Store
-    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.rate_limited_log import RateLimitedLog
     from metrics_collector._support.settings import Settings
 
 
@@ -70,9 +70,11 @@ def spool(folder: str, producer: str) -> Spool:
     return Spool(folder, producer)
 
 
-def replay(folder: str, store: HotStore, notice: Notice, failed: Callable[[str], None]) -> Replay:
+def replay(
+    folder: str, store: HotStore, log: RateLimitedLog, failed: Callable[[str], None]
+) -> Replay:
     """What sends the files that other processes have left in the spool."""
-    return Replay(folder, store, notice=notice, failed=failed)
+    return Replay(folder, store, log=log, failed=failed)
 
 
 def database(settings: Settings, *, plain: bool = False) -> Store:
@@ -80,13 +82,15 @@ def database(settings: Settings, *, plain: bool = False) -> Store:
     return SQLiteStore(settings.database_name, plain=plain)
 
 
-def flush(settings: Settings, store: HotStore, notice: Notice, *, plain: bool = False) -> Flush:
+def flush(
+    settings: Settings, store: HotStore, log: RateLimitedLog, *, plain: bool = False
+) -> Flush:
     """What saves the entries in this store."""
     return Flush(
         store,
         database(settings, plain=plain),
         ledger_days=settings.ledger_days,
-        notice=notice,
+        log=log,
     )
 
 
@@ -106,7 +110,7 @@ def heartbeat_key(role: str) -> str:
     return keys.alive(role, socket.gethostname(), os.getpid())
 
 
-def worker(settings: Settings, notice: Notice, store: HotStore | None = None) -> Worker:
+def worker(settings: Settings, log: RateLimitedLog, store: HotStore | None = None) -> Worker:
     """What runs in a worker process; a store that is given stays open when the worker closes."""
     own = store is None
     store = hot_store(settings) if store is None else store
@@ -121,12 +125,12 @@ def worker(settings: Settings, notice: Notice, store: HotStore | None = None) ->
         return await server_risks.dangers(store.client, mask_url(settings.redis_url))
 
     return Worker(
-        flush(settings, store, notice),
+        flush(settings, store, log),
         purge(settings),
         store,
         key=heartbeat_key("worker"),
         every=settings.max_waiting_time,
-        notice=notice,
+        log=log,
         dangers=dangers,
         close=close,
     )

@@ -20,7 +20,7 @@ from metrics_collector._sending.last_send import LastSend
 from metrics_collector._sending.outbox import Outbox
 from metrics_collector._sending.sender import USUAL_MAX_BUFFERED, hold
 from metrics_collector._support import fork_hooks, process
-from metrics_collector._support.rate_limited_log import Notice
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from collections import deque
@@ -56,7 +56,7 @@ class Collector:
     """The state behind the surface; there is one, `collector`."""
 
     def __init__(self) -> None:
-        self.notice = Notice()
+        self.log = RateLimitedLog()
         self._exit_hooked = False
         self._isolated = False  # whether no run may leave the pinned Redis and database
         self._begin(None)
@@ -74,7 +74,7 @@ class Collector:
         self.broker: Any = None  # the user's own, to be asked for flushes instead of ours
         self.outbox = Outbox(recorder.buffer)
         self.last_error: str | None = None
-        self._last_send = LastSend(self.outbox, self.notice)
+        self._last_send = LastSend(self.outbox, self.log)
 
     def settings(self) -> Settings:
         """The settings of the last run, or those of the environment.
@@ -155,7 +155,7 @@ class Collector:
         except (OSError, RuntimeError) as error:  # no socket for its loop, no thread
             self.failed(f"no sender could be started: {error}")
             if not process.exiting():
-                self.notice.warn("send", "no sender could be started yet: %s", error)
+                self.log.trouble("send", "no sender could be started yet: %s", error)
                 self.outbox.enforce(USUAL_MAX_BUFFERED)
 
     async def enter(self, settings: Settings | None) -> Run | None:
@@ -186,7 +186,7 @@ class Collector:
             await self.call(lambda pipeline: pipeline.check())
         except StoreUnavailableError as error:
             self.failed(str(error))
-            self.notice.warn("send", "%s; entries wait in this process", error)
+            self.log.trouble("send", "%s; entries wait in this process", error)
         except BaseException:
             self.forget(run)
             raise
@@ -247,7 +247,9 @@ class Collector:
             before = vars(self).copy()
             self._begin(settings)
             self._isolated = True
-            self.notice = Notice()  # a test finds its lines in the log, whatever others have logged
+            self.log = (
+                RateLimitedLog()
+            )  # a test finds its lines in the log, whatever others have logged
             try:
                 yield
             finally:
@@ -300,7 +302,7 @@ class Collector:
                 broker=self.broker,
                 broker_loop=self._broker_loop,
                 spool=self._spool,
-                notice=self.notice,
+                log=self.log,
                 failed=self.failed,
             )
 
@@ -308,7 +310,7 @@ class Collector:
         outbox = self.outbox
 
         async def hold_back(cause: Exception) -> None:
-            await hold(outbox, cause, notice=self.notice, failed=self.failed)
+            await hold(outbox, cause, log=self.log, failed=self.failed)
 
         return SenderThread(self._pipeline, hold_back, predecessor)
 

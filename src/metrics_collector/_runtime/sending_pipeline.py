@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from metrics_collector._sending.outbox import Outbox
     from metrics_collector._sending.spool import Spool
     from metrics_collector._storage.base import Store
-    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.rate_limited_log import RateLimitedLog
     from metrics_collector._support.settings import Settings
 
 _CHECK_TIMEOUT: Final = 2.0  # seconds that the beginning of a run waits for Redis
@@ -42,7 +42,7 @@ class SendingPipeline:
         broker: the user's own Taskiq broker, which is asked for flushes, or `None` for ours.
         broker_loop: the loop that this one is used on, if that runs now.
         spool: the process's, or `None`; outlives the pipeline.
-        notice: where trouble is logged.
+        log: where trouble is logged.
         failed: called with what went wrong.
     """
 
@@ -55,7 +55,7 @@ class SendingPipeline:
         broker: Any,
         broker_loop: Callable[[], asyncio.AbstractEventLoop | None],
         spool: Spool | None,
-        notice: Notice,
+        log: RateLimitedLog,
         failed: Callable[[str], None],
     ) -> None:
         self.settings = settings
@@ -66,7 +66,7 @@ class SendingPipeline:
         self._broker_loop = broker_loop
         self._broker: Any = None  # ours, made when it is first needed
         self._spool = spool
-        self._notice = notice
+        self._log = log
         self._failed = failed
         self.store = assembly.hot_store(settings, server)
         # A larger batch than Redis takes would never be taken; and the one on its way is held in memory.
@@ -74,7 +74,7 @@ class SendingPipeline:
         self._bound = Bound(
             outbox,
             settings.max_buffered,
-            notice=notice,
+            log=log,
             failed=failed,
             shelf=spool,
             batch=batch,
@@ -85,7 +85,7 @@ class SendingPipeline:
             interval=settings.send_interval,
             bound=self._bound,
             ring=self._request_flush,
-            notice=notice,
+            log=log,
             failed=failed,
             batch=batch,
         )
@@ -97,7 +97,7 @@ class SendingPipeline:
         self._spawn(self.sender.run())
         if self._spool is not None:
             self._spawn(
-                assembly.replay(self._spool.folder, self.store, self._notice, self._failed).run()
+                assembly.replay(self._spool.folder, self.store, self._log, self._failed).run()
             )
         if self._server is not None:
             try:
@@ -159,7 +159,7 @@ class SendingPipeline:
         Raises:
             StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be used.
         """
-        flush = assembly.flush(self.settings, self.store, self._notice, plain=plain)
+        flush = assembly.flush(self.settings, self.store, self._log, plain=plain)
         saved = await flush.drain(ignore_leases=True, once=True)
         await self.sender.look()
         return saved
@@ -204,7 +204,7 @@ class SendingPipeline:
             counts = self._outbox.counts()
             where = f"{counts.spooled} entries in METRICS_SPOOL_DIR and " if counts.spooled else ""
             text = "%s; %s%d entries in this process wait at the end"
-            self._notice.warn("send", text, what, where, counts.buffered)
+            self._log.trouble("send", text, what, where, counts.buffered)
             return False
         return True
 
@@ -250,17 +250,17 @@ class SendingPipeline:
 
         from metrics_collector._saving import taskiq
 
-        self._worker = assembly.worker(self.settings, self._notice, self.store)
-        self._broker = taskiq.make_broker("memory://", "memory://", notice=self._notice)
+        self._worker = assembly.worker(self.settings, self._log, self.store)
+        self._broker = taskiq.make_broker("memory://", "memory://", log=self._log)
         worker = self._worker
         taskiq.register(
             self._broker,
             make_worker=lambda: worker,
             every=self.settings.max_waiting_time,
-            notice=self._notice,
+            log=self._log,
         )
         await self._broker.startup()
-        scheduler = taskiq.make_scheduler(self._broker, beat=None, notice=self._notice)
+        scheduler = taskiq.make_scheduler(self._broker, beat=None, log=self._log)
         self._spawn(run_scheduler_task(scheduler))
 
     async def _request_flush(self) -> None:
@@ -283,7 +283,7 @@ class SendingPipeline:
             self._broker = taskiq.make_broker(
                 self.settings.taskiq_broker_url,
                 self.settings.taskiq_result_backend_url,
-                notice=self._notice,
+                log=self._log,
             )
         await taskiq.ring(self._broker)
 

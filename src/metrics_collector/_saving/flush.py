@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from metrics_collector._core.pipeline_types import Acknowledged, Claim, FunctionState, Saved
     from metrics_collector._storage.base import Store, StoreWriter
-    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 CHUNK: Final = 40_000  # entries in one transaction
 FUNCTIONS: Final = 500  # of which a true-up tells at a time
@@ -56,7 +56,7 @@ class Flush:
         source: Redis.
         store: opened for each drain.
         ledger_days: how long SQL remembers what it has of a producer that is gone.
-        notice: where trouble is logged.
+        log: where trouble is logged.
         wall: UTC epoch seconds.
     """
 
@@ -66,13 +66,13 @@ class Flush:
         store: Store,
         *,
         ledger_days: float,
-        notice: Notice,
+        log: RateLimitedLog,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
         self._store = store
         self._ledger_seconds = ledger_days * DAY
-        self._notice = notice
+        self._log = log
         self._wall = wall
         # Redis's, as of the last claim: another one means that it lost its data.
         self.life: str | None = None
@@ -132,7 +132,7 @@ class Flush:
 
     def _tell_rejected(self, count: int) -> None:
         if count:
-            self._notice.warn(
+            self._log.trouble(
                 "rejected",
                 "%d elements of metrics_list are no entries; see the table rejected_entries",
                 count,

@@ -15,7 +15,7 @@ from metrics_collector._errors import MetricsCollectorError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 TRUE_UP_EVERY: Final = 60.0  # seconds
 BEAT_EVERY: Final = 5.0
@@ -54,7 +54,7 @@ class Worker:
         beats: Redis.
         key: of this process's heartbeat.
         every: `MAX_WAITING_TIME`, seconds.
-        notice: where trouble is logged.
+        log: where trouble is logged.
         dangers: asks what threatens the entries in Redis; a line for each.
         close: gives back what the parts hold.
 
@@ -70,7 +70,7 @@ class Worker:
         *,
         key: str,
         every: float,
-        notice: Notice,
+        log: RateLimitedLog,
         dangers: Callable[[], Awaitable[Sequence[str]]],
         close: Callable[[], Awaitable[None]],
     ) -> None:
@@ -79,7 +79,7 @@ class Worker:
         self._beats = beats
         self._key = key
         self._every = every
-        self._notice = notice
+        self._log = log
         self._dangers = dangers
         self._close = close
         self.turn = asyncio.Lock()
@@ -130,18 +130,18 @@ class Worker:
         try:
             await self._purge.run()
         except Exception as error:  # noqa: BLE001 - the next one, an hour later, may work
-            self._notice.warn("purge", "cannot delete what is no longer to be kept: %s", error)
+            self._log.trouble("purge", "cannot delete what is no longer to be kept: %s", error)
         else:
-            self._notice.over("purge", "old entries are deleted again")
+            self._log.recovered("purge", "old entries are deleted again")
 
     def _worked(self) -> None:
         self._error = None
         self._flushed_at = time.time()
-        self._notice.over("flush", "saving entries works again")
+        self._log.recovered("flush", "saving entries works again")
 
     def _failed(self, error: str) -> None:
         self._error = error
-        self._notice.warn("flush", "cannot save entries: %s", error)
+        self._log.trouble("flush", "cannot save entries: %s", error)
 
     async def aclose(self) -> None:
         """End timer and heartbeat, and close the connections.
@@ -172,7 +172,7 @@ class Worker:
         if lost or self._trued_up_at is None or now - self._trued_up_at >= TRUE_UP_EVERY:
             if lost or self._trued_up_at is None:
                 for danger in await self._dangers():
-                    self._notice.warn(danger, "%s", danger)
+                    self._log.trouble(danger, "%s", danger)
             await self._flush.true_up()
             self._known_life = self._flush.life
             self._trued_up_at = now
@@ -191,5 +191,5 @@ class Worker:
             try:
                 await self._beats.beat(self._key, state, BEAT_TTL)
             except MetricsCollectorError as error:
-                self._notice.warn("beat", "%s", error)
+                self._log.trouble("beat", "%s", error)
             await asyncio.sleep(BEAT_EVERY)

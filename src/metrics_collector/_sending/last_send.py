@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from metrics_collector._sending.outbox import Outbox
-    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 HOPELESS: Final = 10.0  # seconds after a failed last send in which another one would fail too
 
@@ -22,15 +22,15 @@ class LastSend:
 
     Args:
         outbox: what is sent.
-        notice: where trouble is logged.
+        log: where trouble is logged.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, outbox: Outbox, notice: Notice, clock: Callable[[], float] = time.monotonic
+        self, outbox: Outbox, log: RateLimitedLog, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._outbox = outbox
-        self._notice = notice
+        self._log = log
         self._clock = clock
         self._failed: tuple[int, float] | None = None  # how much had been sent then, and when
 
@@ -53,7 +53,7 @@ class LastSend:
             self._failed = self._sent(), self._clock()
             if exposed := self._outbox.exposed(embedded=embedded):
                 text = "%d entries could not be %s within METRICS_EXIT_TIMEOUT"
-                self._notice.warn("send", text, exposed, "saved" if embedded else "sent")
+                self._log.trouble("send", text, exposed, "saved" if embedded else "sent")
 
     def _sent(self) -> int:
         counts = self._outbox.counts()

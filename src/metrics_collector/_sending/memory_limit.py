@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from metrics_collector._sending.batch import Batch, Content, Place
     from metrics_collector._sending.outbox import Outbox
-    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 
 class Shelf(Protocol):
@@ -30,7 +30,7 @@ class Bound:
     Args:
         outbox: whose bound it is.
         most: entries held in memory.
-        notice: where trouble is logged.
+        log: where trouble is logged.
         failed: told what went wrong, for `statistics()`.
         shelf: the spool, if there is one.
         batch: entries written in one go.
@@ -41,14 +41,14 @@ class Bound:
         outbox: Outbox,
         most: int,
         *,
-        notice: Notice,
+        log: RateLimitedLog,
         failed: Callable[[str], None],
         shelf: Shelf | None = None,
         batch: int = BATCH,
     ) -> None:
         self._outbox = outbox
         self._most = most
-        self._notice = notice
+        self._log = log
         self._failed = failed
         self._shelf = shelf
         self._batch = batch
@@ -61,7 +61,7 @@ class Bound:
             await self.put_aside(keep=self._most // 4)
         if dropped := self._outbox.enforce(self._most):
             self._failed(f"dropped {dropped} entries: more than {self._most} were waiting")
-            self._notice.warn(
+            self._log.trouble(
                 "drop",
                 "dropped the oldest %d entries, since more than METRICS_MAX_BUFFERED=%d were waiting",
                 dropped,
@@ -92,7 +92,7 @@ class Bound:
         except OSError as error:
             what = f"cannot write to METRICS_SPOOL_DIR: {error}"
             self._failed(what)
-            self._notice.warn("spool", "%s; entries wait in this process", what)
+            self._log.trouble("spool", "%s; entries wait in this process", what)
             return False
-        self._notice.over("spool", "METRICS_SPOOL_DIR takes entries again")
+        self._log.recovered("spool", "METRICS_SPOOL_DIR takes entries again")
         return True

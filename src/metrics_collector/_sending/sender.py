@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from metrics_collector._core.pipeline_types import PushReply
     from metrics_collector._sending.batch import Batch, Place
     from metrics_collector._sending.outbox import Outbox
-    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 LOOK_EVERY: Final = 2.0  # seconds, while batches are kept that SQL may have by now
 LONGEST_PAUSE: Final = 2.0  # seconds between two tries when Redis does not answer
@@ -57,7 +57,7 @@ class Sender:
         interval: seconds between two looks into the buffer.
         bound: on what the outbox holds.
         ring: asks for a flush; called when Redis says that it is this producer's turn.
-        notice: where trouble is logged.
+        log: where trouble is logged.
         failed: told what went wrong, for `statistics()`.
         batch: entries sent in one go.
     """
@@ -70,7 +70,7 @@ class Sender:
         interval: float,
         bound: Bound,
         ring: Callable[[], Awaitable[None]],
-        notice: Notice,
+        log: RateLimitedLog,
         failed: Callable[[str], None],
         batch: int = BATCH,
     ) -> None:
@@ -79,7 +79,7 @@ class Sender:
         self._interval = interval
         self._bound = bound
         self._ring = ring
-        self._notice = notice
+        self._log = log
         self._failed = failed
         self._batch = batch
         self._turn = asyncio.Lock()
@@ -105,7 +105,7 @@ class Sender:
                 self._report(error)
             else:
                 pause = self._interval
-                self._notice.over("send", "Redis takes entries again")
+                self._log.recovered("send", "Redis takes entries again")
 
     async def _keep_bound(self) -> None:
         while True:
@@ -205,7 +205,7 @@ class Sender:
                 self._start_ring()
             await self._tell_dropped()
             if reply.bad:
-                self._notice.warn(
+                self._log.trouble(
                     "bad totals",
                     "%d keys app:metrics:… in Redis hold something else than a function's totals",
                     reply.bad,
@@ -256,7 +256,7 @@ class Sender:
             self._outbox.lose(batch)
             what = f"{len(batch)} entries in METRICS_SPOOL_DIR cannot be read back: {error}"
             self._failed(what)
-            self._notice.warn("spool", "%s", what)
+            self._log.trouble("spool", "%s", what)
             return False
         return True
 
@@ -265,7 +265,7 @@ class Sender:
         self.heard = True
         if lost := self._outbox.replied(reply, batch):
             self._failed(f"Redis lost {lost} entries")
-            self._notice.warn(
+            self._log.trouble(
                 "drop",
                 "Redis has lost %d entries that this process had let go of at METRICS_MAX_BUFFERED",
                 lost,
@@ -283,7 +283,7 @@ class Sender:
             await self._ring()
         except Exception as error:  # noqa: BLE001 - whatever a broker raises: the worker's own timer will flush
             self._failed(f"ring: {error}")
-            self._notice.warn("ring", "could not ring for a flush: %s", error)
+            self._log.trouble("ring", "could not ring for a flush: %s", error)
 
     def _report(self, error: Exception) -> None:
         what = str(error) if isinstance(error, MetricsCollectorError) else repr(error)
@@ -292,7 +292,7 @@ class Sender:
         where = f"{counts.buffered} entries wait in this process"
         if counts.spooled:
             where += f" and {counts.spooled} in METRICS_SPOOL_DIR"
-        self._notice.warn("send", "%s; %s", what, where)
+        self._log.trouble("send", "%s; %s", what, where)
 
     @staticmethod
     def _now() -> float:
@@ -305,12 +305,12 @@ def _forget(places: list[Place]) -> None:
 
 
 async def hold(
-    outbox: Outbox, cause: Exception, *, notice: Notice, failed: Callable[[str], None]
+    outbox: Outbox, cause: Exception, *, log: RateLimitedLog, failed: Callable[[str], None]
 ) -> None:
     """Keep the outbox within its usual bound where there is nothing to send to; until cancelled."""
     what = str(cause) if isinstance(cause, MetricsCollectorError) else repr(cause)
     failed(what)
-    notice.warn("send", "%s; entries wait in this process", what)
+    log.trouble("send", "%s; entries wait in this process", what)
 
     async def no_ring() -> None: ...
 
@@ -318,9 +318,9 @@ async def hold(
         outbox,
         _Nowhere(what),
         interval=1.0,
-        bound=Bound(outbox, USUAL_MAX_BUFFERED, notice=notice, failed=failed),
+        bound=Bound(outbox, USUAL_MAX_BUFFERED, log=log, failed=failed),
         ring=no_ring,
-        notice=notice,
+        log=log,
         failed=failed,
     ).run()
 

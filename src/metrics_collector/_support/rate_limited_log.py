@@ -14,8 +14,8 @@ logger: Final = logging.getLogger("metrics_collector")
 QUIET_TIME: Final = 60.0  # seconds
 
 
-class Notice:
-    """Says what is wrong, once a minute at most.
+class RateLimitedLog:
+    """Logs warnings, each kind of them once a minute at most.
 
     Args:
         clock: monotonic seconds.
@@ -23,22 +23,22 @@ class Notice:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said: dict[str, float] = {}  # when each kind was logged last
-        self._open: set[str] = set()  # kinds of trouble whose end is still to be told
+        self._logged_at: dict[str, float] = {}  # of each kind, the last time
+        self._open: set[str] = set()  # kinds of trouble whose end has not been logged
 
-    def warn(self, kind: str, message: str, *arguments: object) -> None:
+    def trouble(self, kind: str, message: str, *arguments: object) -> None:
         """Log a warning, unless one of this kind was logged within the last minute."""
         now = self._clock()
-        said = self._said.get(kind)
-        if said is None or now - said >= QUIET_TIME:
-            self._said[kind] = now
+        logged_at = self._logged_at.get(kind)
+        if logged_at is None or now - logged_at >= QUIET_TIME:
+            self._logged_at[kind] = now
             self._open.add(kind)
             logger.warning(message, *arguments)
 
-    def over(self, kind: str, message: str, *arguments: object) -> None:
-        """Log that the trouble of this kind is over, if it was logged.
+    def recovered(self, kind: str, message: str, *arguments: object) -> None:
+        """Log that what went wrong works again, if that it did not was logged.
 
-        That it comes back within the minute is not: what comes and goes would fill the log.
+        Trouble that comes back within the minute is not logged again: what comes and goes would fill the log.
         """
         if kind in self._open:
             self._open.remove(kind)

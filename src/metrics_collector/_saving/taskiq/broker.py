@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from taskiq.message import BrokerMessage
 
     from metrics_collector._saving.taskiq.stream import Entry
-    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 # All in seconds.
 BLOCK: Final = 2.0  # how long one read waits in Redis for a ring
@@ -45,7 +45,7 @@ SWEEP_EVERY: Final = 30.0
 WAKE_EVERY: Final = 0.25
 
 
-def make_broker(url: str, result_backend_url: str, *, notice: Notice) -> AsyncBroker:
+def make_broker(url: str, result_backend_url: str, *, log: RateLimitedLog) -> AsyncBroker:
     """The broker for `flush_metrics` at a Redis URL; Taskiq's in-memory broker for `memory://`.
 
     Nothing connects before it is needed. With a `result_backend_url` of `memory://` results are not
@@ -53,9 +53,9 @@ def make_broker(url: str, result_backend_url: str, *, notice: Notice) -> AsyncBr
     """
     if _in_memory(url):
         return InMemoryBroker()
-    broker = DoorbellBroker(url, notice)
+    broker = DoorbellBroker(url, log)
     if not _in_memory(result_backend_url):
-        broker.with_result_backend(Results(result_backend_url, notice))
+        broker.with_result_backend(Results(result_backend_url, log))
     return broker
 
 
@@ -75,7 +75,7 @@ class DoorbellBroker(RedisStreamBroker):
     worker's connections are made where it listens.
     """
 
-    def __init__(self, url: str, notice: Notice) -> None:
+    def __init__(self, url: str, log: RateLimitedLog) -> None:
         super().__init__(
             url,
             queue_name=DOORBELL,
@@ -84,7 +84,7 @@ class DoorbellBroker(RedisStreamBroker):
             maxlen=LENGTH,
         )
         self._url = url
-        self._notice = notice
+        self._log = log
         self._redis: Redis | None = None  # this and the next are set while this process listens
         self._stream: Stream | None = None
         self.on_listening_ended: Callable[[], None] | None = None
@@ -186,7 +186,7 @@ class DoorbellBroker(RedisStreamBroker):
             (flushes if bell == TASK_NAME else others).append(entry[0])
         if strange:
             text = "skipped %d messages in %s that do not ring"
-            self._notice.warn("malformed", text, strange, DOORBELL)
+            self._log.trouble("malformed", text, strange, DOORBELL)
         if others:
             await stream.acknowledge(others)
         messages = []
@@ -214,12 +214,12 @@ class DoorbellBroker(RedisStreamBroker):
                 await stream.acknowledge(ids)
         except (RedisError, OSError) as error:
             # The next sweep finds them and rings once more.
-            self._notice.warn(REDIS, "could not acknowledge rings: %s", reason(error))
+            self._log.trouble(REDIS, "could not acknowledge rings: %s", reason(error))
 
     async def _recover(self, redis: Redis, error: Exception) -> None:
         if not _group_is_missing(error):
             text = "cannot hear rings for a flush, trying again: %s"
-            self._notice.warn(REDIS, text, reason(error))
+            self._log.trouble(REDIS, text, reason(error))
         with suppress(RedisError, OSError):
             # After a failover this connection leads to a replica; a new one may find the master.
             await redis.connection_pool.disconnect(inuse_connections=False)

@@ -18,7 +18,7 @@ from metrics_collector._saving.taskiq.shared import REDIS, reason
 if TYPE_CHECKING:
     from taskiq import TaskiqResult
 
-    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 EXPIRY: Final = 3600  # seconds
 PREFIX: Final = "{metrics_list}:result"
@@ -28,7 +28,7 @@ TIMEOUT: Final = 1.0  # seconds; a worker that ends on SIGTERM may have to wait 
 class Results(RedisAsyncResultBackend[Any]):
     """Keeps results in the Redis at `url`; one that cannot be kept is let go."""
 
-    def __init__(self, url: str, notice: Notice) -> None:
+    def __init__(self, url: str, log: RateLimitedLog) -> None:
         super().__init__(
             url,
             result_ex_time=EXPIRY,
@@ -38,7 +38,7 @@ class Results(RedisAsyncResultBackend[Any]):
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
         )
-        self._notice = notice
+        self._log = log
 
     @override
     async def set_result(self, task_id: str, result: TaskiqResult[Any]) -> None:
@@ -46,7 +46,7 @@ class Results(RedisAsyncResultBackend[Any]):
             async with asyncio.timeout(TIMEOUT):
                 await super().set_result(task_id, result)
         except (RedisError, OSError) as error:
-            self._notice.warn(REDIS, "the result of a flush was not kept: %s", reason(error))
+            self._log.trouble(REDIS, "the result of a flush was not kept: %s", reason(error))
             # After a failover this connection leads to a replica; a new one may find the master.
             with suppress(RedisError, OSError):
                 await self.redis_pool.disconnect(inuse_connections=False)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from taskiq import AsyncBroker, ScheduledTask, ScheduleSource
 
-    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 # All in seconds.
 FIRST_PAUSE: Final = 0.1
@@ -35,16 +35,16 @@ def make_scheduler(
     broker: AsyncBroker,
     *,
     beat: Callable[[], Awaitable[None]] | None,
-    notice: Notice,
+    log: RateLimitedLog,
 ) -> FlushScheduler:
     """The scheduler that rings for a flush and for a purge as their labels on the broker say.
 
     Args:
         broker: the one that workers listen to.
         beat: called every three seconds in a scheduler process, as long as rings are sent in time.
-        notice: where trouble is logged.
+        log: where trouble is logged.
     """
-    return FlushScheduler(broker, beat=beat, notice=notice)
+    return FlushScheduler(broker, beat=beat, log=log)
 
 
 class FlushScheduler(TaskiqScheduler):
@@ -53,7 +53,7 @@ class FlushScheduler(TaskiqScheduler):
     Args:
         broker: the one that workers listen to.
         beat: the heartbeat.
-        notice: where trouble is logged.
+        log: where trouble is logged.
         clock: monotonic seconds.
     """
 
@@ -62,12 +62,12 @@ class FlushScheduler(TaskiqScheduler):
         broker: AsyncBroker,
         *,
         beat: Callable[[], Awaitable[None]] | None,
-        notice: Notice,
+        log: RateLimitedLog,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(broker, [LabelScheduleSource(broker)])
         self._beat = beat
-        self._notice = notice
+        self._log = log
         self._clock = clock
         self._in_time_until = clock()  # when the next ring is overdue; before the first one it is
         self._beating: asyncio.Task[None] | None = None
@@ -101,7 +101,7 @@ class FlushScheduler(TaskiqScheduler):
                 async with asyncio.timeout(KICK_TIMEOUT):
                     await super().on_ready(source, task)
             except Exception as error:  # noqa: BLE001 - the broker may be anybody's, and the next try may succeed
-                self._notice.warn(
+                self._log.trouble(
                     REDIS, "cannot ring for a worker, trying again: %s", reason(error)
                 )
                 await asyncio.sleep(pause)
@@ -118,7 +118,7 @@ class FlushScheduler(TaskiqScheduler):
                     async with asyncio.timeout(BEAT_TIMEOUT):
                         await beat()
                 except Exception as error:  # noqa: BLE001 - the next one may succeed; till then nobody hears from us
-                    self._notice.warn(REDIS, "no heartbeat of the scheduler: %s", reason(error))
+                    self._log.trouble(REDIS, "no heartbeat of the scheduler: %s", reason(error))
             await asyncio.sleep(BEAT_EVERY)
 
 

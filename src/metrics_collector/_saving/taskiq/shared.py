@@ -11,7 +11,7 @@ TASK_NAME: Final = "metrics_collector.tasks:flush_metrics"
 PURGE_NAME: Final = "metrics_collector.tasks:purge_metrics"
 BELLS: Final = (TASK_NAME, PURGE_NAME)
 
-# The kind of all notices about Redis: while it is away, this package says so in one line a minute.
+# The kind of all warnings about Redis: while it is away, this package says so in one line a minute.
 REDIS: Final = "doorbell"
 
 

@@ -18,7 +18,7 @@ from metrics_collector._saving.taskiq.shared import PURGE_NAME, TASK_NAME, reaso
 if TYPE_CHECKING:
     from taskiq import AsyncBroker, TaskiqState
 
-    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 FlushTask: TypeAlias = AsyncTaskiqDecoratedTask[[], Coroutine[Any, Any, int]]
 
@@ -49,7 +49,7 @@ def register(
     *,
     make_worker: Callable[[], Worker],
     every: Callable[[], int] | int,
-    notice: Notice,
+    log: RateLimitedLog,
 ) -> FlushTask:
     """Put both tasks on a broker of any kind; on one that has them already this changes nothing.
 
@@ -64,12 +64,12 @@ def register(
         broker: the one that workers listen to.
         make_worker: called once in each process, or in each loop if it has several.
         every: whole seconds between a scheduler's rings; a function is called when it starts.
-        notice: where trouble is logged.
+        log: where trouble is logged.
     """
     registered = broker.local_task_registry.get(TASK_NAME)
     if registered is not None:
         return registered
-    flusher = _Flusher(make_worker, notice)
+    flusher = _Flusher(make_worker, log)
 
     async def flush_metrics() -> int:
         """Save what waits in Redis; returns the number of entries."""
@@ -127,9 +127,9 @@ class _Schedule:
 class _Flusher:
     """The worker of this process and its flushes: one runs, one waits, and more are not needed."""
 
-    def __init__(self, make_worker: Callable[[], Worker], notice: Notice) -> None:
+    def __init__(self, make_worker: Callable[[], Worker], log: RateLimitedLog) -> None:
         self._make_worker = make_worker
-        self._notice = notice
+        self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
         self._forget()
 
@@ -227,4 +227,4 @@ class _Flusher:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await worker.aclose()
         except Exception as error:  # noqa: BLE001 - the process ends anyway, and others have to close as well
-            self._notice.warn("close", "a worker did not close as it should: %s", reason(error))
+            self._log.trouble("close", "a worker did not close as it should: %s", reason(error))

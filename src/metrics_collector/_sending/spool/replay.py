@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from metrics_collector._core.pipeline_types import PushReply
-    from metrics_collector._support.rate_limited_log import Notice
+    from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 SCAN_EVERY: Final = 10.0  # seconds between two looks for files
 LOOK_EVERY: Final = 2.0  # seconds between two looks whether SQL has what was sent
@@ -46,7 +46,7 @@ class Replay:
     Args:
         folder: of the spool.
         destination: Redis.
-        notice: where trouble is logged.
+        log: where trouble is logged.
         failed: told what went wrong, for `statistics()`.
     """
 
@@ -55,12 +55,12 @@ class Replay:
         folder: str,
         destination: Destination,
         *,
-        notice: Notice,
+        log: RateLimitedLog,
         failed: Callable[[str], None],
     ) -> None:
         self._folder = Path(folder)
         self._destination = destination
-        self._notice = notice
+        self._log = log
         self._failed = failed
         # Invariant under the lock: once it is closed, no file is added that nobody would close. The thread that opens
         # files goes on when whoever waits for it is cancelled.
@@ -139,7 +139,7 @@ class Replay:
 
     def _report(self, what: str) -> None:
         self._failed(what)
-        self._notice.warn("replay", "%s", what)
+        self._log.trouble("replay", "%s", what)
 
 
 class _Left:
