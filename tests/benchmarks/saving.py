@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from metrics_collector import Settings
 from metrics_collector._core.entries import decode
 from metrics_collector._runtime import assembly
-from metrics_collector._sending.memory_limit import Bound
+from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH
 from metrics_collector._sending.sender import Sender
 from metrics_collector._storage.sqlite import schema
@@ -109,7 +109,7 @@ async def _send(redis: RedisServer, count: int) -> float:
             outbox,
             store,
             interval=0.1,
-            bound=Bound(outbox, PLENTY, log=log, failed=_ignore),
+            memory_limit=MemoryLimit(outbox, PLENTY, log=log, failed=_ignore),
             ring=_no_ring,
             log=log,
             failed=_ignore,

@@ -14,7 +14,7 @@ from metrics_collector import StoreUnavailableError
 from metrics_collector._core.pipeline_types import PushReply
 from metrics_collector._errors import IncompatibleStoreError
 from metrics_collector._sending import sender
-from metrics_collector._sending.memory_limit import Bound
+from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH, SLICE, Outbox
 from metrics_collector._sending.sender import LONGEST_PAUSE, LOOK_EVERY, RING_GRACE, Sender, hold
 from metrics_collector._support.rate_limited_log import RateLimitedLog
@@ -127,7 +127,7 @@ class Scene:
         most = options.pop("max_buffered", 10_000)
         usual: dict[str, Any] = {
             "interval": 0.1,
-            "bound": Bound(self.outbox, most, log=log, failed=self.errors.append),
+            "memory_limit": MemoryLimit(self.outbox, most, log=log, failed=self.errors.append),
             "ring": self._ring,
             "log": log,
             "failed": self.errors.append,

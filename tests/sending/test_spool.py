@@ -18,7 +18,7 @@ import pytest
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
 from metrics_collector._redis import keys
 from metrics_collector._saving.flush import Flush
-from metrics_collector._sending.memory_limit import Bound
+from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import Outbox
 from metrics_collector._sending.sender import Sender
 from metrics_collector._sending.spool import Replay, Spool, replay, spool_file
@@ -290,7 +290,7 @@ def test_one_that_its_owner_deletes_meanwhile_is_nobody_s(
 
 
 class Scene:
-    """A process with a bound of 100 entries, and a Redis that may be away."""
+    """A process with a memory limit of 100 entries, and a Redis that may be away."""
 
     def __init__(self, folder: Path, store: HotStore, *, most: int = 100) -> None:
         self.buffer: deque[Record] = deque()
@@ -299,19 +299,19 @@ class Scene:
         self.store = store
         self.away = False
         self.spool = Spool(str(folder), self.outbox.producer)
-        self.bound = Bound(
+        self.memory_limit = MemoryLimit(
             self.outbox,
             most,
             log=RateLimitedLog(),
             failed=self.errors.append,
-            shelf=self.spool,
+            spool=self.spool,
             batch=20,
         )
         self.sender = Sender(
             self.outbox,
             self,
             interval=0.005,
-            bound=self.bound,
+            memory_limit=self.memory_limit,
             ring=self._ring,
             log=RateLimitedLog(),
             failed=self.errors.append,
@@ -418,7 +418,7 @@ async def test_copies_of_what_redis_has_may_fill_the_memory(folder: Path, store:
     for _ in range(9):
         scene.record(10)
         await scene.sender.send(5)
-        await scene.bound.keep()
+        await scene.memory_limit.enforce()
     assert sum(len(batch) for batch in scene.outbox._batches if batch.content is not None) == 90
     assert not files_in(folder)
 
@@ -428,7 +428,7 @@ async def test_redis_emptied_after_the_disk_was_sent_is_sent_again(
 ) -> None:
     scene = Scene(folder, store)
     scene.record(300)
-    await scene.bound.keep()
+    await scene.memory_limit.enforce()
     await scene.sender.send(30)
     assert scene.outbox.counts().sent == 300
     await client.flushall()
@@ -447,7 +447,7 @@ async def test_a_file_deleted_by_hand_is_counted_as_dropped(
 ) -> None:
     scene = Scene(folder, store)
     scene.record(300)
-    await scene.bound.keep()
+    await scene.memory_limit.enforce()
     spooled = scene.outbox.counts().spooled
     for file in files_in(folder):
         os.truncate(file, 10)
@@ -466,7 +466,7 @@ async def test_where_the_disk_is_full_the_oldest_are_dropped(
     scene = Scene(folder, store)
     for _ in range(40):
         scene.record(90)
-        await scene.bound.keep()
+        await scene.memory_limit.enforce()
 
     scene.check(3600)
     counts = scene.outbox.counts()
@@ -481,13 +481,13 @@ async def test_what_is_left_goes_to_disk_at_the_end(folder: Path, store: HotStor
     scene.record(5)
     await scene.sender.send(5)
     scene.record(45)
-    await scene.bound.put_aside()
+    await scene.memory_limit.move_to_spool()
 
     counts = scene.outbox.counts()
     assert (counts.sent, counts.spooled, counts.buffered) == (5, 45, 0)
     assert scene.outbox.exposed(embedded=False) == 0
     assert scene.outbox.exposed(embedded=True) == 5
-    await scene.bound.put_aside(sent=True)
+    await scene.memory_limit.move_to_spool(sent=True)
     assert scene.outbox.exposed(embedded=True) == 0
     scene.check(50)
 

@@ -12,7 +12,7 @@ from metrics_collector._errors import (
     StoreUnavailableError,
 )
 from metrics_collector._runtime import assembly
-from metrics_collector._sending.memory_limit import Bound
+from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH
 from metrics_collector._sending.sender import Sender
 from metrics_collector._support import process
@@ -71,19 +71,19 @@ class SendingPipeline:
         self.store = assembly.hot_store(settings, server)
         # A larger batch than Redis takes would never be taken; and the one on its way is held in memory.
         batch = min(BATCH, settings.max_backlog, max(1, settings.max_buffered // 4))
-        self._bound = Bound(
+        self._memory_limit = MemoryLimit(
             outbox,
             settings.max_buffered,
             log=log,
             failed=failed,
-            shelf=spool,
+            spool=spool,
             batch=batch,
         )
         self.sender = Sender(
             outbox,
             self.store,
             interval=settings.send_interval,
-            bound=self._bound,
+            memory_limit=self._memory_limit,
             ring=self._request_flush,
             log=log,
             failed=failed,
@@ -212,7 +212,7 @@ class SendingPipeline:
         # What the Redis in this process was sent ends with the process, too. What goes wrong the spool has said, and
         # nobody is left to raise it to.
         with contextlib.suppress(Exception):
-            await self._bound.put_aside(sent=self._server is not None)
+            await self._memory_limit.move_to_spool(sent=self._server is not None)
 
     async def _save_by(self, deadline: float, *, plain: bool) -> None:
         """The last save, tried until the deadline: several processes may be at the database, and its disk slow."""

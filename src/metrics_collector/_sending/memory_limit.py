@@ -1,4 +1,4 @@
-"""The bound on memory: what a process can neither send nor hold goes to the spool, or is dropped and counted."""
+"""The memory limit: what a process can neither send nor hold goes to the spool, or is dropped and counted."""
 
 from __future__ import annotations
 
@@ -15,24 +15,32 @@ if TYPE_CHECKING:
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 
-class Shelf(Protocol):
-    """Where batches go that memory has no room for: the spool."""
+class Spool(Protocol):
+    """Where batches go that memory has no room for."""
 
     async def write(
         self, batches: Sequence[tuple[Batch, Content]], done: Callable[[Batch, Place], None], /
     ) -> None:
-        """Put batches on disk, and call `done` for each that is there; raises OSError."""
+        """Write batches to disk.
+
+        Args:
+            batches: with their contents.
+            done: called for each as soon as it is written.
+
+        Raises:
+            OSError: a batch cannot be written.
+        """
 
 
-class Bound:
-    """Keeps the outbox small enough.
+class MemoryLimit:
+    """Keeps the number of entries in memory below a limit.
 
     Args:
-        outbox: whose bound it is.
-        most: entries held in memory.
+        outbox: holds the entries.
+        most: entries that it may hold.
         log: where trouble is logged.
-        failed: told what went wrong, for `statistics()`.
-        shelf: the spool, if there is one.
+        failed: called with what went wrong, for `statistics()`.
+        spool: takes what is too much; without one it is dropped.
         batch: entries written in one go.
     """
 
@@ -43,22 +51,22 @@ class Bound:
         *,
         log: RateLimitedLog,
         failed: Callable[[str], None],
-        shelf: Shelf | None = None,
+        spool: Spool | None = None,
         batch: int = BATCH,
     ) -> None:
         self._outbox = outbox
         self._most = most
         self._log = log
         self._failed = failed
-        self._shelf = shelf
+        self._spool = spool
         self._batch = batch
         self._writing = asyncio.Lock()
 
-    async def keep(self) -> None:
-        """Hold no more entries than allowed; the rest goes to the spool, or is dropped, which is said."""
-        # From half of it on: there is room for what is recorded while the disk writes.
-        if self._shelf and self._outbox.exposed(embedded=False) > self._most // 2:
-            await self.put_aside(keep=self._most // 4)
+    async def enforce(self) -> None:
+        """Move what is too much to the spool, or drop it."""
+        # From half of the limit on: so there is room for what is recorded while the disk writes.
+        if self._spool and self._outbox.exposed(embedded=False) > self._most // 2:
+            await self.move_to_spool(keep=self._most // 4)
         if dropped := self._outbox.enforce(self._most):
             self._failed(f"dropped {dropped} entries: more than {self._most} were waiting")
             self._log.trouble(
@@ -68,27 +76,28 @@ class Bound:
                 self._most,
             )
 
-    async def put_aside(self, *, keep: int = 0, sent: bool = False) -> None:
-        """Have the spool, if there is one, take what is in memory alone, without the oldest `keep` entries.
+    async def move_to_spool(self, *, keep: int = 0, sent: bool = False) -> None:
+        """Write entries that are in memory alone to the spool, if there is one.
 
         Args:
-            keep: entries.
-            sent: also what Redis has acknowledged.
+            keep: so many of the oldest stay in memory.
+            sent: also those that Redis has acknowledged.
         """
-        outbox, shelf = self._outbox, self._shelf
-        if shelf is None:
+        outbox, spool = self._outbox, self._spool
+        if spool is None:
             return
         async with self._writing:
             mark = outbox.mark
-            # Batch by batch: what has a number cannot be dropped any more, and the disk may take no more.
-            while await self._write(shelf, outbox.loose(keep, sent=sent)):
+            # Batch by batch: entries in a batch cannot be dropped any more, and the disk may be full.
+            while await self._write(spool, outbox.loose(keep, sent=sent)):
                 if not outbox.has_before(mark):
                     return
                 await outbox.make_batch(mark, self._batch)
 
-    async def _write(self, shelf: Shelf, batches: Sequence[tuple[Batch, Content]]) -> bool:
+    async def _write(self, spool: Spool, batches: Sequence[tuple[Batch, Content]]) -> bool:
+        """Write batches; whether that worked."""
         try:
-            await shelf.write(batches, self._outbox.shelved)
+            await spool.write(batches, self._outbox.shelved)
         except OSError as error:
             what = f"cannot write to METRICS_SPOOL_DIR: {error}"
             self._failed(what)

@@ -1,4 +1,4 @@
-"""A producer's batches: numbered, kept until SQL has them, and given up only when a bound says so.
+"""A producer's batches: numbered, kept until SQL has them, and given up only at the memory limit.
 
 No I/O here. The sender asks what to push and what to put on disk, and says what came of it; the protocol's rules for a
 producer are these.
@@ -73,7 +73,7 @@ class Outbox:
         self._tally = Tally()  # of `_lines`
         self._last = 0  # number of the newest entry
         self._batches: deque[Batch] = deque()  # kept ones, in order
-        self._unguarded = Intervals()  # acknowledged, their bytes given up at the bound
+        self._unguarded = Intervals()  # acknowledged, their bytes given up at the memory limit
         self._lost = Intervals()  # were that, and Redis has lost them since
         self._known = Intervals()  # saved, says SQL
         self._known_text = ""

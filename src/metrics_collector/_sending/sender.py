@@ -17,7 +17,7 @@ from metrics_collector._errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from metrics_collector._sending.memory_limit import Bound
+from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH
 from metrics_collector._support import process
 
@@ -55,7 +55,7 @@ class Sender:
         outbox: outlives the sender.
         destination: Redis.
         interval: seconds between two looks into the buffer.
-        bound: on what the outbox holds.
+        memory_limit: on what the outbox holds.
         ring: asks for a flush; called when Redis says that it is this producer's turn.
         log: where trouble is logged.
         failed: told what went wrong, for `statistics()`.
@@ -68,7 +68,7 @@ class Sender:
         destination: Destination,
         *,
         interval: float,
-        bound: Bound,
+        memory_limit: MemoryLimit,
         ring: Callable[[], Awaitable[None]],
         log: RateLimitedLog,
         failed: Callable[[str], None],
@@ -77,7 +77,7 @@ class Sender:
         self._outbox = outbox
         self._destination = destination
         self._interval = interval
-        self._bound = bound
+        self._memory_limit = memory_limit
         self._ring = ring
         self._log = log
         self._failed = failed
@@ -89,9 +89,9 @@ class Sender:
         self._ringing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Send and keep the bound, until cancelled."""
+        """Send, and enforce the memory limit, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_bound())
+            group.create_task(self._enforce_limit())
             group.create_task(self._send_forever())
 
     async def _send_forever(self) -> None:
@@ -107,10 +107,10 @@ class Sender:
                 pause = self._interval
                 self._log.recovered("send", "Redis takes entries again")
 
-    async def _keep_bound(self) -> None:
+    async def _enforce_limit(self) -> None:
         while True:
             try:
-                await self._bound.keep()
+                await self._memory_limit.enforce()
             except Exception as error:  # noqa: BLE001 - as above
                 self._report(error)
             await asyncio.sleep(self._interval)
@@ -218,7 +218,7 @@ class Sender:
     async def _push(self, batch: Batch, need: int, mark: int) -> PushReply:
         """Push a batch, and make the next one while Redis is at work on this one.
 
-        One only, however often this is tried: what has become a batch is not dropped at the bound any more.
+        One only, however often this is tried: what has become a batch is not dropped at the memory limit any more.
         """
         outbox = self._outbox
         push = self._destination.push(outbox.producer, batch, need)
@@ -307,7 +307,7 @@ def _forget(places: list[Place]) -> None:
 async def hold(
     outbox: Outbox, cause: Exception, *, log: RateLimitedLog, failed: Callable[[str], None]
 ) -> None:
-    """Keep the outbox within its usual bound where there is nothing to send to; until cancelled."""
+    """Enforce the usual memory limit where there is nothing to send to; until cancelled."""
     what = str(cause) if isinstance(cause, MetricsCollectorError) else repr(cause)
     failed(what)
     log.trouble("send", "%s; entries wait in this process", what)
@@ -318,7 +318,7 @@ async def hold(
         outbox,
         _Nowhere(what),
         interval=1.0,
-        bound=Bound(outbox, USUAL_MAX_BUFFERED, log=log, failed=failed),
+        memory_limit=MemoryLimit(outbox, USUAL_MAX_BUFFERED, log=log, failed=failed),
         ring=no_ring,
         log=log,
         failed=failed,
@@ -328,7 +328,7 @@ async def hold(
 class _Nowhere:
     """Stands for Redis where settings are wrong and there is nobody to raise that to.
 
-    Entries are then counted, kept up to the bound, and the cause is logged, as when Redis cannot be reached.
+    Entries are then counted, kept up to the memory limit, and the cause is logged, as when Redis cannot be reached.
     """
 
     def __init__(self, cause: str) -> None:
