@@ -572,7 +572,7 @@ async def test_stopped_at_any_moment_no_file_stays_open(
         async with running(replay_of(folder, store).run()):
             for _ in range(turns):
                 await asyncio.sleep(0.0005)
-        while any(thread.name.endswith("aside") for thread in threading.enumerate()):
+        while any(thread.name.endswith("in_thread") for thread in threading.enumerate()):
             await asyncio.sleep(0.001)
         assert not spool_file._open
 

@@ -27,9 +27,9 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading.Thread, "start", start)
 
 
-async def test_the_loop_goes_on_while_something_is_done_aside() -> None:
+async def test_the_loop_goes_on_while_a_thread_works() -> None:
     over = threading.Event()
-    doing = asyncio.create_task(process.aside(lambda: over.wait(20) and threading.get_ident()))
+    doing = asyncio.create_task(process.in_thread(lambda: over.wait(20) and threading.get_ident()))
     for _ in range(3):
         await asyncio.sleep(0)
     assert not doing.done()
@@ -39,12 +39,12 @@ async def test_the_loop_goes_on_while_something_is_done_aside() -> None:
     assert await doing not in (False, threading.get_ident())
 
 
-async def test_what_is_raised_aside_is_raised_here() -> None:
+async def test_what_is_raised_in_a_thread_is_raised_here() -> None:
     def fail() -> None:
         raise OSError("no such host")
 
     with pytest.raises(OSError, match="no such host"):
-        await process.aside(fail)
+        await process.in_thread(fail)
 
 
 async def test_nobody_is_harmed_if_nobody_waits_any_more() -> None:
@@ -54,11 +54,11 @@ async def test_nobody_is_harmed_if_nobody_waits_any_more() -> None:
         go_on.wait(20)
         raise OSError("too late")
 
-    doing = asyncio.create_task(process.aside(work))
+    doing = asyncio.create_task(process.in_thread(work))
     await asyncio.sleep(0)
     doing.cancel()
     await asyncio.gather(doing, return_exceptions=True)
-    (thread,) = [t for t in threading.enumerate() if t.name == "metrics_collector_aside"]
+    (thread,) = [t for t in threading.enumerate() if t.name == "metrics_collector_in_thread"]
     go_on.set()
     await asyncio.to_thread(thread.join)
 
@@ -68,28 +68,28 @@ def test_nor_if_the_loop_is_closed() -> None:
     loop = asyncio.new_event_loop()
 
     async def begin() -> None:
-        doing = asyncio.ensure_future(process.aside(lambda: go_on.wait(20)))
+        doing = asyncio.ensure_future(process.in_thread(lambda: go_on.wait(20)))
         await asyncio.sleep(0)
         doing.cancel()
         await asyncio.gather(doing, return_exceptions=True)
 
     loop.run_until_complete(begin())
     loop.close()
-    (thread,) = [t for t in threading.enumerate() if t.name == "metrics_collector_aside"]
+    (thread,) = [t for t in threading.enumerate() if t.name == "metrics_collector_in_thread"]
     go_on.set()
     thread.join()
 
 
 async def test_the_thread_is_one_that_no_exit_waits_for() -> None:
-    assert await process.aside(lambda: threading.current_thread().daemon)
+    assert await process.in_thread(lambda: threading.current_thread().daemon)
 
 
 @pytest.mark.usefixtures("no_threads")
 async def test_without_threads_it_is_done_here() -> None:
-    assert await process.aside(threading.get_ident) == threading.get_ident()
+    assert await process.in_thread(threading.get_ident) == threading.get_ident()
 
 
-async def test_modules_are_loaded_aside_and_once(
+async def test_modules_are_loaded_in_a_thread_and_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "slow_to_load.py").write_text("import threading\nby = threading.get_ident()\n")
@@ -118,7 +118,7 @@ def test_nothing_keeps_the_result_alive() -> None:
         pass
 
     async def work() -> weakref.ref[Any]:
-        return weakref.ref(await process.aside(Result))
+        return weakref.ref(await process.in_thread(Result))
 
     result = asyncio.run(work())
     gc.collect()

@@ -130,7 +130,7 @@ class Query:
             purged = {} if reader is None else await reader.purged()
             tiles = joined(resolution, start, end, purged)
             rollups = [] if reader is None else await reader.rollups(tiles, func_name)
-        return await process.aside(partial(_points, rollups, tiles, pending))
+        return await process.in_thread(partial(_points, rollups, tiles, pending))
 
     async def _live(self, names: Iterable[str]) -> dict[str, Totals]:
         wanted = list(names)

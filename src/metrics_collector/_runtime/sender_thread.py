@@ -60,7 +60,7 @@ class _SenderLoop(asyncio.SelectorEventLoop):
         self.set_debug(False)  # `python -X dev` is for the loops of the program
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
-        return await process.aside(partial(socket.getaddrinfo, host, port, **options))
+        return await process.in_thread(partial(socket.getaddrinfo, host, port, **options))
 
 
 async def _awaited(answer: concurrent.futures.Future[T]) -> T:

@@ -115,7 +115,7 @@ class SendingPipeline:
             ConfigurationError: METRICS_SPOOL_DIR cannot be used.
         """
         if self._spool is not None:
-            await process.aside(self._spool.check)
+            await process.in_thread(self._spool.check)
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):
                 await self.store.check_version()

@@ -251,7 +251,7 @@ class Sender:
         place = batch.place
         assert place is not None  # noqa: S101 - it is in memory or on disk
         try:
-            batch.content = await process.aside(place.read)
+            batch.content = await process.in_thread(place.read)
         except OSError as error:
             self._outbox.lose(batch)
             what = f"{len(batch)} entries in METRICS_SPOOL_DIR cannot be read back: {error}"
@@ -271,7 +271,7 @@ class Sender:
                 lost,
             )
         if released := self._outbox.released():
-            await process.aside(partial(_forget, released))
+            await process.in_thread(partial(_forget, released))
 
     def _start_ring(self) -> None:
         # Beside the sends: the doorbell's Redis may be another one, and may be slow.

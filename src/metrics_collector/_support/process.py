@@ -1,4 +1,4 @@
-"""Threads and exits, and how modules load in a thread."""
+"""Work in threads, imports there, and what is done at the exit of the process."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 def exiting() -> bool:
-    """Whether the main thread has ended: no thread can be started any more, and many a module not be loaded."""
+    """Whether the main thread has ended: no thread can be started any more, and many modules cannot be imported."""
     return not threading.main_thread().is_alive()
 
 
 def at_exit(action: Callable[[], None]) -> None:
-    """Do something as the process ends; nothing can be done about `os._exit` and signals that kill."""
+    """Have something done as the process ends; after `os._exit`, or a signal that kills, it is not."""
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
         # Children of multiprocessing end without atexit.
@@ -36,16 +36,23 @@ def at_exit(action: Callable[[], None]) -> None:
         atexit.register(action)
 
 
-async def aside(work: Callable[[], T]) -> T:
-    """Do what would block the loop in a daemon thread; on the loop if no thread can be started any more.
+async def in_thread(work: Callable[[], T]) -> T:
+    """Do blocking work in a daemon thread; on the loop if no thread can be started any more.
 
-    An executor would not do: the exit waits for its threads, and it takes no work once the exit has begun.
+    `asyncio.to_thread` would not do: the exit of the process waits for the threads of its executor, and once the exit
+    has begun it takes no work.
+
+    Args:
+        work: what would block the loop.
+
+    Returns:
+        What the work returns; what it raises is raised here.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
 
     def settle(result: T | None, error: Exception | None) -> None:
-        if outcome.done():  # nobody waits any more
+        if outcome.done():  # whoever waited was cancelled
             return
         if error is None:
             outcome.set_result(result)  # type: ignore[arg-type]  # a T, since there was no error
@@ -62,16 +69,16 @@ async def aside(work: Callable[[], T]) -> T:
             loop.call_soon_threadsafe(settle, result, problem)
 
     try:
-        threading.Thread(target=run, name="metrics_collector_aside", daemon=True).start()
+        threading.Thread(target=run, name="metrics_collector_in_thread", daemon=True).start()
     except RuntimeError:
         return work()
     return await outcome
 
 
 async def load(*modules: str) -> None:
-    """Load modules that take long, in another thread: the loop goes on meanwhile."""
+    """Import modules that take long in another thread, so that the loop goes on meanwhile."""
     if not all(module in sys.modules for module in modules):
-        await aside(partial(_load, modules))
+        await in_thread(partial(_load, modules))
 
 
 def _load(modules: Iterable[str]) -> None:

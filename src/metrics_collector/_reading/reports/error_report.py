@@ -44,7 +44,7 @@ async def _errors(
         purged = {} if reader is None else await reader.purged()
         window = window_steps.window(since, until, purged, steps=STEPS, coarse=True)
         found = await failures(reader, purged, window, None)
-    rows = await process.aside(lambda: error_rows(window, found, pending))
+    rows = await process.in_thread(lambda: error_rows(window, found, pending))
     return window, tuple(sorted(rows, key=lambda row: row.last_seen_at, reverse=True))
 
 

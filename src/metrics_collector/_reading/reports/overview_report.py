@@ -61,7 +61,7 @@ async def _overview(query: Query, since: Moment, until: Moment) -> Overview:
                     parts.append(await _closed.read(reader, label, tiles, window.step))
             tiles = window_steps.tiles_before(window, purged)
             before = await _closed.read(reader, label, tiles, None)
-    return await process.aside(lambda: _assemble(window, snapshot, parts, before))
+    return await process.in_thread(lambda: _assemble(window, snapshot, parts, before))
 
 
 def _assemble(window: Window, snapshot: Snapshot, parts: Iterable[Part], before: Part) -> Overview:

@@ -75,7 +75,7 @@ class Replay:
             while True:
                 if (now := asyncio.get_running_loop().time()) >= scan_at:
                     scan_at = now + SCAN_EVERY
-                    await process.aside(self._open_free_files)
+                    await process.in_thread(self._open_free_files)
                 await self._advance()
                 await asyncio.sleep(LOOK_EVERY)
         finally:
@@ -89,7 +89,7 @@ class Replay:
             try:
                 if await file.advance(self._destination):
                     self._files.remove(file)
-                    await process.aside(file.done)
+                    await process.in_thread(file.done)
             except StoreUnavailableError as error:  # for the others, too
                 self._report(f"cannot replay what is in {self._folder}: {error}")
                 return
@@ -183,7 +183,7 @@ class _Left:
         for frame in self._frames:
             if frame.last <= reply.seen or given.covers(frame.first, frame.last):
                 continue
-            payload = await process.aside(partial(spool_file.payload, self._descriptor, frame))
+            payload = await process.in_thread(partial(spool_file.payload, self._descriptor, frame))
             batch = Batch(frame.first, frame.last, content_of(payload))
             answer = await destination.push(self._producer, batch, 0, force=True)
             if answer.kind == "full":

@@ -71,7 +71,7 @@ class Spool:
         Raises:
             OSError: there is no room, or no folder; those that `done` was not called for are not there.
         """
-        await process.aside(partial(self._write, batches, done))
+        await process.in_thread(partial(self._write, batches, done))
 
     def _write(
         self,

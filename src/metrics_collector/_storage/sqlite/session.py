@@ -231,7 +231,7 @@ async def _execute(connection: aiosqlite.Connection, step: Step) -> list[Any]:
     elif isinstance(step, Script):
         await connection.executescript(step.sql)
     elif isinstance(step, Compute):
-        return [await process.aside(step.work)]
+        return [await process.in_thread(step.work)]
     else:
         await asyncio.sleep(step.seconds)
     return []

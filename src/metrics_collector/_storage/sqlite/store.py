@@ -68,7 +68,7 @@ class SQLiteStore:
 
     async def describe(self) -> StoreDescription:
         """As `Store.describe`; the write-ahead log is part of the size."""
-        size, error = await process.aside(partial(database_file.look, self._path))
+        size, error = await process.in_thread(partial(database_file.look, self._path))
         try:
             extent = await self._extent()
         except (StoreUnavailableError, IncompatibleStoreError) as problem:
