@@ -26,7 +26,7 @@ SECOND: Record = ("app.second", 3.0, 5.0, "ValueError")
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """The state of a new process without a starter, in place of this one's."""
     monkeypatch.setattr(recorder, "buffer", deque())
-    monkeypatch.setattr(recorder, "_armed", deque((None,), maxlen=1))
+    monkeypatch.setattr(recorder, "_starter_due", deque((None,), maxlen=1))
     monkeypatch.setattr(recorder, "_starter", None)
     monkeypatch.setattr(recorder, "_failure_logged", False)
     monkeypatch.setattr(recorder, "record", recorder._append_and_start)
@@ -60,20 +60,20 @@ def test_without_a_starter_records_wait_for_one(starts: list[list[Record]]) -> N
     assert starts == [[FIRST, SECOND]]
 
 
-def test_armed_again_the_next_record_starts_again(starts: list[list[Record]]) -> None:
+def test_asked_again_the_next_record_starts_again(starts: list[list[Record]]) -> None:
     recorder.record(FIRST)
-    recorder.engage()
+    recorder.only_append()
     recorder.record(FIRST)
-    recorder.arm()
-    recorder.arm()
+    recorder.start_on_next_record()
+    recorder.start_on_next_record()
     recorder.record(SECOND)
     recorder.record(SECOND)
 
     assert starts == [[FIRST], [FIRST, FIRST, SECOND]]
 
 
-def test_engaged_a_record_is_only_appended(starts: list[list[Record]]) -> None:
-    recorder.engage()
+def test_with_a_sender_a_record_is_only_appended(starts: list[list[Record]]) -> None:
+    recorder.only_append()
 
     assert recorder.record == recorder.buffer.append
     recorder.record(FIRST)
@@ -89,7 +89,7 @@ def test_discarded_records_are_gone(starts: list[list[Record]]) -> None:
     assert starts == []
 
 
-@pytest.mark.parametrize("decision", [recorder.engage, recorder.discard])
+@pytest.mark.parametrize("decision", [recorder.only_append, recorder.discard])
 def test_a_call_that_ends_during_the_change_starts_no_second_sender(
     decision: Callable[[], None], starts: list[list[Record]]
 ) -> None:
@@ -113,7 +113,7 @@ def test_many_threads_start_once_an_arming_and_lose_nothing() -> None:
             starts += 1
 
     recorder.on_first_record(starter)
-    ready = threading.Barrier(workers, action=recorder.arm)
+    ready = threading.Barrier(workers, action=recorder.start_on_next_record)
     done = threading.Barrier(workers)
 
     def work() -> None:
@@ -156,7 +156,7 @@ def test_what_the_starter_raises_is_logged_once_and_stops_nobody(
 
     recorder.on_first_record(starter)
     for _ in range(3):
-        recorder.arm()
+        recorder.start_on_next_record()
         recorder.record(FIRST)
 
     assert len(recorder.buffer) == 3
@@ -221,7 +221,7 @@ import os
 from metrics_collector._recording import recorder
 
 starts = []
-recorder.on_first_record(lambda: (starts.append(os.getpid()), recorder.engage()))
+recorder.on_first_record(lambda: (starts.append(os.getpid()), recorder.only_append()))
 recorder.record(("app.parent", 0.0, 1.0, None))
 pid = os.fork()
 if pid == 0:

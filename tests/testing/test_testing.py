@@ -570,7 +570,7 @@ def test_redirected_records_go_elsewhere_and_all_is_as_before_afterwards(
     recorded_metrics: RecordedMetrics,
 ) -> None:
     before = recorder.buffer
-    recorder.arm()
+    recorder.start_on_next_record()
     to: Any = type(before)()
     with recorder.redirected(to):
         divide()
@@ -580,9 +580,9 @@ def test_redirected_records_go_elsewhere_and_all_is_as_before_afterwards(
     assert len(before) == 0
     divide()
 
-    assert len(threads()) == 1  # it is armed as before
+    assert len(threads()) == 1  # the next record starts it, as before
     with recorder.redirected(to):
-        recorder.arm()
+        recorder.start_on_next_record()
     assert recorder.record == before.append
 
 

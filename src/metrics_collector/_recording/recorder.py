@@ -1,9 +1,9 @@
 """The process's one buffer of records, and what becomes of the next one.
 
 `record` is rebound, so that the hot path has no question to ask: while no sender runs it appends
-and calls the starter (`arm`), with a sender it is `buffer.append` itself (`engage`), and where
-nobody will ever send it does nothing (`discard`). Hence it is always called as
-`recorder.record(...)`, never imported by name.
+and calls the starter (`start_on_next_record`), with a sender it is `buffer.append` itself
+(`only_append`), and where nobody will ever send it does nothing (`discard`). Hence it is always
+called as `recorder.record(...)`, never imported by name.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _logger = logging.getLogger("metrics_collector")
 _type_name: Callable[[type], str] = type.__dict__["__name__"].__get__
 _nowhere: Final[deque[Record]] = deque(maxlen=0)
 _starter: Callable[[], None] | None = None
-# Holds one token while armed. Whoever pops it calls the starter, and `pop` is atomic: a lock here
+# Holds one token while the starter is due. Whoever pops it calls the starter, and `pop` is atomic: a lock here
 # could be taken a second time by the same thread, through a finaliser or a signal handler that
 # calls a measured function.
-_armed: Final[deque[None]] = deque((None,), maxlen=1)
+_starter_due: Final[deque[None]] = deque((None,), maxlen=1)
 _failure_logged = False
 
 
 def mark_of(error: BaseException) -> str:
-    """The mark of a call that ended so: `CANCELLED` if cancelled or closed, else the type name."""
+    """The mark of a call that raised this: `CANCELLED` if cancelled or closed, else the type name."""
     kind = type(error)
     if issubclass(kind, (CancelledError, GeneratorExit)):
         return CANCELLED
@@ -51,56 +51,64 @@ def mark_of(error: BaseException) -> str:
 
 
 def on_first_record(starter: Callable[[], None]) -> None:
-    """Set what the first record calls, in the thread of the measured call and once an arming.
+    """Set what starts the sender.
 
-    The starter sees to it that a sender runs, and then calls `engage`. What it raises is logged,
-    once, and the records stay in the buffer until someone else takes them.
+    It is called by the first record after `start_on_next_record`, in the thread of the measured
+    call, and calls `only_append` once a sender runs. What it raises is logged, once, and the
+    records stay in the buffer until someone else takes them.
+
+    Args:
+        starter: starts the sender.
     """
     global _starter  # noqa: PLW0603 - the state of a process is that of this module
     _starter = starter
 
 
-def arm() -> None:
-    """No sender runs: the next record calls the starter."""
+def start_on_next_record() -> None:
+    """Have the next record call the starter: no sender runs."""
     global record  # noqa: PLW0603 - see above
     # In this order: a thread that sees the new `record` must find the token.
-    _armed.append(None)
+    _starter_due.append(None)
     record = _append_and_start
 
 
-def engage() -> None:
-    """A sender runs: from now on a record is appended, and no more."""
+def only_append() -> None:
+    """Have records appended, and no more: a sender runs."""
     global record  # noqa: PLW0603 - see above
     # In this order: a thread that is still in the old `record` must find no token.
-    _armed.clear()
+    _starter_due.clear()
     record = buffer.append
 
 
 def discard() -> None:
-    """Nobody will ever send: forget the records that come."""
+    """Have records forgotten: nobody will ever send them."""
     global record  # noqa: PLW0603 - see above
-    _armed.clear()
+    _starter_due.clear()
     record = _nowhere.append
 
 
 @contextmanager
 def redirected(to: deque[Record]) -> Iterator[None]:
-    """For tests: within this, records go to another buffer, and none calls the starter unless `arm` is called again.
+    """Have records go to another buffer, for tests; afterwards all is as it was.
 
-    Afterwards all is as it was. A call that ends at either change may reach the buffer from before it.
+    No record calls the starter, unless `start_on_next_record` is called within. A call that ends at either change may
+    reach the buffer from before it.
+
+    Args:
+        to: the buffer.
     """
     global buffer, record  # noqa: PLW0603 - see above
-    old_buffer, old_record, was_armed = buffer, record, bool(_armed)
+    old_buffer, old_record, was_starter_due = buffer, record, bool(_starter_due)
     buffer = to
-    engage()
+    only_append()
     try:
         yield
     finally:
         buffer = old_buffer
-        if was_armed:
-            _armed.append(None)
+        if was_starter_due:
+            _starter_due.append(None)
         else:
-            _armed.clear()
+            _starter_due.clear()
         record = old_record
 
 
@@ -109,15 +117,15 @@ def _append_and_start(entry: Record) -> None:
     if _starter is None:
         return
     try:
-        _armed.pop()
+        _starter_due.pop()
     except IndexError:  # another call was first
         return
     try:
         _starter()
     except Exception as error:  # noqa: BLE001 - metrics must not break the measured code
         _log_failure(error)
-    except BaseException:  # Ctrl-C meanwhile: it is the program's, and the next record tries again
-        _armed.append(None)
+    except BaseException:  # Ctrl-C meanwhile is for the program; the next record tries again
+        _starter_due.append(None)
         raise
 
 
@@ -135,7 +143,7 @@ def _start_afresh_in_the_child() -> None:
     global _failure_logged  # noqa: PLW0603 - see above
     buffer.clear()  # the parent sends these
     _failure_logged = False
-    arm()
+    start_on_next_record()
 
 
 record: Callable[[Record], None] = _append_and_start

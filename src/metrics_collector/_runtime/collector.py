@@ -127,7 +127,7 @@ class Collector:
             if thread is None or not thread.alive():
                 thread = self._start_thread()
             if self._settings is None or self._settings.enabled:
-                recorder.engage()
+                recorder.only_append()
             return thread
 
     def _start_thread(self) -> SenderThread:
@@ -142,7 +142,7 @@ class Collector:
         except BaseException:
             self._thread = before
             if not process.exiting():  # else the exit's hook sends
-                recorder.arm()
+                recorder.start_on_next_record()
             raise
         return thread
 
@@ -228,7 +228,7 @@ class Collector:
         self._stop_thread()
         recorder.buffer.clear()
         self._begin(settings)
-        recorder.arm()
+        recorder.start_on_next_record()
 
     @contextmanager
     def isolated(self, settings: Settings, buffer: deque[Record]) -> Iterator[None]:
@@ -242,7 +242,7 @@ class Collector:
             buffer: takes the records.
         """
         if self._stop_thread():
-            recorder.arm()
+            recorder.start_on_next_record()
         with recorder.redirected(buffer):
             before = vars(self).copy()
             self._begin(settings)
@@ -253,7 +253,7 @@ class Collector:
             try:
                 yield
             finally:
-                recorder.engage()  # a call that ends in another thread is to start nothing now
+                recorder.only_append()  # a call that ends in another thread is to start nothing now
                 self._stop_thread()
                 vars(self).update(before, _exit_hooked=self._exit_hooked)
 
