@@ -30,10 +30,10 @@ __all__ = ["broker", "register_tasks", "scheduler"]
 
 
 def register_tasks(broker: AsyncBroker) -> None:
-    """Put the task `flush_metrics` on one's own broker, which from then on is the one that is rung.
+    """Put the task `flush_metrics` on one's own broker, which from then on is the one that flush requests go to.
 
-    Its workers save entries, and a scheduler with a `LabelScheduleSource` of it rings every `MAX_WAITING_TIME` seconds.
-    Call it where the broker is made, so that producers, workers and scheduler all do.
+    Its workers save entries, and a scheduler with a `LabelScheduleSource` of it requests a flush every
+    `MAX_WAITING_TIME` seconds. Call it where the broker is made, so that producers, workers and scheduler all do.
     A producer uses it on the loop on which its `async with MetricsCollector()` was entered.
 
     Args:

@@ -57,7 +57,7 @@ async def _measured(run: Run, waiting_time: int) -> tuple[list[float], list[floa
             database_name=str(place / "db"),
             max_waiting_time=waiting_time,
             send_interval=INTERVAL,
-            max_items=10**9,  # the scheduler alone rings, which takes longest
+            max_items=10**9,  # the scheduler alone requests flushes, which takes longest
         )
         environment = {
             "REDIS_URL": redis.url,

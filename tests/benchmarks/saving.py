@@ -110,7 +110,7 @@ async def _send(redis: RedisServer, count: int) -> float:
             store,
             interval=0.1,
             memory_limit=MemoryLimit(outbox, PLENTY, log=log, failed=_ignore),
-            ring=_no_ring,
+            request_flush=_no_request,
             log=log,
             failed=_ignore,
         )
@@ -119,7 +119,7 @@ async def _send(redis: RedisServer, count: int) -> float:
         return clock() - start
 
 
-async def _no_ring() -> None: ...
+async def _no_request() -> None: ...
 
 
 def _ignore(_what: str) -> None: ...

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from metrics_collector._redis import keys
-from metrics_collector._saving.taskiq.stream import DOORBELL
+from metrics_collector._saving.taskiq.stream import FLUSH_REQUESTS
 
 if TYPE_CHECKING:
     from tests.faults.world import World
@@ -40,7 +40,7 @@ def test_poison_among_good_entries(world: World) -> None:
         rows = world.rows()
         world.redis.rpush(keys.METRICS_LIST, *POISON)
         for data in (b"\xff", b'{"task_id": 1}', b""):
-            world.redis.xadd(DOORBELL, {"data": data})
+            world.redis.xadd(FLUSH_REQUESTS, {"data": data})
         producer.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
     world.stop("app")
     calls = world.finish("app").calls

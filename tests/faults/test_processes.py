@@ -88,13 +88,13 @@ def test_a_worker_stands_still_for_longer_than_its_lease(world: World, step: str
     assert world.check(still, other).rows == {"app": 6000}
 
 
-def test_two_schedulers_four_workers_and_five_hundred_stale_rings(world: World) -> None:
-    async def rings() -> None:
+def test_two_schedulers_four_workers_and_five_hundred_stale_requests(world: World) -> None:
+    async def requests() -> None:
         broker = taskiq.make_broker(world.server.url, "memory://", log=RateLimitedLog())
         for _ in range(500):
-            await taskiq.ring(broker)
+            await taskiq.request_flush(broker)
 
-    asyncio.run(rings())
+    asyncio.run(requests())
     for name in ("one", "two"):
         world.producer(name, 6000, 1500)
     schedulers = [world.scheduler() for _ in range(2)]

@@ -30,7 +30,7 @@ async def main() -> None:
     async with MetricsCollector():
         for number in range(CALLS):
             await ask(number)
-        await asyncio.sleep(0.5)  # a ring is sent beside the sends
+        await asyncio.sleep(0.5)  # the flush request is sent in a task of its own
     await broker.shutdown()
 
 

@@ -114,7 +114,7 @@ def test_embedded_with_nothing_else_running_and_totals_go_on_after_a_restart(
         assert asyncio.run(_live(settings)) == _times(runs)
 
 
-def test_what_is_too_old_goes_when_the_scheduler_rings(
+def test_what_is_too_old_goes_when_the_scheduler_says_so(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     database = tmp_path / "metrics.db"

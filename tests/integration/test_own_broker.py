@@ -32,7 +32,7 @@ def test_it_is_the_one_that_is_rung(redis_server: RedisServer, tmp_path: Path) -
         "REDIS_URL": redis_server.url,
         "DATABASE_NAME": str(tmp_path / "own.db"),
         "MAX_ITEMS": str(MAX_ITEMS),
-        # Neither a scheduler's ring nor the worker's own timer comes within the test.
+        # Neither a scheduler's request nor the worker's own timer comes within the test.
         "MAX_WAITING_TIME": "3600",
     }
     with taskiq(
@@ -50,7 +50,7 @@ def test_it_is_the_one_that_is_rung(redis_server: RedisServer, tmp_path: Path) -
             environment=environment,
         ) as service:
             assert service.wait() == 0, service.output
-        # Those that are sent within a second of a ring may wait for the next one.
+        # Those that are sent within a second of a request may wait for the next one.
         worker.until(lambda: _rows(tmp_path / "own.db").get("own.ask", 0) >= MAX_ITEMS)
         assert worker.terminate() == 0
         assert "Traceback" not in worker.output

@@ -12,7 +12,7 @@ import pytest
 
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._saving import taskiq
-from metrics_collector._saving.taskiq.stream import DOORBELL, GROUP, LENGTH
+from metrics_collector._saving.taskiq.stream import FLUSH_REQUESTS, GROUP, LENGTH
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers import processes
 from tests.helpers.redis_server import patient_client
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.helpers.redis_server import RedisServer
 
 
-class Doorbell:
+class Deployment:
     """A Redis, the processes on it, and what their workers and schedulers have noted."""
 
     def __init__(self, server: RedisServer, folder: Path, running: ExitStack) -> None:
@@ -38,12 +38,16 @@ class Doorbell:
         self._started = 0
 
     def worker(self, *arguments: str, uvloop: bool = True, **environment: str) -> Process:
-        arguments = ("worker", "tests.helpers.doorbell_app:broker", *(arguments or ("-w", "1")))
+        arguments = (
+            "worker",
+            "tests.helpers.flush_request_app:broker",
+            *(arguments or ("-w", "1")),
+        )
         return self._start(*arguments, uvloop=uvloop, environment=environment)
 
     def scheduler(self, **environment: str) -> Process:
         return self._start(
-            "scheduler", "tests.helpers.doorbell_app:scheduler", environment=environment
+            "scheduler", "tests.helpers.flush_request_app:scheduler", environment=environment
         )
 
     def _start(self, *arguments: str, environment: dict[str, str], **options: Any) -> Process:
@@ -52,21 +56,21 @@ class Doorbell:
             *arguments,
             output=self._folder / f"output-{self._started}",
             environment={
-                "DOORBELL_URL": self.server.url,
-                "DOORBELL_EVENTS": str(self._events),
-                **{f"DOORBELL_{name.upper()}": value for name, value in environment.items()},
+                "FLUSH_REQUEST_URL": self.server.url,
+                "FLUSH_REQUEST_EVENTS": str(self._events),
+                **{f"FLUSH_REQUEST_{name.upper()}": value for name, value in environment.items()},
             },
             **options,
         )
         return self._running.enter_context(process)
 
-    def ring(self, times: int = 1) -> None:
-        async def rings() -> None:
+    def request(self, times: int = 1) -> None:
+        async def requests() -> None:
             broker = taskiq.make_broker(self.server.url, "memory://", log=RateLimitedLog())
             for _ in range(times):
-                await taskiq.ring(broker)
+                await taskiq.request_flush(broker)
 
-        asyncio.run(rings())
+        asyncio.run(requests())
 
     def count(self, event: str) -> int:
         """How often an event was noted; `flush` is the start of one, `flushed` its end."""
@@ -79,9 +83,11 @@ class Doorbell:
         enough = self.count(event) + times
         return lambda: self.count(event) >= enough
 
-    def is_heard(self) -> bool:
-        """Whether a worker listens, and all rings are answered and acknowledged."""
-        groups: Any = self.redis.xinfo_groups(DOORBELL) if self.redis.exists(DOORBELL) else []
+    def has_answered(self) -> bool:
+        """Whether a worker listens, and all requests are answered and acknowledged."""
+        groups: Any = (
+            self.redis.xinfo_groups(FLUSH_REQUESTS) if self.redis.exists(FLUSH_REQUESTS) else []
+        )
         return any(not group["pending"] and not group["lag"] for group in groups)
 
 
@@ -102,168 +108,170 @@ def complaints(process: Process) -> int:
 
 
 @pytest.fixture
-def doorbell(redis_server: RedisServer, tmp_path: Path) -> Iterator[Doorbell]:
+def deployment(redis_server: RedisServer, tmp_path: Path) -> Iterator[Deployment]:
     with ExitStack() as running:
-        bell = Doorbell(redis_server, tmp_path, running)
-        running.callback(bell.redis.close)
-        yield bell
+        deployment = Deployment(redis_server, tmp_path, running)
+        running.callback(deployment.redis.close)
+        yield deployment
 
 
 @pytest.mark.parametrize("uvloop", [True, False])
-def test_a_ring_sent_before_the_first_start_is_answered(doorbell: Doorbell, uvloop: bool) -> None:
-    doorbell.ring()
-    worker = doorbell.worker(uvloop=uvloop)
-    worker.until(lambda: doorbell.count("flushed") == 1 and doorbell.is_heard())
-    (result,) = doorbell.redis.keys("{metrics_list}:result:*")
-    assert 0 < doorbell.redis.ttl(result) <= 3600
-    assert '"return_value": 1' in str(doorbell.redis.get(result))
+def test_a_ring_sent_before_the_first_start_is_answered(
+    deployment: Deployment, uvloop: bool
+) -> None:
+    deployment.request()
+    worker = deployment.worker(uvloop=uvloop)
+    worker.until(lambda: deployment.count("flushed") == 1 and deployment.has_answered())
+    (result,) = deployment.redis.keys("{metrics_list}:result:*")
+    assert 0 < deployment.redis.ttl(result) <= 3600
+    assert '"return_value": 1' in str(deployment.redis.get(result))
 
 
-def test_the_scheduler_rings_each_interval_and_beats(doorbell: Doorbell) -> None:
-    doorbell.worker()
-    scheduler = doorbell.scheduler()
-    scheduler.until(lambda: doorbell.count("flushed") >= 3 and doorbell.count("beat") >= 1)
+def test_the_scheduler_rings_each_interval_and_beats(deployment: Deployment) -> None:
+    deployment.worker()
+    scheduler = deployment.scheduler()
+    scheduler.until(lambda: deployment.count("flushed") >= 3 and deployment.count("beat") >= 1)
 
 
 @pytest.mark.parametrize(("fall", "uvloop"), [("stop", True), ("kill", False)])
 def test_both_outlive_a_restart_of_redis_without_its_data(
-    doorbell: Doorbell, fall: str, uvloop: bool
+    deployment: Deployment, fall: str, uvloop: bool
 ) -> None:
-    worker, scheduler = doorbell.worker(uvloop=uvloop), doorbell.scheduler()
-    worker.until(doorbell.more("flushed"))
-    getattr(doorbell.server, fall)()
+    worker, scheduler = deployment.worker(uvloop=uvloop), deployment.scheduler()
+    worker.until(deployment.more("flushed"))
+    getattr(deployment.server, fall)()
     worker.until(lambda: min(complaints(worker), complaints(scheduler)) > 0)
-    flushed = doorbell.more("flushed")
-    doorbell.server.start()
+    flushed = deployment.more("flushed")
+    deployment.server.start()
     worker.until(flushed)
-    assert doorbell.count("start") == 1
+    assert deployment.count("start") == 1
     for process in worker, scheduler:
         assert complaints(process) == 1
         assert "Traceback" not in process.output
 
 
-def test_both_may_start_before_redis(doorbell: Doorbell) -> None:
-    doorbell.server.stop()
-    worker, scheduler = doorbell.worker(), doorbell.scheduler()
+def test_both_may_start_before_redis(deployment: Deployment) -> None:
+    deployment.server.stop()
+    worker, scheduler = deployment.worker(), deployment.scheduler()
     worker.until(lambda: min(complaints(worker), complaints(scheduler)) > 0)
-    doorbell.server.start()
-    worker.until(doorbell.more("flushed"))
-    assert doorbell.count("start") == 1
+    deployment.server.start()
+    worker.until(deployment.more("flushed"))
+    assert deployment.count("start") == 1
     assert "Traceback" not in worker.output + scheduler.output
 
 
-def test_a_redis_that_hangs_is_noticed(doorbell: Doorbell) -> None:
-    worker = doorbell.worker()
-    worker.until(doorbell.is_heard)
-    with paused(doorbell.server):
-        scheduler = doorbell.scheduler()
+def test_a_redis_that_hangs_is_noticed(deployment: Deployment) -> None:
+    worker = deployment.worker()
+    worker.until(deployment.has_answered)
+    with paused(deployment.server):
+        scheduler = deployment.scheduler()
         worker.until(lambda: min(complaints(worker), complaints(scheduler)) > 0)
-    worker.until(doorbell.more("flushed"))
-    assert doorbell.count("start") == 1
+    worker.until(deployment.more("flushed"))
+    assert deployment.count("start") == 1
 
 
-def test_an_emptied_redis_is_heard_again(doorbell: Doorbell) -> None:
-    worker = doorbell.worker()
-    worker.until(doorbell.is_heard)
+def test_an_emptied_redis_has_answered_again(deployment: Deployment) -> None:
+    worker = deployment.worker()
+    worker.until(deployment.has_answered)
     for _ in range(5):
-        doorbell.redis.flushall()
-        flushed = doorbell.more("flushed")
-        doorbell.ring()
+        deployment.redis.flushall()
+        flushed = deployment.more("flushed")
+        deployment.request()
         worker.until(flushed)
-    assert doorbell.count("start") == 1
+    assert deployment.count("start") == 1
     assert complaints(worker) == 0
     assert "Traceback" not in worker.output
 
 
-def test_a_redis_that_refuses_is_heard_again(doorbell: Doorbell) -> None:
-    worker = doorbell.worker()
-    worker.until(doorbell.is_heard)
+def test_a_redis_that_refuses_has_answered_again(deployment: Deployment) -> None:
+    worker = deployment.worker()
+    worker.until(deployment.has_answered)
 
-    doorbell.redis.replicaof("127.0.0.1", "1")
+    deployment.redis.replicaof("127.0.0.1", "1")
     worker.until(lambda: "ReadOnlyError" in worker.output)
-    doorbell.redis.replicaof("NO", "ONE")
-    flushed = doorbell.more("flushed")
-    doorbell.ring()
+    deployment.redis.replicaof("NO", "ONE")
+    flushed = deployment.more("flushed")
+    deployment.request()
     worker.until(flushed)
 
-    doorbell.redis.config_set("maxmemory", 1)
+    deployment.redis.config_set("maxmemory", 1)
     with pytest.raises(StoreUnavailableError, match="OutOfMemoryError"):
-        doorbell.ring()
-    doorbell.redis.config_set("maxmemory", 0)
-    flushed = doorbell.more("flushed")
-    doorbell.ring()
+        deployment.request()
+    deployment.redis.config_set("maxmemory", 0)
+    flushed = deployment.more("flushed")
+    deployment.request()
     worker.until(flushed)
-    assert doorbell.count("start") == 1
+    assert deployment.count("start") == 1
 
 
-def test_cut_connections_are_made_again_without_noise(doorbell: Doorbell) -> None:
-    worker, scheduler = doorbell.worker(), doorbell.scheduler()
-    worker.until(doorbell.more("flushed"))
+def test_cut_connections_are_made_again_without_noise(deployment: Deployment) -> None:
+    worker, scheduler = deployment.worker(), deployment.scheduler()
+    worker.until(deployment.more("flushed"))
     for _ in range(40):
-        doorbell.redis.client_kill_filter(_type="normal", skipme=True)
+        deployment.redis.client_kill_filter(_type="normal", skipme=True)
         with suppress(StoreUnavailableError):
-            doorbell.ring()
-    worker.until(doorbell.more("flushed", 2))
-    worker.until(doorbell.is_heard)
-    assert doorbell.count("start") == 1
+            deployment.request()
+    worker.until(deployment.more("flushed", 2))
+    worker.until(deployment.has_answered)
+    assert deployment.count("start") == 1
     for process in worker, scheduler:
         assert complaints(process) <= 1
         assert "Traceback" not in process.output
 
 
-def test_stale_rings_become_few_flushes(doorbell: Doorbell) -> None:
-    doorbell.ring(500)
-    worker = doorbell.worker()
-    worker.until(doorbell.is_heard)
-    assert 1 <= doorbell.count("flush") <= 3
+def test_stale_rings_become_few_flushes(deployment: Deployment) -> None:
+    deployment.request(500)
+    worker = deployment.worker()
+    worker.until(deployment.has_answered)
+    assert 1 <= deployment.count("flush") <= 3
 
 
-def test_without_a_worker_rings_do_not_pile_up(doorbell: Doorbell) -> None:
-    with doorbell.redis.pipeline() as stale:
+def test_without_a_worker_rings_do_not_pile_up(deployment: Deployment) -> None:
+    with deployment.redis.pipeline() as stale:
         for _ in range(2 * LENGTH):
-            stale.xadd(DOORBELL, {"data": "of another release"})
+            stale.xadd(FLUSH_REQUESTS, {"data": "of another release"})
         stale.execute()
-    doorbell.ring()
+    deployment.request()
     # Redis trims whole nodes of 100 entries.
-    assert LENGTH <= doorbell.redis.xlen(DOORBELL) <= LENGTH + 100
+    assert LENGTH <= deployment.redis.xlen(FLUSH_REQUESTS) <= LENGTH + 100
 
 
-def test_results_that_cannot_be_kept_hinder_nothing(doorbell: Doorbell) -> None:
-    worker = doorbell.worker(results_url="redis://127.0.0.1:1/0")
+def test_results_that_cannot_be_kept_hinder_nothing(deployment: Deployment) -> None:
+    worker = deployment.worker(results_url="redis://127.0.0.1:1/0")
     for _ in range(3):
-        flushed = doorbell.more("flushed")
-        doorbell.ring()
+        flushed = deployment.more("flushed")
+        deployment.request()
         worker.until(flushed)
-    worker.until(doorbell.is_heard)
+    worker.until(deployment.has_answered)
     assert worker.output.count("the result of a flush was not kept") == 1
     assert "Traceback" not in worker.output
 
 
-def test_what_a_killed_worker_took_is_rung_again(doorbell: Doorbell) -> None:
-    doorbell.hold.touch()
-    doorbell.ring()
-    killed = doorbell.worker("-w", "2")
-    killed.until(lambda: doorbell.count("flush") == 1)
+def test_what_a_killed_worker_took_is_rung_again(deployment: Deployment) -> None:
+    deployment.hold.touch()
+    deployment.request()
+    killed = deployment.worker("-w", "2")
+    killed.until(lambda: deployment.count("flush") == 1)
     killed.close()
-    doorbell.hold.unlink()
+    deployment.hold.unlink()
     # Counted as abandoned at once: nobody else is alive.
-    heir = doorbell.worker(idle_timeout="1")
-    heir.until(lambda: doorbell.count("flushed") == 1)
-    heir.until(doorbell.is_heard)
+    heir = deployment.worker(idle_timeout="1")
+    heir.until(lambda: deployment.count("flushed") == 1)
+    heir.until(deployment.has_answered)
 
 
-def test_several_workers_and_schedulers_are_harmless(doorbell: Doorbell) -> None:
-    workers = [doorbell.worker("-w", "2"), doorbell.worker("-w", "2")]
-    schedulers = [doorbell.scheduler(), doorbell.scheduler()]
-    workers[0].until(doorbell.more("flushed", 4))
+def test_several_workers_and_schedulers_are_harmless(deployment: Deployment) -> None:
+    workers = [deployment.worker("-w", "2"), deployment.worker("-w", "2")]
+    schedulers = [deployment.scheduler(), deployment.scheduler()]
+    workers[0].until(deployment.more("flushed", 4))
     for scheduler in schedulers:
         assert scheduler.terminate() == 0
-    workers[0].until(doorbell.is_heard)
-    assert doorbell.count("start") == 4
+    workers[0].until(deployment.has_answered)
+    assert deployment.count("start") == 4
     for worker in workers:
         assert worker.terminate() == 0
-    assert doorbell.count("close") == 4
-    assert doorbell.redis.xinfo_consumers(DOORBELL, GROUP) == []
+    assert deployment.count("close") == 4
+    assert deployment.redis.xinfo_consumers(FLUSH_REQUESTS, GROUP) == []
 
 
 @pytest.mark.parametrize(
@@ -277,19 +285,19 @@ def test_several_workers_and_schedulers_are_harmless(doorbell: Doorbell) -> None
         ("hanging in a flush", True),
     ],
 )
-def test_sigterm_ends_both(doorbell: Doorbell, state: str, uvloop: bool) -> None:
+def test_sigterm_ends_both(deployment: Deployment, state: str, uvloop: bool) -> None:
     if "flush" in state:
-        doorbell.hold.touch()
-    worker, scheduler = doorbell.worker(uvloop=uvloop), doorbell.scheduler()
-    worker.until(doorbell.more("flush"))
+        deployment.hold.touch()
+    worker, scheduler = deployment.worker(uvloop=uvloop), deployment.scheduler()
+    worker.until(deployment.more("flush"))
     with ExitStack() as trouble:
         if "hanging" in state:
-            trouble.enter_context(paused(doorbell.server))
+            trouble.enter_context(paused(deployment.server))
         if state == "down":
-            doorbell.server.stop()
+            deployment.server.stop()
             worker.until(lambda: min(complaints(worker), complaints(scheduler)) > 0)
         scheduler.send(signal.SIGTERM)
         assert worker.terminate() == 0
         assert scheduler.wait() == 0
-    assert doorbell.count("close") == 1
+    assert deployment.count("close") == 1
     assert "Traceback" not in worker.output + scheduler.output

@@ -1,4 +1,4 @@
-"""The doorbell: its stream, its task and its scheduler, on fakeredis and on other brokers."""
+"""The broker: its stream, its task and its scheduler, on fakeredis and on other brokers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from metrics_collector._saving.taskiq import scheduler as scheduler_module
 from metrics_collector._saving.taskiq import stream, tasks
 from metrics_collector._saving.taskiq.result_backend import Results
 from metrics_collector._saving.taskiq.shared import PURGE_NAME, TASK_NAME
-from metrics_collector._saving.taskiq.stream import DOORBELL, GROUP
+from metrics_collector._saving.taskiq.stream import FLUSH_REQUESTS, GROUP
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class FlakyServer(FakeServer):
 
 
 class PatientRedis(FakeAsyncRedis):
-    """Waits at least a little for a ring, where fakeredis does not: it blocks only without COUNT."""
+    """Waits at least a little for a request, where fakeredis does not: it blocks only without COUNT."""
 
     @override
     async def xreadgroup(self, *args: Any, **options: Any) -> Any:
@@ -64,7 +64,7 @@ class PatientRedis(FakeAsyncRedis):
         return reply
 
 
-class FakeDoorbell(taskiq.DoorbellBroker):
+class FakeBroker(taskiq.FlushRequestBroker):
     """The broker on a Redis in this process."""
 
     def __init__(self, server: FlakyServer) -> None:
@@ -142,8 +142,8 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> list[Saver]:
 
 
 @pytest.fixture
-def doorbell() -> FakeDoorbell:
-    return FakeDoorbell(FlakyServer())
+def broker() -> FakeBroker:
+    return FakeBroker(FlakyServer())
 
 
 def register(broker: AsyncBroker, every: Callable[[], int] | int = 60) -> taskiq.FlushTask:
@@ -152,12 +152,12 @@ def register(broker: AsyncBroker, every: Callable[[], int] | int = 60) -> taskiq
 
 @asynccontextmanager
 async def listening(
-    doorbell: taskiq.DoorbellBroker,
+    broker: taskiq.FlushRequestBroker,
 ) -> AsyncGenerator[Callable[[], Awaitable[Any]], None]:
     """A way to take the next message."""
-    async with aclosing(doorbell.listen()) as messages:
+    async with aclosing(broker.listen()) as messages:
         yield messages.__anext__
-    await doorbell.shutdown()
+    await broker.shutdown()
 
 
 async def acknowledge(message: AckableMessage) -> None:
@@ -166,21 +166,21 @@ async def acknowledge(message: AckableMessage) -> None:
     await acknowledged
 
 
-async def pending(doorbell: FakeDoorbell) -> int:
-    async with doorbell.connect() as redis:
-        summary: Any = await redis.xpending(DOORBELL, GROUP)
+async def pending(broker: FakeBroker) -> int:
+    async with broker.connect() as redis:
+        summary: Any = await redis.xpending(FLUSH_REQUESTS, GROUP)
     return int(summary["pending"])
 
 
-async def consumers(doorbell: FakeDoorbell) -> list[str]:
-    async with doorbell.connect() as redis:
-        return [c["name"].decode() for c in await redis.xinfo_consumers(DOORBELL, GROUP)]
+async def consumers(broker: FakeBroker) -> list[str]:
+    async with broker.connect() as redis:
+        return [c["name"].decode() for c in await redis.xinfo_consumers(FLUSH_REQUESTS, GROUP)]
 
 
-async def take_and_die(doorbell: FakeDoorbell, name: str) -> None:
-    async with doorbell.connect() as redis:
-        await redis.xgroup_create(DOORBELL, GROUP, id="0", mkstream=True)
-        await redis.xreadgroup(GROUP, name, {DOORBELL: ">"})
+async def take_and_die(broker: FakeBroker, name: str) -> None:
+    async with broker.connect() as redis:
+        await redis.xgroup_create(FLUSH_REQUESTS, GROUP, id="0", mkstream=True)
+        await redis.xreadgroup(GROUP, name, {FLUSH_REQUESTS: ">"})
 
 
 # The brokers
@@ -205,7 +205,7 @@ def test_results_with_a_memory_url_are_not_kept() -> None:
 
 async def test_options_in_the_url_do_not_break_the_reading() -> None:
     url = "redis://elsewhere:1/3?decode_responses=yes&socket_timeout=0.1&max_connections=1"
-    async with taskiq.DoorbellBroker(url, RateLimitedLog()).connect() as redis:
+    async with taskiq.FlushRequestBroker(url, RateLimitedLog()).connect() as redis:
         options = redis.connection_pool.connection_kwargs
     assert options["host"] == "elsewhere"
     assert options["db"] == 3
@@ -214,8 +214,8 @@ async def test_options_in_the_url_do_not_break_the_reading() -> None:
     assert redis.connection_pool.max_connections > 1
 
 
-async def test_the_stream_takes_no_other_tasks(doorbell: FakeDoorbell) -> None:
-    @doorbell.task("somebody:else")
+async def test_the_stream_takes_no_other_tasks(broker: FakeBroker) -> None:
+    @broker.task("somebody:else")
     async def other() -> None: ...
 
     with pytest.raises(SendTaskError) as caught:
@@ -227,46 +227,46 @@ async def test_the_stream_takes_no_other_tasks(doorbell: FakeDoorbell) -> None:
 # Listening
 
 
-async def test_rings_that_wait_together_are_one_message(doorbell: FakeDoorbell) -> None:
+async def test_requests_that_wait_together_are_one_message(broker: FakeBroker) -> None:
     for _ in range(3):
-        await taskiq.ring(doorbell)
-    async with listening(doorbell) as following:
+        await taskiq.request_flush(broker)
+    async with listening(broker) as following:
         message = await following()
-        assert await pending(doorbell) == 3
+        assert await pending(broker) == 3
         await acknowledge(message)
-        assert await pending(doorbell) == 0
-        await taskiq.ring(doorbell)
+        assert await pending(broker) == 0
+        await taskiq.request_flush(broker)
         await acknowledge(await following())
-    assert await consumers(doorbell) == []
+    assert await consumers(broker) == []
 
 
-async def test_each_bell_is_a_message_of_its_own(doorbell: FakeDoorbell) -> None:
+async def test_each_task_is_a_message_of_its_own(broker: FakeBroker) -> None:
     for name in (PURGE_NAME, TASK_NAME, PURGE_NAME, TASK_NAME):
-        await AsyncKicker(name, doorbell, {}).kiq()
-    async with listening(doorbell) as following:
+        await AsyncKicker(name, broker, {}).kiq()
+    async with listening(broker) as following:
         first, second = await following(), await following()
-        names = [doorbell.formatter.loads(m.data).task_name for m in (first, second)]
+        names = [broker.formatter.loads(m.data).task_name for m in (first, second)]
         assert names == [TASK_NAME, PURGE_NAME]
-        assert await pending(doorbell) == 2  # purges are not rung again when their worker dies
+        assert await pending(broker) == 2  # purges are not requested again when their worker dies
         assert second.ack() is None
         await acknowledge(first)
-        assert await pending(doorbell) == 0
+        assert await pending(broker) == 0
 
 
-async def test_a_ring_is_heard_while_a_read_waits(doorbell: FakeDoorbell) -> None:
-    async with listening(doorbell) as following:
+async def test_a_request_is_read_while_a_read_waits(broker: FakeBroker) -> None:
+    async with listening(broker) as following:
         waiting = asyncio.ensure_future(following())
         await asyncio.sleep(0)
-        await taskiq.ring(doorbell)
+        await taskiq.request_flush(broker)
         await acknowledge(await waiting)
 
 
-async def test_an_unanswered_ring_keeps_its_consumer(doorbell: FakeDoorbell) -> None:
-    await taskiq.ring(doorbell)
-    async with listening(doorbell) as following:
+async def test_an_unanswered_request_keeps_its_consumer(broker: FakeBroker) -> None:
+    await taskiq.request_flush(broker)
+    async with listening(broker) as following:
         await following()
-    assert await pending(doorbell) == 1
-    assert len(await consumers(doorbell)) == 1
+    assert await pending(broker) == 1
+    assert len(await consumers(broker)) == 1
 
 
 @pytest.mark.parametrize(
@@ -291,105 +291,107 @@ async def test_an_unanswered_ring_keeps_its_consumer(doorbell: FakeDoorbell) -> 
         },
     ],
 )
-async def test_what_does_not_ring_is_skipped_and_reported_once(
-    doorbell: FakeDoorbell, fields: dict[Any, Any], caplog: pytest.LogCaptureFixture
+async def test_what_is_no_request_is_skipped_and_reported_once(
+    broker: FakeBroker, fields: dict[Any, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with doorbell.connect() as redis, listening(doorbell) as following:
-        await redis.xadd(DOORBELL, fields)
+    async with broker.connect() as redis, listening(broker) as following:
+        await redis.xadd(FLUSH_REQUESTS, fields)
         waiting = asyncio.ensure_future(following())
         while not caplog.messages:
             await asyncio.sleep(0.001)
-        await redis.xadd(DOORBELL, fields)
-        await taskiq.ring(doorbell)
+        await redis.xadd(FLUSH_REQUESTS, fields)
+        await taskiq.request_flush(broker)
         await acknowledge(await waiting)
-        assert await pending(doorbell) == 0
+        assert await pending(broker) == 0
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("metrics_collector", "WARNING")
 
 
-async def test_a_ring_that_a_dead_worker_took_is_rung_again(doorbell: FakeDoorbell) -> None:
-    doorbell.idle_timeout = 0
-    await taskiq.ring(doorbell)
-    await take_and_die(doorbell, "dead")
-    async with listening(doorbell) as following:
+async def test_a_request_that_a_dead_worker_took_is_sent_again(broker: FakeBroker) -> None:
+    broker.idle_timeout = 0
+    await taskiq.request_flush(broker)
+    await take_and_die(broker, "dead")
+    async with listening(broker) as following:
         await acknowledge(await following())
-    assert await pending(doorbell) == 0
+    assert await pending(broker) == 0
 
 
-async def test_a_ring_that_a_living_worker_answers_is_left_to_it(doorbell: FakeDoorbell) -> None:
-    await taskiq.ring(doorbell)
-    await take_and_die(doorbell, "busy")
-    await taskiq.ring(doorbell)
-    async with listening(doorbell) as following:
+async def test_a_request_that_a_living_worker_answers_is_left_to_it(broker: FakeBroker) -> None:
+    await taskiq.request_flush(broker)
+    await take_and_die(broker, "busy")
+    await taskiq.request_flush(broker)
+    async with listening(broker) as following:
         await acknowledge(await following())
-    assert await pending(doorbell) == 1
+    assert await pending(broker) == 1
 
 
-async def test_consumers_of_dead_workers_are_forgotten_unless_they_hold_rings(
-    doorbell: FakeDoorbell, monkeypatch: pytest.MonkeyPatch
+async def test_consumers_of_dead_workers_are_forgotten_unless_they_hold_requests(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "FORGOTTEN_AFTER", -1.0)
-    await taskiq.ring(doorbell)
-    await take_and_die(doorbell, "holds one")
-    async with doorbell.connect() as redis:
-        await redis.xgroup_createconsumer(DOORBELL, GROUP, "gone")
-    await taskiq.ring(doorbell)
-    async with listening(doorbell) as following:
+    await taskiq.request_flush(broker)
+    await take_and_die(broker, "holds one")
+    async with broker.connect() as redis:
+        await redis.xgroup_createconsumer(FLUSH_REQUESTS, GROUP, "gone")
+    await taskiq.request_flush(broker)
+    async with listening(broker) as following:
         await acknowledge(await following())
-    assert await consumers(doorbell) == ["holds one"]
+    assert await consumers(broker) == ["holds one"]
 
 
-async def test_an_emptied_redis_is_heard_again(doorbell: FakeDoorbell) -> None:
-    async with listening(doorbell) as following:
+async def test_an_emptied_redis_is_read_again(broker: FakeBroker) -> None:
+    async with listening(broker) as following:
         for _ in range(3):
-            async with doorbell.connect() as redis:
+            async with broker.connect() as redis:
                 await redis.flushall()
-            await taskiq.ring(doorbell)
+            await taskiq.request_flush(broker)
             await acknowledge(await following())
 
 
 async def test_an_absence_of_redis_is_survived_with_one_line(
-    doorbell: FakeDoorbell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(broker_module, "LONGEST_PAUSE", 0.05)
-    await taskiq.ring(doorbell)
-    doorbell.server.absences = 10
-    async with listening(doorbell) as following:
+    await taskiq.request_flush(broker)
+    broker.server.absences = 10
+    async with listening(broker) as following:
         await acknowledge(await following())
-    assert doorbell.server.absences == 0
+    assert broker.server.absences == 0
     (line,) = caplog.messages
-    assert line.startswith("cannot hear rings for a flush, trying again: ConnectionError")
+    assert line.startswith("cannot read flush requests from Redis; retrying: ConnectionError")
 
 
 async def test_an_acknowledgement_that_fails_does_no_harm(
-    doorbell: FakeDoorbell, caplog: pytest.LogCaptureFixture
+    broker: FakeBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await taskiq.ring(doorbell)
-    async with listening(doorbell) as following:
+    await taskiq.request_flush(broker)
+    async with listening(broker) as following:
         message = await following()
-        doorbell.server.absences = 1
+        broker.server.absences = 1
         await acknowledge(message)
-    assert caplog.messages[0].startswith("could not acknowledge rings: ConnectionError")
+    assert caplog.messages[0].startswith(
+        "cannot acknowledge flush requests; they are answered again: ConnectionError"
+    )
 
 
-async def test_a_ring_lost_with_its_connection_is_rung_again(doorbell: FakeDoorbell) -> None:
-    await taskiq.ring(doorbell)
-    async with listening(doorbell) as following:
+async def test_a_request_lost_with_its_connection_is_sent_again(broker: FakeBroker) -> None:
+    await taskiq.request_flush(broker)
+    async with listening(broker) as following:
         answered = await following()
-        async with doorbell.connect() as redis:
+        async with broker.connect() as redis:
             # Taken in this worker's name, and the reply never came.
-            (name,) = await consumers(doorbell)
-            await redis.xadd(DOORBELL, {b"data": b""})
-            await redis.xreadgroup(GROUP, name, {DOORBELL: ">"})
-        doorbell.server.absences = 1
+            (name,) = await consumers(broker)
+            await redis.xadd(FLUSH_REQUESTS, {b"data": b""})
+            await redis.xreadgroup(GROUP, name, {FLUSH_REQUESTS: ">"})
+        broker.server.absences = 1
         await acknowledge(await following())
-        assert await pending(doorbell) == 1
+        assert await pending(broker) == 1
         await acknowledge(answered)
-    assert await pending(doorbell) == 0
+    assert await pending(broker) == 0
 
 
 async def test_a_cancellation_that_the_driver_loses_still_ends_the_listening(
-    doorbell: FakeDoorbell, monkeypatch: pytest.MonkeyPatch
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading = asyncio.Event()
 
@@ -400,7 +402,7 @@ async def test_a_cancellation_that_the_driver_loses_still_ends_the_listening(
         return []
 
     monkeypatch.setattr(stream.Stream, "read", read)
-    async with listening(doorbell) as following:
+    async with listening(broker) as following:
         waiting = asyncio.ensure_future(following())
         await reading.wait()
         waiting.cancel()
@@ -414,7 +416,7 @@ async def test_a_signal_is_heard_while_redis_is_silent(monkeypatch: pytest.Monke
     before = signal.signal(signal.SIGUSR1, lambda *_: ending.set())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        async with listening(taskiq.DoorbellBroker(url, RateLimitedLog())) as following:
+        async with listening(taskiq.FlushRequestBroker(url, RateLimitedLog())) as following:
             waiting = asyncio.ensure_future(following())
             # From outside, as Taskiq's manager does it, and when the loop waits for its sockets.
             threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1]).start()
@@ -443,16 +445,16 @@ async def test_registering_twice_changes_nothing() -> None:
     assert [worker.events for worker in Saver.made] == [["start", "close"]]
 
 
-async def test_no_worker_lives_where_only_rings_are_sent() -> None:
+async def test_no_worker_lives_where_only_requests_are_sent() -> None:
     broker = Recorder()
     register(broker)
     await broker.startup()
-    await taskiq.ring(broker)
+    await taskiq.request_flush(broker)
     await broker.shutdown()
     assert Saver.made == []
 
 
-async def test_the_in_memory_broker_answers_its_own_rings(workers: list[Saver]) -> None:
+async def test_the_in_memory_broker_answers_its_own_requests(workers: list[Saver]) -> None:
     broker = InMemoryBroker()
     flush_metrics = register(broker)
     first = await (await flush_metrics.kiq()).wait_result(check_interval=0.001)
@@ -473,30 +475,32 @@ def test_each_loop_has_a_worker_of_its_own(workers: list[Saver]) -> None:
     assert len(workers) == 2
 
 
-async def test_one_flush_runs_and_one_waits_for_any_number_of_rings(workers: list[Saver]) -> None:
+async def test_one_flush_runs_and_one_waits_for_any_number_of_requests(
+    workers: list[Saver],
+) -> None:
     broker = InMemoryBroker()
     flush_metrics = register(broker)
     await broker.startup()
     (worker,) = workers
     worker.go.clear()
-    rings = [asyncio.ensure_future(flush_metrics()) for _ in range(5)]
-    done, _ = await asyncio.wait(rings[2:])
-    assert [ring.result() for ring in done] == [0, 0, 0]
+    requests = [asyncio.ensure_future(flush_metrics()) for _ in range(5)]
+    done, _ = await asyncio.wait(requests[2:])
+    assert [request.result() for request in done] == [0, 0, 0]
     worker.go.set()
-    assert [await ring for ring in rings[:2]] == [1, 2]
+    assert [await request for request in requests[:2]] == [1, 2]
     assert await flush_metrics() == 3
     await broker.shutdown()
 
 
-async def test_a_cancelled_ring_does_not_hold_up_the_next(workers: list[Saver]) -> None:
+async def test_a_cancelled_request_does_not_hold_up_the_next(workers: list[Saver]) -> None:
     broker = InMemoryBroker()
     flush_metrics = register(broker)
     await broker.startup()
     workers[0].go.clear()
     running, waiting = (asyncio.ensure_future(flush_metrics()) for _ in range(2))
     await workers[0].flushing.wait()
-    for ring in running, waiting:
-        ring.cancel()
+    for request in running, waiting:
+        request.cancel()
     await asyncio.wait([running, waiting])
     workers[0].go.set()
     assert await flush_metrics() == 2
@@ -551,14 +555,14 @@ async def test_a_worker_that_cannot_start_keeps_the_process_from_starting() -> N
 
 
 async def test_a_flush_is_cut_short_when_the_process_has_to_end(
-    doorbell: FakeDoorbell, workers: list[Saver], monkeypatch: pytest.MonkeyPatch
+    broker: FakeBroker, workers: list[Saver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "FLUSH_GRACE", 0.0)
-    flush_metrics = register(doorbell)
-    doorbell.is_worker_process = True
-    await doorbell.startup()
+    flush_metrics = register(broker)
+    broker.is_worker_process = True
+    await broker.startup()
     workers[0].go.clear()
-    async with listening(doorbell) as following:
+    async with listening(broker) as following:
         reading = asyncio.ensure_future(following())
         flushing = [asyncio.ensure_future(flush_metrics()) for _ in range(2)]
         await workers[0].flushing.wait()
@@ -593,16 +597,16 @@ async def test_a_worker_that_does_not_close_holds_up_nobody(
     workers[0].closing = closing
     await broker.shutdown()
     (line,) = caplog.messages
-    assert line.startswith("a worker did not close as it should")
+    assert line.startswith("the worker did not close as it should")
 
 
 # Ringing
 
 
-async def test_a_ring_carries_the_labels_of_its_task_and_no_data() -> None:
+async def test_a_request_carries_the_labels_of_its_task_and_no_data() -> None:
     broker = Recorder()
     register(broker).labels["queue_name"] = "mine"
-    await taskiq.ring(broker)
+    await taskiq.request_flush(broker)
     (message,) = broker.messages
     assert message.task_name == "metrics_collector.tasks:flush_metrics"
     assert message.labels == {"queue_name": "mine"}
@@ -610,17 +614,17 @@ async def test_a_ring_carries_the_labels_of_its_task_and_no_data() -> None:
 
 
 @pytest.mark.parametrize("broker", [Recorder(failures=1), Recorder(hangs=True)])
-async def test_a_ring_that_is_not_taken_raises_one_error(
+async def test_a_request_that_is_not_taken_raises_one_error(
     broker: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "KICK_TIMEOUT", 0.01)
     with pytest.raises(StoreUnavailableError, match=r"OSError: out of order|TimeoutError"):
-        await taskiq.ring(broker)
+        await taskiq.request_flush(broker)
 
 
-async def test_a_failed_ring_does_not_tell_the_password() -> None:
+async def test_a_failed_request_does_not_tell_the_password() -> None:
     with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1:1") as caught:
-        await taskiq.ring(taskiq.DoorbellBroker(NOWHERE, RateLimitedLog()))
+        await taskiq.request_flush(taskiq.FlushRequestBroker(NOWHERE, RateLimitedLog()))
     assert "secret" not in str(caught.value)
 
 
@@ -683,14 +687,14 @@ def _quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler_module, "BEAT_EVERY", 0.001)
 
 
-async def test_the_scheduler_rings_until_it_is_heard(
+async def test_the_scheduler_sends_until_it_is_taken(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(scheduler_module, "FIRST_PAUSE", 0.0)
     broker = Recorder(failures=5)
     await Scheduler(broker).send()
     assert len(broker.messages) == 1
-    assert caplog.messages == ["cannot ring for a worker, trying again: OSError: out of order"]
+    assert caplog.messages == ["cannot send a flush request; retrying: OSError: out of order"]
 
 
 async def test_other_tasks_are_sent_once() -> None:
@@ -702,7 +706,7 @@ async def test_other_tasks_are_sent_once() -> None:
         await Scheduler(broker).send(other)
 
 
-async def test_the_scheduler_beats_while_rings_are_sent_in_time(
+async def test_the_scheduler_beats_while_requests_are_sent_in_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     scheduler = Scheduler(Recorder())
@@ -715,7 +719,9 @@ async def test_the_scheduler_beats_while_rings_are_sent_in_time(
     await scheduler.beaten.wait()
     scheduler.beaten.clear()
     await scheduler.beaten.wait()
-    assert caplog.messages == ["no heartbeat of the scheduler: OSError: no pulse"]
+    assert caplog.messages == [
+        "cannot send the heartbeat of the scheduler; retrying: OSError: no pulse"
+    ]
 
     scheduler.now += 1
     await asyncio.sleep(0.01)

@@ -295,7 +295,7 @@ def test_one_flush_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(("takes", "finishes"), [(GRACE / 2, True), (GRACE * 100, False)])
-@pytest.mark.parametrize("timer", [True, False], ids=["timer", "doorbell"])
+@pytest.mark.parametrize("timer", [True, False], ids=["timer", "request"])
 def test_a_flush_has_a_moment_to_finish(takes: float, *, finishes: bool, timer: bool) -> None:
     async def work() -> None:
         finished, close = False, Closing()
@@ -309,20 +309,20 @@ def test_a_flush_has_a_moment_to_finish(takes: float, *, finishes: bool, timer: 
 
         flush = Drains(slow)
         worker = worker_of(flush, Beats(), close=close)
-        rung = None
+        requested = None
         if timer:
             await worker.start()
         else:
-            rung = asyncio.create_task(worker.flush())
+            requested = asyncio.create_task(worker.flush())
         await asyncio.sleep(0)
         began = now()
         await worker.aclose()
         assert since(began) <= 1  # of the 50 that a long flush would take
         assert finished is finishes
         assert close.closed
-        if rung is not None:
-            await asyncio.wait([rung])
-            assert rung.cancelled() is not finishes
+        if requested is not None:
+            await asyncio.wait([requested])
+            assert requested.cancelled() is not finishes
         # Nothing begins any more, though the last one has found something.
         assert await worker.flush() == 0
         assert flush.drains == [0]

@@ -16,7 +16,7 @@ from metrics_collector._errors import IncompatibleStoreError
 from metrics_collector._sending import sender
 from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH, SLICE, Outbox
-from metrics_collector._sending.sender import LONGEST_PAUSE, LOOK_EVERY, RING_GRACE, Sender, hold
+from metrics_collector._sending.sender import LONGEST_PAUSE, LOOK_EVERY, REQUEST_GRACE, Sender, hold
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers import jumping_loop
 from tests.helpers.cancelling import at_each_await
@@ -117,7 +117,7 @@ class Scene:
         self.outbox = Outbox(self.buffer)
         self.redis = Redis()
         self.errors: list[str] = []
-        self.rings: list[str] = []
+        self.flush_requests: list[str] = []
         self._running: asyncio.Task[None] | None = None
         self.sender = self.another(**options)
 
@@ -128,14 +128,14 @@ class Scene:
         usual: dict[str, Any] = {
             "interval": 0.1,
             "memory_limit": MemoryLimit(self.outbox, most, log=log, failed=self.errors.append),
-            "ring": self._ring,
+            "request_flush": self._request_flush,
             "log": log,
             "failed": self.errors.append,
         }
         return Sender(self.outbox, self.redis, **{**usual, **options})
 
-    async def _ring(self) -> None:
-        self.rings.append("rung")
+    async def _request_flush(self) -> None:
+        self.flush_requests.append("flush")
 
     def record(self, count: int) -> None:
         self.buffer.extend(("f", 0.0, 1.0, None) for _ in range(count))
@@ -608,12 +608,12 @@ async def test_one_ring_at_a_time() -> None:
     started = 0
     over = asyncio.Event()
 
-    async def ring() -> None:
+    async def request_flush() -> None:
         nonlocal started
         started += 1
         await over.wait()
 
-    scene = Scene(ring=ring, batch=10)
+    scene = Scene(request_flush=request_flush, batch=10)
     scene.redis.ring = True
     scene.record(100)
     await scene.sender.send(5.0)
@@ -629,10 +629,10 @@ async def test_one_ring_at_a_time() -> None:
 
 @jumping
 async def test_a_slow_ring_does_not_hold_up_the_sends() -> None:
-    async def ring() -> None:
+    async def request_flush() -> None:
         await asyncio.sleep(3600.0)
 
-    scene = Scene(ring=ring, batch=10)
+    scene = Scene(request_flush=request_flush, batch=10)
     scene.redis.ring = True
     scene.record(100)
     start = asyncio.get_running_loop().time()
@@ -641,24 +641,24 @@ async def test_a_slow_ring_does_not_hold_up_the_sends() -> None:
     await scene.sender.aclose()
 
     scene.assert_all_taken(100)
-    assert asyncio.get_running_loop().time() - start < 2 * RING_GRACE
+    assert asyncio.get_running_loop().time() - start < 2 * REQUEST_GRACE
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @jumping
 async def test_a_ring_that_fails_is_logged_and_forgotten(caplog: pytest.LogCaptureFixture) -> None:
-    async def ring() -> None:
+    async def request_flush() -> None:
         raise OSError("no broker")
 
-    scene = Scene(ring=ring, batch=10)
+    scene = Scene(request_flush=request_flush, batch=10)
     scene.redis.ring = True
     for _ in range(5):
         scene.record(10)
         await scene.sender.send(5.0)
         await scene.sender.aclose()
 
-    assert said(caplog, "ring") == ["could not ring for a flush: no broker"]
-    assert scene.errors == ["ring: no broker"] * 5
+    assert said(caplog, "worker") == ["cannot ask a worker for a flush, it comes later: no broker"]
+    assert scene.errors == ["flush request: no broker"] * 5
     scene.assert_all_taken(50)
 
 

@@ -312,13 +312,13 @@ class Scene:
             self,
             interval=0.005,
             memory_limit=self.memory_limit,
-            ring=self._ring,
+            request_flush=self._request_flush,
             log=RateLimitedLog(),
             failed=self.errors.append,
             batch=20,
         )
 
-    async def _ring(self) -> None: ...
+    async def _request_flush(self) -> None: ...
 
     async def push(self, producer: str, batch: Batch, need: int, /) -> Any:
         if self.away:

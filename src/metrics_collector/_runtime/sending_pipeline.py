@@ -84,7 +84,7 @@ class SendingPipeline:
             self.store,
             interval=settings.send_interval,
             memory_limit=self._memory_limit,
-            ring=self._request_flush,
+            request_flush=self._request_flush,
             log=log,
             failed=failed,
             batch=batch,
@@ -285,7 +285,7 @@ class SendingPipeline:
                 self.settings.taskiq_result_backend_url,
                 log=self._log,
             )
-        await taskiq.ring(self._broker)
+        await taskiq.request_flush(self._broker)
 
     async def _ask_own_broker(self) -> None:
         """Ask the user's broker on its own loop, where its connections belong."""
@@ -294,6 +294,6 @@ class SendingPipeline:
             return  # no run: the scheduler's requests and the worker's own timer will do
         from metrics_collector._saving import taskiq
 
-        request = asyncio.run_coroutine_threadsafe(taskiq.ring(self._own_broker), loop)
+        request = asyncio.run_coroutine_threadsafe(taskiq.request_flush(self._own_broker), loop)
         async with asyncio.timeout(_REQUEST_TIMEOUT):
             await asyncio.wrap_future(request)

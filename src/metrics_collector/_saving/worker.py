@@ -1,6 +1,6 @@
-"""What a worker process does beside answering the doorbell: its own timer, true-ups and a heartbeat.
+"""What a worker process does beside answering flush requests: a timer of its own, reconciling, and a heartbeat.
 
-A doorbell may be lost (a full Redis takes none), so no entry may depend on one.
+A flush request may be lost (a full Redis takes none), so no entry may depend on one.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Worker:
             self._trued_up_at = now
 
     async def _flush_forever(self) -> None:
-        """At the start, every minute for the true-up, and after two waiting times without a doorbell."""
+        """At the start, every minute for the true-up, and after two waiting times without a flush request."""
         pause = min(2 * self._every, TRUE_UP_EVERY)
         while True:
             await self.flush()

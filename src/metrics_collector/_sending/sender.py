@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LOOK_EVERY: Final = 2.0  # seconds, while batches are kept that SQL may have by now
 LONGEST_PAUSE: Final = 2.0  # seconds between two tries when Redis does not answer
 USUAL_MAX_BUFFERED: Final = 100_000  # where no settings can be read: the default of the setting
-RING_GRACE: Final = 0.5  # seconds that the end waits for a ring under way
+REQUEST_GRACE: Final = 0.5  # seconds that the end waits for a flush request under way
 
 
 class Destination(Protocol):
@@ -56,7 +56,7 @@ class Sender:
         destination: Redis.
         interval: seconds between two looks into the buffer.
         memory_limit: on what the outbox holds.
-        ring: asks for a flush; called when Redis says that it is this producer's turn.
+        request_flush: asks a worker for a flush; called when Redis says that this producer is the one to ask.
         log: where trouble is logged.
         failed: told what went wrong, for `statistics()`.
         batch: entries sent in one go.
@@ -69,7 +69,7 @@ class Sender:
         *,
         interval: float,
         memory_limit: MemoryLimit,
-        ring: Callable[[], Awaitable[None]],
+        request_flush: Callable[[], Awaitable[None]],
         log: RateLimitedLog,
         failed: Callable[[str], None],
         batch: int = BATCH,
@@ -78,7 +78,7 @@ class Sender:
         self._destination = destination
         self._interval = interval
         self._memory_limit = memory_limit
-        self._ring = ring
+        self._request_flush = request_flush
         self._log = log
         self._failed = failed
         self._batch = batch
@@ -86,7 +86,7 @@ class Sender:
         self._heard_at = 0.0
         self._told_dropped = 0
         self.heard = False  # whether Redis has ever answered
-        self._ringing: asyncio.Task[None] | None = None
+        self._requesting: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Send, and enforce the memory limit, until cancelled."""
@@ -176,11 +176,11 @@ class Sender:
             await self._look()
 
     async def aclose(self) -> None:
-        """End a ring that is under way; the outbox stays as it is."""
-        if self._ringing is not None:
-            _, late = await asyncio.wait({self._ringing}, timeout=RING_GRACE)
-            for ringing in late:
-                ringing.cancel()
+        """End a flush request that is under way; the outbox stays as it is."""
+        if self._requesting is not None:
+            _, late = await asyncio.wait({self._requesting}, timeout=REQUEST_GRACE)
+            for request in late:
+                request.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _look(self) -> None:
@@ -202,7 +202,7 @@ class Sender:
             reply = await self._push(batch, need, mark)
             await self._take_in(reply, batch)
             if reply.ring:
-                self._start_ring()
+                self._start_flush_request()
             await self._tell_dropped()
             if reply.bad:
                 self._log.trouble(
@@ -273,17 +273,19 @@ class Sender:
         if released := self._outbox.released():
             await process.in_thread(partial(_forget, released))
 
-    def _start_ring(self) -> None:
-        # Beside the sends: the doorbell's Redis may be another one, and may be slow.
-        if self._ringing is None or self._ringing.done():
-            self._ringing = asyncio.ensure_future(self._ring_quietly())
+    def _start_flush_request(self) -> None:
+        # In a task of its own: the broker's Redis may be another one, and may be slow.
+        if self._requesting is None or self._requesting.done():
+            self._requesting = asyncio.ensure_future(self._send_flush_request())
 
-    async def _ring_quietly(self) -> None:
+    async def _send_flush_request(self) -> None:
         try:
-            await self._ring()
+            await self._request_flush()
         except Exception as error:  # noqa: BLE001 - whatever a broker raises: the worker's own timer will flush
-            self._failed(f"ring: {error}")
-            self._log.trouble("ring", "could not ring for a flush: %s", error)
+            self._failed(f"flush request: {error}")
+            self._log.trouble(
+                "flush request", "cannot ask a worker for a flush, it comes later: %s", error
+            )
 
     def _report(self, error: Exception) -> None:
         what = str(error) if isinstance(error, MetricsCollectorError) else repr(error)
@@ -312,14 +314,14 @@ async def hold(
     failed(what)
     log.trouble("send", "%s; entries wait in this process", what)
 
-    async def no_ring() -> None: ...
+    async def no_request() -> None: ...
 
     await Sender(
         outbox,
         _Nowhere(what),
         interval=1.0,
         memory_limit=MemoryLimit(outbox, USUAL_MAX_BUFFERED, log=log, failed=failed),
-        ring=no_ring,
+        request_flush=no_request,
         log=log,
         failed=failed,
     ).run()

@@ -182,8 +182,8 @@ class Settings(BaseSettings):
         taskiq_broker_url: * Where Taskiq's messages go; `redis_url` unless set.
         taskiq_result_backend_url: * Where Taskiq keeps results; `redis_url` unless set.
         database_name: * The path of the SQLite file that entries are saved in, made on first use.
-        max_items: * So many entries waiting in Redis ring a flush.
-        max_waiting_time: * Whole seconds from one ring of the scheduler to the next.
+        max_items: * So many entries waiting in Redis make a producer request a flush.
+        max_waiting_time: * Whole seconds from one flush request of the scheduler to the next.
         enabled: False: the decorator returns the function itself, and nothing is measured.
         send_interval: Seconds from one send of what this process has recorded to the next.
         max_buffered: Entries that a process holds at most, copies not yet in SQL included.

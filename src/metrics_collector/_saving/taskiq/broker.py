@@ -1,4 +1,4 @@
-"""A broker that holds rings until a worker comes, and listeners that outlive their Redis."""
+"""The broker of flush and purge requests: it keeps them until a worker comes, and outlives an absence of Redis."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from typing_extensions import override  # Taskiq's own dependency; typing has it
 
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._saving.taskiq.result_backend import Results
-from metrics_collector._saving.taskiq.shared import BELLS, PURGE_NAME, REDIS, TASK_NAME, reason
-from metrics_collector._saving.taskiq.stream import DOORBELL, GROUP, LENGTH, Stream
+from metrics_collector._saving.taskiq.shared import PURGE_NAME, REDIS, TASK_NAME, TASK_NAMES, reason
+from metrics_collector._saving.taskiq.stream import FLUSH_REQUESTS, GROUP, LENGTH, Stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 # All in seconds.
-BLOCK: Final = 2.0  # how long one read waits in Redis for a ring
+BLOCK: Final = 2.0  # how long one read waits in Redis for a request
 READ_TIMEOUT: Final = BLOCK + 3.0  # a reply later than this does not come: the other side is gone
 CONNECT_TIMEOUT: Final = 2.0
 KICK_TIMEOUT: Final = 3.0
@@ -46,14 +46,17 @@ WAKE_EVERY: Final = 0.25
 
 
 def make_broker(url: str, result_backend_url: str, *, log: RateLimitedLog) -> AsyncBroker:
-    """The broker for `flush_metrics` at a Redis URL; Taskiq's in-memory broker for `memory://`.
+    """The broker for `flush_metrics`. Nothing connects before it is needed.
 
-    Nothing connects before it is needed. With a `result_backend_url` of `memory://` results are not
-    kept; the in-memory broker keeps them itself, whatever that URL is.
+    Args:
+        url: of a Redis; for `memory://` this is Taskiq's in-memory broker.
+        result_backend_url: of a Redis; with `memory://` results are not kept. The in-memory broker keeps them itself,
+            whatever this is.
+        log: where trouble is logged.
     """
     if _in_memory(url):
         return InMemoryBroker()
-    broker = DoorbellBroker(url, log)
+    broker = FlushRequestBroker(url, log)
     if not _in_memory(result_backend_url):
         broker.with_result_backend(Results(result_backend_url, log))
     return broker
@@ -63,22 +66,29 @@ def _in_memory(url: str) -> bool:
     return urlsplit(url).scheme == "memory"
 
 
-class DoorbellBroker(RedisStreamBroker):
-    """For `flush_metrics` and `purge_metrics` alone; bears a Redis that is away, restarted, emptied or full.
+class FlushRequestBroker(RedisStreamBroker):
+    """A broker for `flush_metrics` and `purge_metrics` alone, which recovers when Redis was away, emptied or full.
 
-    A ring that was sent before the first worker started is answered. Rings that wait together are
-    answered by one flush, and only the last of them gets a result. A ring that a worker took and
-    did not answer within two minutes, because it died, is rung again by another; one for a purge is
-    not, as the next comes within the hour.
+    A request that was sent before the first worker started is answered. Requests that wait together
+    are answered by one flush, and only the last of them gets a result. In place of a request that a
+    worker took and did not answer within two minutes, because it died, another worker sends a new
+    one; not so for a purge, as the next request comes within the hour.
 
-    It may be used from several loops and after a fork: a ring has a connection of its own, and a
-    worker's connections are made where it listens.
+    It may be used from several loops and after a fork: each request is sent on a connection of its
+    own, and a worker's connections are made where it listens.
+
+    Args:
+        url: of the Redis.
+        log: where trouble is logged.
+
+    Attributes:
+        on_listening_ended: called when a worker's `listen` ends.
     """
 
     def __init__(self, url: str, log: RateLimitedLog) -> None:
         super().__init__(
             url,
-            queue_name=DOORBELL,
+            queue_name=FLUSH_REQUESTS,
             consumer_group_name=GROUP,
             consumer_id="0",
             maxlen=LENGTH,
@@ -90,13 +100,13 @@ class DoorbellBroker(RedisStreamBroker):
         self.on_listening_ended: Callable[[], None] | None = None
 
     def connect(self) -> Redis:
-        """A client with connections of its own, and no retries: they are made here, with pauses."""
+        """A client with connections of its own that does not retry: `listen` does, with pauses."""
         options: dict[str, Any] = {
             **parse_url(self._url),
             # What follows wins over the same in the URL, since the code below relies on it.
             "decode_responses": False,
             "driver_info": None,  # else each connection looks up redis-py's version on the disk
-            "max_connections": 10,  # one waits for rings while others acknowledge some
+            "max_connections": 10,  # one waits for requests while others acknowledge some
             "protocol": 2,
             "retry": Retry(NoBackoff(), 0),
             "socket_connect_timeout": CONNECT_TIMEOUT,
@@ -111,25 +121,25 @@ class DoorbellBroker(RedisStreamBroker):
 
     @override
     async def kick(self, message: BrokerMessage) -> None:
-        """Ring, within three seconds.
+        """Send a request, within three seconds.
 
         Raises:
             ConfigurationError: the message is for another task.
             RedisError: Redis did not take it.
             OSError: the same; TimeoutError, too, is one.
         """
-        if message.task_name not in BELLS:
+        if message.task_name not in TASK_NAMES:
             raise ConfigurationError(
-                f"this broker rings for {' and '.join(BELLS)} alone and may drop rings, so it cannot take "
+                f"this broker is for {' and '.join(TASK_NAMES)} alone and may drop messages, so it cannot take "
                 f"{message.task_name}: give your tasks a broker of their own, and put ours on it "
                 "with metrics_collector.tasks.register_tasks(broker) if you like"
             )
         async with asyncio.timeout(KICK_TIMEOUT), self.connect() as redis:
-            await redis.xadd(DOORBELL, {b"data": message.message}, maxlen=LENGTH)
+            await redis.xadd(FLUSH_REQUESTS, {b"data": message.message}, maxlen=LENGTH)
 
     @override
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """One message for all rings that wait together, until it is closed or cancelled."""
+        """One message for all requests of a task that wait together, until it is closed or cancelled."""
         redis = self._redis = self.connect()
         stream = self._stream = Stream(redis, self.idle_timeout / 1000)
         awake = asyncio.create_task(_stay_awake())
@@ -173,60 +183,66 @@ class DoorbellBroker(RedisStreamBroker):
                 await redis.aclose()
 
     async def _messages(self, stream: Stream, entries: list[Entry]) -> list[AckableMessage]:
-        """One for each bell that is rung, the last one."""
-        rings: dict[str, bytes] = {}
-        flushes: list[bytes] = []  # the ids of what asks for one; all else is done with
+        """For each task that is requested the last request, whose acknowledgement is that of all."""
+        requests: dict[str, bytes] = {}
+        flushes: list[
+            bytes
+        ] = []  # ids of flush requests; whatever else there is needs no flush to be acknowledged
         others: list[bytes] = []
-        strange = 0
+        malformed = 0
         for entry in entries:
-            bell = self._bell_in(entry)
-            strange += bell is None
-            if bell is not None:
-                rings[bell] = entry[1][b"data"]
-            (flushes if bell == TASK_NAME else others).append(entry[0])
-        if strange:
-            text = "skipped %d messages in %s that do not ring"
-            self._log.trouble("malformed", text, strange, DOORBELL)
+            task = self._task_in(entry)
+            malformed += task is None
+            if task is not None:
+                requests[task] = entry[1][b"data"]
+            (flushes if task == TASK_NAME else others).append(entry[0])
+        if malformed:
+            text = "skipped %d malformed messages in %s; only metrics_collector is to write there"
+            self._log.trouble("malformed", text, malformed, FLUSH_REQUESTS)
         if others:
             await stream.acknowledge(others)
         messages = []
-        if TASK_NAME in rings:
+        if TASK_NAME in requests:
             acknowledge = partial(self._acknowledge, stream, flushes)
-            messages.append(AckableMessage(data=rings[TASK_NAME], ack=acknowledge))
-        if PURGE_NAME in rings:
-            messages.append(AckableMessage(data=rings[PURGE_NAME], ack=_done))
+            messages.append(AckableMessage(data=requests[TASK_NAME], ack=acknowledge))
+        if PURGE_NAME in requests:
+            messages.append(AckableMessage(data=requests[PURGE_NAME], ack=_acknowledged_before))
         return messages
 
-    def _bell_in(self, entry: Entry) -> str | None:
-        """The task that an entry of the stream rings for; None if it does not ring."""
+    def _task_in(self, entry: Entry) -> str | None:
+        """The task that an entry of the stream requests; `None` if it is no such request."""
         data = entry[1].get(b"data", b"")
         try:
             message = self.formatter.loads(data)
             message.parse_labels()
         except Exception:  # noqa: BLE001 - anybody can write to the stream, and so make a parser raise anything
             return None
-        rings = message.task_name in BELLS and not message.args and not message.kwargs
-        return message.task_name if rings else None
+        known = message.task_name in TASK_NAMES and not message.args and not message.kwargs
+        return message.task_name if known else None
 
     async def _acknowledge(self, stream: Stream, ids: list[bytes]) -> None:
         try:
             async with asyncio.timeout(ACK_TIMEOUT):
                 await stream.acknowledge(ids)
         except (RedisError, OSError) as error:
-            # The next sweep finds them and rings once more.
-            self._log.trouble(REDIS, "could not acknowledge rings: %s", reason(error))
+            # The next sweep finds them and sends another request.
+            self._log.trouble(
+                REDIS,
+                "cannot acknowledge flush requests; they are answered again: %s",
+                reason(error),
+            )
 
     async def _recover(self, redis: Redis, error: Exception) -> None:
         if not _group_is_missing(error):
-            text = "cannot hear rings for a flush, trying again: %s"
+            text = "cannot read flush requests from Redis; retrying: %s"
             self._log.trouble(REDIS, text, reason(error))
         with suppress(RedisError, OSError):
             # After a failover this connection leads to a replica; a new one may find the master.
             await redis.connection_pool.disconnect(inuse_connections=False)
 
 
-def _done() -> None:
-    """The ring is acknowledged already."""
+def _acknowledged_before() -> None:
+    """Do nothing: a purge request is acknowledged when it is read."""
 
 
 def _group_is_missing(error: Exception) -> bool:

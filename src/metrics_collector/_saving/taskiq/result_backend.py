@@ -26,7 +26,12 @@ TIMEOUT: Final = 1.0  # seconds; a worker that ends on SIGTERM may have to wait 
 
 
 class Results(RedisAsyncResultBackend[Any]):
-    """Keeps results in the Redis at `url`; one that cannot be kept is let go."""
+    """Keeps results in a Redis; one that cannot be kept is logged and dropped.
+
+    Args:
+        url: of the Redis.
+        log: where trouble is logged.
+    """
 
     def __init__(self, url: str, log: RateLimitedLog) -> None:
         super().__init__(
@@ -46,7 +51,11 @@ class Results(RedisAsyncResultBackend[Any]):
             async with asyncio.timeout(TIMEOUT):
                 await super().set_result(task_id, result)
         except (RedisError, OSError) as error:
-            self._log.trouble(REDIS, "the result of a flush was not kept: %s", reason(error))
+            self._log.trouble(
+                REDIS,
+                "cannot keep the result of a flush; the flush itself is not affected: %s",
+                reason(error),
+            )
             # After a failover this connection leads to a replica; a new one may find the master.
             with suppress(RedisError, OSError):
                 await self.redis_pool.disconnect(inuse_connections=False)

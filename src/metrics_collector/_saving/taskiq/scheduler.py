@@ -1,4 +1,4 @@
-"""A scheduler process that rings for flushes, also across an absence of Redis."""
+"""A scheduler process that requests flushes and purges, also when Redis was away meanwhile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskiq.schedule_sources import LabelScheduleSource
 from typing_extensions import override  # Taskiq's own dependency; typing has it from 3.12
 
 from metrics_collector._saving.taskiq.broker import KICK_TIMEOUT
-from metrics_collector._saving.taskiq.shared import BELLS, REDIS, TASK_NAME, reason
+from metrics_collector._saving.taskiq.shared import REDIS, TASK_NAME, TASK_NAMES, reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 1.0
 BEAT_EVERY: Final = 3.0
 BEAT_TIMEOUT: Final = 3.0
-LATE_AFTER: Final = 10.0  # a ring that is overdue by this has failed
+LATE_AFTER: Final = 10.0  # a request that is overdue by this has failed
 
 
 def make_scheduler(
@@ -37,22 +37,22 @@ def make_scheduler(
     beat: Callable[[], Awaitable[None]] | None,
     log: RateLimitedLog,
 ) -> FlushScheduler:
-    """The scheduler that rings for a flush and for a purge as their labels on the broker say.
+    """The scheduler that requests flushes and purges, as often as their labels on the broker say.
 
     Args:
         broker: the one that workers listen to.
-        beat: called every three seconds in a scheduler process, as long as rings are sent in time.
+        beat: called every three seconds in a scheduler process, as long as requests are sent in time.
         log: where trouble is logged.
     """
     return FlushScheduler(broker, beat=beat, log=log)
 
 
 class FlushScheduler(TaskiqScheduler):
-    """Rings until Redis takes it, and ends in an orderly way on SIGTERM.
+    """Sends each request until Redis takes it, and ends in an orderly way on SIGTERM.
 
     Args:
         broker: the one that workers listen to.
-        beat: the heartbeat.
+        beat: sends a heartbeat; `None` for none.
         log: where trouble is logged.
         clock: monotonic seconds.
     """
@@ -69,7 +69,9 @@ class FlushScheduler(TaskiqScheduler):
         self._beat = beat
         self._log = log
         self._clock = clock
-        self._in_time_until = clock()  # when the next ring is overdue; before the first one it is
+        self._in_time_until = (
+            clock()
+        )  # when the next request is overdue; before the first one it is
         self._beating: asyncio.Task[None] | None = None
 
     @override
@@ -88,11 +90,11 @@ class FlushScheduler(TaskiqScheduler):
 
     @override
     async def on_ready(self, source: ScheduleSource, task: ScheduledTask) -> None:
-        """Send a task; a ring is tried again until it is sent.
+        """Send a task; a request of ours is tried again until it is sent.
 
         Taskiq starts no second one of the same schedule meanwhile, so they do not pile up.
         """
-        if task.task_name not in BELLS:
+        if task.task_name not in TASK_NAMES:
             await super().on_ready(source, task)
             return
         pause = FIRST_PAUSE
@@ -101,9 +103,8 @@ class FlushScheduler(TaskiqScheduler):
                 async with asyncio.timeout(KICK_TIMEOUT):
                     await super().on_ready(source, task)
             except Exception as error:  # noqa: BLE001 - the broker may be anybody's, and the next try may succeed
-                self._log.trouble(
-                    REDIS, "cannot ring for a worker, trying again: %s", reason(error)
-                )
+                text = "cannot send a flush request; retrying: %s"
+                self._log.trouble(REDIS, text, reason(error))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
@@ -117,8 +118,12 @@ class FlushScheduler(TaskiqScheduler):
                 try:
                     async with asyncio.timeout(BEAT_TIMEOUT):
                         await beat()
-                except Exception as error:  # noqa: BLE001 - the next one may succeed; till then nobody hears from us
-                    self._log.trouble(REDIS, "no heartbeat of the scheduler: %s", reason(error))
+                except Exception as error:  # noqa: BLE001 - the next one may succeed; until then the process counts as dead
+                    self._log.trouble(
+                        REDIS,
+                        "cannot send the heartbeat of the scheduler; retrying: %s",
+                        reason(error),
+                    )
             await asyncio.sleep(BEAT_EVERY)
 
 

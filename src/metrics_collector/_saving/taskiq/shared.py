@@ -9,10 +9,10 @@ from taskiq.exceptions import SendTaskError
 # These stand in the messages in Redis, so it stays what it is wherever the function lives.
 TASK_NAME: Final = "metrics_collector.tasks:flush_metrics"
 PURGE_NAME: Final = "metrics_collector.tasks:purge_metrics"
-BELLS: Final = (TASK_NAME, PURGE_NAME)
+TASK_NAMES: Final = (TASK_NAME, PURGE_NAME)
 
 # The kind of all warnings about Redis: while it is away, this package says so in one line a minute.
-REDIS: Final = "doorbell"
+REDIS: Final = "flush requests"
 
 
 def reason(error: BaseException) -> str:

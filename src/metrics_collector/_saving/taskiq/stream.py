@@ -1,4 +1,4 @@
-"""The stream of rings in Redis, as one worker of its group sees it."""
+"""The stream of flush and purge requests in Redis, as one worker of its group sees it."""
 
 from __future__ import annotations
 
@@ -14,27 +14,23 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-DOORBELL: Final = "{metrics_list}:doorbell"
+FLUSH_REQUESTS: Final = "{metrics_list}:doorbell"
 GROUP: Final = "workers"
-LENGTH: Final = (
-    1000  # rings that the stream keeps; with no worker about they would pile up for ever
-)
+LENGTH: Final = 1000  # requests that the stream keeps; without a worker they would pile up for ever
 
 # In seconds.
-ABANDONED_AFTER: Final = (
-    120.0  # longer than the lease of the claim that a dead worker leaves behind
-)
+ABANDONED_AFTER: Final = 120.0  # longer than the lease of a claim whose worker has died
 FORGOTTEN_AFTER: Final = 600.0
 
 Entry = tuple[bytes, dict[bytes, bytes]]  # id and fields
 
 
 class Stream:
-    """Takes rings under a name of its own. Every method raises what redis-py raises.
+    """Takes requests under a name of its own. Every method raises what redis-py raises.
 
     Args:
         redis: open for as long as the stream is used.
-        abandoned_after: seconds; who has not acknowledged a ring by then counts as dead.
+        abandoned_after: seconds; a worker that has not acknowledged a request by then counts as dead.
     """
 
     def __init__(self, redis: Redis, abandoned_after: float = ABANDONED_AFTER) -> None:
@@ -44,55 +40,62 @@ class Stream:
         self._taken: set[bytes] = set()  # read and not acknowledged yet
 
     async def declare(self) -> None:
-        """Make the group, which begins with the oldest ring, and the stream if there is none."""
+        """Make the group, which begins with the oldest request, and the stream, unless they are there."""
         try:
-            await self._redis.xgroup_create(DOORBELL, GROUP, id="0", mkstream=True)
+            await self._redis.xgroup_create(FLUSH_REQUESTS, GROUP, id="0", mkstream=True)
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
 
     async def read(self, block: float) -> list[Entry]:
-        """All that nobody has taken yet; waits up to `block` seconds for the first."""
+        """Take all requests that no worker has taken yet.
+
+        Args:
+            block: seconds to wait for the first one.
+        """
         reply: Any = await self._redis.xreadgroup(
-            GROUP, self._name, {DOORBELL: ">"}, count=LENGTH, block=int(block * 1000)
+            GROUP, self._name, {FLUSH_REQUESTS: ">"}, count=LENGTH, block=int(block * 1000)
         )
         entries: list[Entry] = [entry for _, entries in reply for entry in entries]
         self._taken.update(entry_id for entry_id, _ in entries)
         return entries
 
     async def acknowledge(self, ids: Iterable[bytes]) -> None:
-        """Say that these are answered."""
+        """Acknowledge requests: they are answered."""
         ids = list(ids)
         self._taken.difference_update(ids)
-        await self._redis.xack(DOORBELL, GROUP, *ids)
+        await self._redis.xack(FLUSH_REQUESTS, GROUP, *ids)
 
     async def sweep(self) -> bool:
-        """Drop what dead workers took, and forget them; True if that has to be rung again here.
+        """Acknowledge what dead workers took, and delete their consumers.
 
-        So does what this one took without knowing, as its connection broke under the reply.
+        The same is done with what this worker took without knowing, as its connection broke during the reply.
+
+        Returns:
+            Whether this worker is the one to send another request in place of those.
         """
         idle = int(self._abandoned_after * 1000)
         ids = {*await self._pending(idle=idle), *await self._pending(consumername=self._name)}
         lost = ids - self._taken
-        # Several workers may see the same: the one whose XACK counts it rings again.
-        again = bool(lost and await self._redis.xack(DOORBELL, GROUP, *lost))
-        await self._forget(lambda _, idle: idle > FORGOTTEN_AFTER)
+        # Several workers may see the same: the one whose XACK counts it sends another.
+        again = bool(lost and await self._redis.xack(FLUSH_REQUESTS, GROUP, *lost))
+        await self._delete_consumers(lambda _, idle: idle > FORGOTTEN_AFTER)
         return again
 
     async def leave(self) -> None:
-        """Take this worker's name off the group."""
-        await self._forget(lambda name, _: name == self._name)
+        """Delete this worker's consumer."""
+        await self._delete_consumers(lambda name, _: name == self._name)
 
     async def _pending(self, **which: Any) -> list[bytes]:
         entries: Any = await self._redis.xpending_range(
-            DOORBELL, GROUP, min="-", max="+", count=LENGTH, **which
+            FLUSH_REQUESTS, GROUP, min="-", max="+", count=LENGTH, **which
         )
         return [entry["message_id"] for entry in entries]
 
-    async def _forget(self, gone: Callable[[str, float], bool]) -> None:
+    async def _delete_consumers(self, gone: Callable[[str, float], bool]) -> None:
         """Delete the consumers for whom `gone(name, idle seconds)` holds."""
-        for consumer in await self._redis.xinfo_consumers(DOORBELL, GROUP):
+        for consumer in await self._redis.xinfo_consumers(FLUSH_REQUESTS, GROUP):
             name = consumer["name"].decode()
-            # What it has pending would go with it, so that has to be swept first.
+            # What it has pending would be deleted with it, so that has to be acknowledged first.
             if not consumer["pending"] and gone(name, consumer["idle"] / 1000):
-                await self._redis.xgroup_delconsumer(DOORBELL, GROUP, name)
+                await self._redis.xgroup_delconsumer(FLUSH_REQUESTS, GROUP, name)

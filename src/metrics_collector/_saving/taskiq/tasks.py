@@ -1,4 +1,4 @@
-"""The tasks `flush_metrics` and `purge_metrics`: how they are rung, and the one worker in a process that answers."""
+"""The tasks `flush_metrics` and `purge_metrics`: how they are requested, and the one worker of a process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taskiq.exceptions import NoResultError
 from taskiq.kicker import AsyncKicker
 
 from metrics_collector._errors import StoreUnavailableError
-from metrics_collector._saving.taskiq.broker import KICK_TIMEOUT, DoorbellBroker
+from metrics_collector._saving.taskiq.broker import KICK_TIMEOUT, FlushRequestBroker
 from metrics_collector._saving.taskiq.shared import PURGE_NAME, TASK_NAME, reason
 
 if TYPE_CHECKING:
@@ -32,16 +32,20 @@ class Worker(Protocol):
     """What saves entries; there is one in each worker process."""
 
     async def start(self) -> None:
-        """Begin what it does beside flushes, such as a timer of its own."""
+        """Start its background tasks, such as a timer of its own."""
 
     async def flush(self) -> int:
-        """Save what waits in Redis; returns the number of entries. May be cancelled."""
+        """Save what waits in Redis; may be cancelled.
+
+        Returns:
+            The number of entries saved.
+        """
 
     def begin_purge(self) -> None:
         """Begin to delete what is no longer to be kept, unless that is under way, and return at once."""
 
     async def aclose(self) -> None:
-        """End all that; cancelled after one second."""
+        """End its background tasks; cancelled after one second."""
 
 
 def register(
@@ -51,20 +55,23 @@ def register(
     every: Callable[[], int] | int,
     log: RateLimitedLog,
 ) -> FlushTask:
-    """Put both tasks on a broker of any kind; on one that has them already this changes nothing.
+    """Put both tasks on a broker of any kind; one that has them already stays as it is.
 
     The worker is made and started when the broker starts in a worker process, else by the first
-    ring that is answered here, as on the in-memory broker; it is closed when the broker shuts down.
-    What `make_worker` or `start` raises keeps the process from starting.
+    request that is answered here, as on the in-memory broker; it is closed when the broker shuts
+    down. What `make_worker` or `start` raises keeps the process from starting.
 
-    One flush runs at a time. Rings that come while another waits for its turn return 0 at once: the
-    one that waits saves for them too.
+    One flush runs at a time. Requests that come while another waits for its turn return 0 at once:
+    the one that waits saves for them too.
 
     Args:
         broker: the one that workers listen to.
         make_worker: called once in each process, or in each loop if it has several.
-        every: whole seconds between a scheduler's rings; a function is called when it starts.
+        every: whole seconds between a scheduler's requests; a function is called when the scheduler starts.
         log: where trouble is logged.
+
+    Returns:
+        The task `flush_metrics`.
     """
     registered = broker.local_task_registry.get(TASK_NAME)
     if registered is not None:
@@ -72,7 +79,7 @@ def register(
     flusher = _Flusher(make_worker, log)
 
     async def flush_metrics() -> int:
-        """Save what waits in Redis; returns the number of entries."""
+        """Save what waits in Redis, and return the number of entries."""
         return await flusher.flush()
 
     async def purge_metrics() -> None:
@@ -85,7 +92,7 @@ def register(
 
     broker.add_event_handler(TaskiqEvents.WORKER_STARTUP, flusher.start)
     broker.add_event_handler(TaskiqEvents.WORKER_SHUTDOWN, flusher.stop)
-    if isinstance(broker, DoorbellBroker):
+    if isinstance(broker, FlushRequestBroker):
         broker.on_listening_ended = flusher.end_soon
     broker.register_task(
         purge_metrics, task_name=PURGE_NAME, schedule=_Schedule(PURGE_NAME, PURGE_EVERY)
@@ -95,11 +102,14 @@ def register(
     )
 
 
-async def ring(broker: AsyncBroker) -> None:
+async def request_flush(broker: AsyncBroker) -> None:
     """Ask a worker for a flush, within three seconds. To ask twice does no harm.
 
+    Args:
+        broker: the one that workers listen to.
+
     Raises:
-        StoreUnavailableError: the broker did not take it, for whatever reason.
+        StoreUnavailableError: the broker did not take the request, for whatever reason.
     """
     task = broker.find_task(TASK_NAME)
     labels = {} if task is None else {k: v for k, v in task.labels.items() if k != "schedule"}
@@ -107,13 +117,11 @@ async def ring(broker: AsyncBroker) -> None:
         async with asyncio.timeout(KICK_TIMEOUT):
             await AsyncKicker(TASK_NAME, broker, labels).kiq()
     except Exception as error:
-        raise StoreUnavailableError(
-            f"no ring for a flush could be sent: {reason(error)}"
-        ) from error
+        raise StoreUnavailableError(f"cannot send a flush request: {reason(error)}") from error
 
 
 class _Schedule:
-    """The label that tells Taskiq's schedulers when to ring; read as they start, not on import."""
+    """The label by which Taskiq's schedulers know when to send a task; read as they start, not on import."""
 
     def __init__(self, name: str, every: Callable[[], int] | int) -> None:
         self._name = name
@@ -136,8 +144,8 @@ class _Flusher:
     def _forget(self) -> None:
         self._worker: Worker | None = None
         self._running: asyncio.Task[int] | None = None
-        # True from the arrival of a ring until its turn comes. Its flush begins only then, so it
-        # sees whatever lay in Redis when another ring came in between.
+        # True from the arrival of a request until its turn comes. Its flush begins only then, so it
+        # sees whatever lay in Redis when another request came in between.
         self._waiting = False
         self._turn = asyncio.Lock()
         self._end: asyncio.TimerHandle | None = None
@@ -145,7 +153,7 @@ class _Flusher:
         # Taskiq may still run what has waited until the shutdown: it is not to start another worker.
         self._stopped = False
 
-    def _settle(self) -> None:
+    def _follow_loop(self) -> None:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             # What belongs to a loop that is gone cannot even be closed any more.
@@ -154,7 +162,7 @@ class _Flusher:
 
     async def start(self, _state: TaskiqState) -> None:
         """Make and start the worker."""
-        self._settle()
+        self._follow_loop()
         self._stopped = False
         async with self._turn:
             await self._started()
@@ -167,8 +175,12 @@ class _Flusher:
         return self._worker
 
     async def flush(self) -> int:
-        """One flush, or 0 for a ring that another one covers."""
-        self._settle()
+        """Answer a request.
+
+        Returns:
+            The number of entries saved; 0 if another request that waits for its turn covers this one.
+        """
+        self._follow_loop()
         if self._waiting:
             return 0
         self._waiting = True
@@ -193,7 +205,7 @@ class _Flusher:
 
     async def purge(self) -> None:
         """Have the worker begin a purge."""
-        self._settle()
+        self._follow_loop()
         async with self._turn:
             self._raise_if_over()
             if not self._stopped:
@@ -215,7 +227,7 @@ class _Flusher:
 
     async def stop(self, _state: TaskiqState) -> None:
         """Close the worker, if this loop has one."""
-        self._settle()
+        self._follow_loop()
         worker = self._worker
         if self._end is not None:
             self._end.cancel()
@@ -227,4 +239,8 @@ class _Flusher:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await worker.aclose()
         except Exception as error:  # noqa: BLE001 - the process ends anyway, and others have to close as well
-            self._log.trouble("close", "a worker did not close as it should: %s", reason(error))
+            self._log.trouble(
+                "close",
+                "the worker did not close as it should; another one saves what it has claimed: %s",
+                reason(error),
+            )

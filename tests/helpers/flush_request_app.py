@@ -1,6 +1,6 @@
-"""What `taskiq worker` and `taskiq scheduler` run in the tests of the doorbell.
+"""What `taskiq worker` and `taskiq scheduler` run in the tests of flush requests.
 
-The worker saves nothing. It notes what happens to it in the file named by DOORBELL_EVENTS, where a
+The worker saves nothing. It notes what happens to it in the file named by FLUSH_REQUEST_EVENTS, where a
 test finds it whatever has become of Redis.
 """
 
@@ -13,10 +13,10 @@ from pathlib import Path
 from metrics_collector._saving import taskiq
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 
-URL = os.environ["DOORBELL_URL"]
-RESULTS_URL = os.environ.get("DOORBELL_RESULTS_URL", URL)
-EVENTS = Path(os.environ["DOORBELL_EVENTS"])
-EVERY = int(os.environ.get("DOORBELL_EVERY", "1"))
+URL = os.environ["FLUSH_REQUEST_URL"]
+RESULTS_URL = os.environ.get("FLUSH_REQUEST_RESULTS_URL", URL)
+EVENTS = Path(os.environ["FLUSH_REQUEST_EVENTS"])
+EVERY = int(os.environ.get("FLUSH_REQUEST_EVERY", "1"))
 # While this file exists, a flush does not end.
 HOLD = EVENTS.with_name("hold")
 
@@ -50,7 +50,7 @@ async def beat() -> None:
 
 log = RateLimitedLog()
 broker = taskiq.make_broker(URL, RESULTS_URL, log=log)
-assert isinstance(broker, taskiq.DoorbellBroker)
-broker.idle_timeout = int(os.environ.get("DOORBELL_IDLE_TIMEOUT", broker.idle_timeout))
+assert isinstance(broker, taskiq.FlushRequestBroker)
+broker.idle_timeout = int(os.environ.get("FLUSH_REQUEST_IDLE_TIMEOUT", broker.idle_timeout))
 flush_metrics = taskiq.register(broker, make_worker=NotingWorker, every=lambda: EVERY, log=log)
 scheduler = taskiq.make_scheduler(broker, beat=beat, log=log)
