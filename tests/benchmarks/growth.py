@@ -79,8 +79,8 @@ async def _push(redis: RedisServer, count: int, functions: int, size: int) -> fl
         outbox = load.filled(count, functions)
         await store.look(outbox.producer)
         start = clock()
-        while outbox.has_before(count):
-            while outbox.has_before(count) and not outbox.fill(size):
+        while outbox.holds_before(count):
+            while outbox.holds_before(count) and not outbox.fill(size):
                 pass
             outbox.close_batch()
             following = outbox.next()

@@ -46,8 +46,8 @@ def filled(count: int, functions: int = FUNCTIONS) -> Outbox:
 def batches(count: int, functions: int = FUNCTIONS, size: int = BATCH) -> tuple[str, list[Batch]]:
     """A producer's id and its batches of so many entries."""
     outbox = filled(count, functions)
-    while outbox.has_before(count):
-        while outbox.has_before(count) and not outbox.fill(size):
+    while outbox.holds_before(count):
+        while outbox.holds_before(count) and not outbox.fill(size):
             pass
         outbox.close_batch()
     return outbox.producer, list(outbox._batches)

@@ -127,8 +127,8 @@ def producer(*, redis: str, entries: int) -> dict[str, Any]:
         settings = Settings(redis_url=redis, max_buffered=10**9, max_items=10**9, max_backlog=10**9)
         async with assembly.store_for_a_while(settings) as store:
             outbox = load.filled(entries)
-            while outbox.has_before(entries):
-                while outbox.has_before(entries) and not outbox.fill():
+            while outbox.holds_before(entries):
+                while outbox.holds_before(entries) and not outbox.fill():
                     pass
                 outbox.close_batch()
                 while following := outbox.next():

@@ -40,7 +40,7 @@ class Producer:
         if self.excused:
             kept = self.outbox._batches
             return self.outbox.unsent or any(batch.last > self.excused for batch in kept)
-        return self.outbox.kept
+        return self.outbox.unsaved
 
     def record(self, chance: random.Random) -> None:
         """Make up to four calls, and a batch of them."""

@@ -201,7 +201,7 @@ async def test_a_producer_learns_what_is_saved_after_any_number_of_losses(
         await flush.drain()
         outbox.replied(await store.look(outbox.producer))
         assert (outbox.counts().saved, outbox.counts().dropped) == (losses, losses)
-        assert not outbox.kept
+        assert not outbox.unsaved
 
 
 async def test_two_drains_of_the_same_claims(store: HotStore, client: Any, path: Path) -> None:

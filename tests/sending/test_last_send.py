@@ -7,7 +7,7 @@ from collections import deque
 import pytest
 
 from metrics_collector._core.pipeline_types import PushReply
-from metrics_collector._sending.last_send import HOPELESS, LastSend
+from metrics_collector._sending.last_send import RECENT, LastSend
 from metrics_collector._sending.outbox import Outbox
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 
@@ -34,34 +34,34 @@ def scene() -> Scene:
 
 
 def test_the_first_one_is_worth_a_try(scene: Scene) -> None:
-    assert not scene.last.hopeless()
+    assert not scene.last.just_failed()
 
 
 def test_after_one_that_failed_the_next_would_too(scene: Scene) -> None:
     scene.last.ended(well=False)
-    assert scene.last.hopeless()
-    scene.now += HOPELESS - 1
-    assert scene.last.hopeless()
+    assert scene.last.just_failed()
+    scene.now += RECENT - 1
+    assert scene.last.just_failed()
 
 
 def test_after_a_while_it_is_worth_a_try_again(scene: Scene) -> None:
     scene.last.ended(well=False)
-    scene.now += HOPELESS
-    assert not scene.last.hopeless()
+    scene.now += RECENT
+    assert not scene.last.just_failed()
 
 
 def test_and_when_something_was_sent_meanwhile(scene: Scene) -> None:
     scene.send(1)
     scene.last.ended(well=False)
-    assert scene.last.hopeless()
+    assert scene.last.just_failed()
     scene.send(1)
-    assert not scene.last.hopeless()
+    assert not scene.last.just_failed()
 
 
 def test_and_after_one_that_went_well(scene: Scene) -> None:
     scene.last.ended(well=False)
     scene.last.ended(well=True)
-    assert not scene.last.hopeless()
+    assert not scene.last.just_failed()
 
 
 def test_what_is_left_is_logged(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:

@@ -33,23 +33,23 @@ sizes = st.sampled_from([1, 2, 3, 5, 8])
 fates = st.sampled_from(["answered", "answered", "answer lost", "lost", "full"])
 
 
-class Place:
-    """A place on disk, which may lose what stands there."""
+class DiskCopy:
+    """A copy on disk, which may be lost."""
 
     def __init__(self, batch: Batch, content: Content) -> None:
         self.batch = batch
         self.content = content
         self.lost = False
-        self.forgotten = False
+        self.discarded = False
 
     def read(self) -> Content:
         assert not self.lost
-        assert not self.forgotten
+        assert not self.discarded
         return self.content
 
-    def forget(self) -> None:
-        assert not self.forgotten
-        self.forgotten = True
+    def discard(self) -> None:
+        assert not self.discarded
+        self.discarded = True
 
 
 def record(name: str = "f") -> Record:
@@ -99,7 +99,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         self.told = Intervals()  # what the outbox was told to be saved
         self.let_go: set[int] = set()
         self.contents: dict[int, tuple[int, Content]] = {}
-        self.places: list[Place] = []
+        self.copies: list[DiskCopy] = []
 
     @rule(count=counts_of_records)
     def record(self, count: int) -> None:
@@ -137,13 +137,13 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
             batch = following[0]
             if batch.content is not None:
                 return following
-            place = batch.place
-            assert isinstance(place, Place)
-            if place.lost:
+            copy = batch.disk_copy
+            assert isinstance(copy, DiskCopy)
+            if copy.lost:
                 self.let_go |= numbers_in([batch])
                 self.outbox.lose(batch)
             else:
-                batch.content = place.read()
+                batch.content = copy.read()
                 return following
         return None
 
@@ -176,8 +176,8 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
     def need(self, batch: Batch) -> int:
         """What Redis has acknowledged before the batch, and not lost as far as the outbox knows."""
         kept = [b.last for b in self.outbox._batches if b.last < batch.first]
-        unguarded = [last for _, last in self.outbox._unguarded]
-        return max([*kept, *unguarded], default=0)
+        only_in_redis = [last for _, last in self.outbox._only_in_redis]
+        return max([*kept, *only_in_redis], default=0)
 
     def hear(self, kind: str, batch: Batch | None) -> None:
         before = {kept.first: kept for kept in self.outbox._batches}
@@ -185,7 +185,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         lost = self.outbox.replied(reply(kind, self.seen, self.saved_text), batch)
 
         self.told.update(Intervals.parse(self.saved_text))
-        for first, kept in before.items():  # forgotten exactly when `saved` covers it
+        for first, kept in before.items():  # discarded exactly when `saved` covers it
             still = any(b.first == first for b in self.outbox._batches)
             assert still != self.told.covers(kept.first, kept.last)
         if kind in ("gap", "look"):
@@ -194,9 +194,9 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         self.tidy()
 
     def tidy(self) -> None:
-        for place in self.outbox.released():
-            assert isinstance(place, Place)
-            place.forget()
+        for copy in self.outbox.released():
+            assert isinstance(copy, DiskCopy)
+            copy.discard()
 
     @rule()
     def look(self) -> None:
@@ -228,22 +228,22 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
     @rule(keep=st.sampled_from([0, 2, 8]), sent=st.booleans(), count=st.integers(0, 3))
     def shelve(self, keep: int, count: int, *, sent: bool) -> None:
         """The disk takes some of it; twice, as when a writer was cancelled and went on all the same."""
-        loose = self.outbox.loose(keep, sent=sent)
-        assert sent or not any(batch.sent for batch, _ in loose)
-        stays = [b for b in self.outbox._batches if b.content is not None and b.place is None]
-        stays = [b for b in stays if (sent or not b.sent) and b not in [one for one, _ in loose]]
+        volatile = self.outbox.only_in_memory(keep, sent=sent)
+        assert sent or not any(batch.sent for batch, _ in volatile)
+        stays = [b for b in self.outbox._batches if b.content is not None and b.disk_copy is None]
+        stays = [b for b in stays if (sent or not b.sent) and b not in [one for one, _ in volatile]]
         assert len(numbers_in(stays)) <= keep  # the oldest ones, and no more than that
-        assert not loose or all(b.last < loose[0][0].first for b in stays)
-        for batch, content in loose[:count]:
+        assert not volatile or all(b.last < volatile[0][0].first for b in stays)
+        for batch, content in volatile[:count]:
             for _ in range(2):
-                self.places.append(Place(batch, content))
-                self.outbox.shelved(batch, self.places[-1])
+                self.copies.append(DiskCopy(batch, content))
+                self.outbox.spooled(batch, self.copies[-1])
         self.tidy()
 
     @rule(data=st.data())
     def disk_loses(self, data: st.DataObject) -> None:
-        if self.places:
-            data.draw(st.sampled_from(self.places)).lost = True
+        if self.copies:
+            data.draw(st.sampled_from(self.copies)).lost = True
 
     @rule(most=st.sampled_from([1, 5, 20, 250]))
     def enforce(self, most: int) -> None:
@@ -254,26 +254,26 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         self.overflown += dropped
         assert [name for name, *_ in self.buffer] == names[dropped:]  # the oldest went
         gone = [batch for batch in batches if batch not in self.outbox._batches]
-        copies = [batch for batch in batches if batch.sent and not batch.place]
+        copies = [batch for batch in batches if batch.sent and not batch.disk_copy]
         assert gone == copies[: len(gone)]
         self.let_go |= numbers_in(gone)
         in_memory = [batch for batch in self.outbox._batches if batch.content is not None]
         held = len(self.buffer) + len(self.outbox._lines) + len(numbers_in(in_memory))
         needed = len(self.outbox._lines) + len(
-            numbers_in(b for b in in_memory if not b.sent or b.place)
+            numbers_in(b for b in in_memory if not b.sent or b.disk_copy)
         )
         assert held <= max(most, needed)
         if gone:  # no more than had to
             assert held + len(gone[-1]) + dropped > most
         if dropped:  # everything else had gone before
-            assert not any(batch.sent and not batch.place for batch in self.outbox._batches)
+            assert not any(batch.sent and not batch.disk_copy for batch in self.outbox._batches)
 
     @invariant()
     def every_batch_is_in_memory_or_on_disk(self) -> None:
         for batch in self.outbox._batches:
-            if batch.place is not None:
-                assert isinstance(batch.place, Place)
-                assert not batch.place.forgotten
+            if batch.disk_copy is not None:
+                assert isinstance(batch.disk_copy, DiskCopy)
+                assert not batch.disk_copy.discarded
             else:
                 assert batch.content is not None
 
@@ -284,7 +284,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         where = counts.saved + counts.sent + counts.buffered + counts.spooled + counts.dropped
         assert counts.recorded == where
         assert min(counts) >= 0
-        on_disk = numbers_in(b for b in self.outbox._batches if b.place and not b.sent)
+        on_disk = numbers_in(b for b in self.outbox._batches if b.disk_copy and not b.sent)
         assert counts.spooled == sum(n not in self.told for n in on_disk)
         assert counts.saved == len(self.told)
 
@@ -302,9 +302,11 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         counts = self.outbox.counts()
         assert counts.buffered + counts.spooled == 0 or self.outbox.unsent
         assert (
-            counts.buffered + counts.spooled + counts.sent == 0 or self.outbox.kept or self.buffer
+            counts.buffered + counts.spooled + counts.sent == 0
+            or self.outbox.unsaved
+            or self.buffer
         )
-        assert self.outbox.mark == self.recorded
+        assert self.outbox.recorded == self.recorded
 
     def teardown(self) -> None:
         """Once all is well again, SQL has what was not dropped, and has it once."""
@@ -329,8 +331,8 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         counts = self.outbox.counts()
         assert (counts.buffered, counts.spooled, counts.sent) == (0, 0, 0)
         assert counts.saved == counts.recorded - counts.dropped == len(self.sql)
-        assert not self.outbox.kept
-        assert all(place.forgotten for place in self.places)
+        assert not self.outbox.unsaved
+        assert all(copy.discarded for copy in self.copies)
 
 
 OutboxAndTheWorld.TestCase.settings = settings(max_examples=80, stateful_step_count=25)
@@ -429,8 +431,8 @@ def test_what_is_being_pushed_stays_in_memory_when_the_disk_has_it_too() -> None
     one, two = filled(outbox, 3, 3)
     assert outbox.next() == (one, 0)
 
-    for batch, content in outbox.loose(0):
-        outbox.shelved(batch, Place(batch, content))
+    for batch, content in outbox.only_in_memory(0):
+        outbox.spooled(batch, DiskCopy(batch, content))
 
     assert (one.content is None, two.content is None) == (False, True)
     assert outbox.counts().spooled == 6
@@ -444,9 +446,9 @@ def test_what_is_being_pushed_stays_in_memory_when_the_disk_has_it_too() -> None
 def test_redis_must_have_seen_what_was_let_go_though_the_disk_has_older_ones() -> None:
     outbox = outbox_of(9)
     one, two, three = filled(outbox, 3, 3, 3)
-    outbox.shelved(one, Place(one, content_in(one)))
+    outbox.spooled(one, DiskCopy(one, content_in(one)))
     acknowledge(outbox, [one, two])
-    assert outbox.let_go(3) == 0
+    assert outbox.release_acknowledged(3) == 0
     assert list(outbox._batches) == [one, three]
 
     assert outbox.next() == (three, 6)
@@ -487,11 +489,11 @@ def test_what_was_let_go_is_looked_after_until_it_is_saved() -> None:
     outbox = outbox_of(3)
     acknowledge(outbox, filled(outbox, 3))
     outbox.enforce(1)
-    assert outbox.kept
+    assert outbox.unsaved
 
     outbox.replied(reply("look", 3, "1-3"))
 
-    assert not outbox.kept
+    assert not outbox.unsaved
 
 
 def test_interrupted_by_ctrl_c_a_slice_stays_in_the_buffer(
@@ -607,7 +609,7 @@ def test_an_abandoned_outbox_has_nothing_to_do_even_if_its_lock_is_held() -> Non
 
     assert outbox.next() is None
     assert not outbox.unsent
-    assert not outbox.kept
+    assert not outbox.unsaved
     assert outbox.fill() is False
 
 
@@ -635,7 +637,7 @@ def test_ctrl_c_at_any_call_loses_nothing_and_doubles_nothing(done: int) -> None
     marks = [None, "KeyError", "", None, None, None]
 
     def make(outbox: Outbox) -> None:
-        making = outbox.make_batch(outbox.mark)
+        making = outbox.make_batch(outbox.recorded)
         with suppress(StopIteration):
             while True:
                 making.send(None)

@@ -16,7 +16,13 @@ from metrics_collector._errors import IncompatibleStoreError
 from metrics_collector._sending import sender
 from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH, SLICE, Outbox
-from metrics_collector._sending.sender import LONGEST_PAUSE, LOOK_EVERY, REQUEST_GRACE, Sender, hold
+from metrics_collector._sending.sender import (
+    LONGEST_PAUSE,
+    LOOK_EVERY,
+    REQUEST_GRACE,
+    Sender,
+    keep_entries,
+)
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers import jumping_loop
 from tests.helpers.cancelling import at_each_await
@@ -683,7 +689,7 @@ class TestFinish:
     async def test_brings_what_is_left() -> None:
         scene = Scene()
         scene.redis.fates.append("lost")
-        scene.sender.heard = True
+        scene.sender.reached = True
         scene.record(10)
 
         await scene.sender.finish(2.0)
@@ -730,11 +736,13 @@ class TestFinish:
         assert not caplog.messages
 
     @staticmethod
-    @pytest.mark.parametrize(("heard", "tries"), [(False, 1), (True, 5)])
+    @pytest.mark.parametrize(("reached", "tries"), [(False, 1), (True, 5)])
     @jumping
-    async def test_is_patient_only_with_a_redis_that_was_there(*, heard: bool, tries: int) -> None:
+    async def test_is_patient_only_with_a_redis_that_was_there(
+        *, reached: bool, tries: int
+    ) -> None:
         scene = Scene()
-        if heard:
+        if reached:
             scene.record(1)
             await scene.sender.send(5.0)
             scene.redis.tries = 0
@@ -743,7 +751,7 @@ class TestFinish:
         with pytest.raises(StoreUnavailableError):
             await scene.sender.finish(2.0)
         assert scene.redis.tries >= tries
-        assert heard or scene.redis.tries == 1
+        assert reached or scene.redis.tries == 1
 
 
 class TestHold:
@@ -758,7 +766,7 @@ class TestHold:
         outbox = Outbox(buffer)
         counts = []
         log = RateLimitedLog(lambda: asyncio.get_running_loop().time())
-        holding = asyncio.create_task(hold(outbox, cause, log=log, failed=errors.append))
+        holding = asyncio.create_task(keep_entries(outbox, cause, log=log, failed=errors.append))
         await asyncio.sleep(0)
         assert len(errors) == 1  # at once, for those who look
         for _ in range(5):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from metrics_collector._recording.recorder import Record
     from metrics_collector._redis.store import HotStore
-    from metrics_collector._sending.batch import Batch, Place
+    from metrics_collector._sending.batch import Batch, DiskCopy
 
 
 LIMIT = 60.0  # seconds that something may take before it counts as never
@@ -76,8 +76,8 @@ def batches(count: int, size: int = 3) -> list[Batch]:
     ]
 
 
-def write(spool: Spool, *some: Batch) -> list[tuple[Batch, Place]]:
-    placed: list[tuple[Batch, Place]] = []
+def write(spool: Spool, *some: Batch) -> list[tuple[Batch, DiskCopy]]:
+    placed: list[tuple[Batch, DiskCopy]] = []
     asyncio.run(spool.write([(b, content_in(b)) for b in some], lambda *one: placed.append(one)))
     return placed
 
@@ -114,18 +114,18 @@ def test_what_is_written_can_be_read(folder: Path) -> None:
     placed = write(spool, *some[:3]) + write(spool, some[3])
 
     assert [batch for batch, _ in placed] == some
-    for batch, place in placed:
-        assert place.read() == content_in(batch)
+    for batch, copy in placed:
+        assert copy.read() == content_in(batch)
     assert len(list(folder.iterdir())) == 1
 
 
 def test_a_file_goes_with_the_last_batch_in_it(folder: Path) -> None:
     spool = Spool(str(folder), PRODUCER)
     some = batches(4)
-    first, second = [place for _, place in write(spool, *some[:2])]
-    first.forget()
+    first, second = [copy for _, copy in write(spool, *some[:2])]
+    first.discard()
     assert len(list(folder.iterdir())) == 1
-    second.forget()
+    second.discard()
     assert not list(folder.iterdir())
 
     ((_, third),) = write(spool, some[2])
@@ -138,9 +138,9 @@ def test_a_full_file_is_followed_by_another(folder: Path, monkeypatch: pytest.Mo
     placed = write(Spool(str(folder), PRODUCER), *some)
 
     assert len(list(folder.iterdir())) > 1
-    for batch, place in placed:
-        assert place.read() == content_in(batch)
-        place.forget()
+    for batch, copy in placed:
+        assert copy.read() == content_in(batch)
+        copy.discard()
     assert not list(folder.iterdir())
 
 
@@ -166,8 +166,8 @@ def test_what_does_not_fit_leaves_no_trace(folder: Path, monkeypatch: pytest.Mon
     assert path.stat().st_size == size
 
     monkeypatch.setattr(os, "write", real)
-    ((_, place),) = write(spool, three)
-    assert place.read() == content_in(three)
+    ((_, copy),) = write(spool, three)
+    assert copy.read() == content_in(three)
     _die()
     descriptor = spool_file.open_locked(path)
     assert descriptor is not None
@@ -485,10 +485,10 @@ async def test_what_is_left_goes_to_disk_at_the_end(folder: Path, store: HotStor
 
     counts = scene.outbox.counts()
     assert (counts.sent, counts.spooled, counts.buffered) == (5, 45, 0)
-    assert scene.outbox.exposed(embedded=False) == 0
-    assert scene.outbox.exposed(embedded=True) == 5
+    assert scene.outbox.count_volatile(embedded=False) == 0
+    assert scene.outbox.count_volatile(embedded=True) == 5
     await scene.memory_limit.move_to_spool(sent=True)
-    assert scene.outbox.exposed(embedded=True) == 0
+    assert scene.outbox.count_volatile(embedded=True) == 0
     scene.check(50)
 
 

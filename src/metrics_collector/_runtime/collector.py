@@ -18,7 +18,7 @@ from metrics_collector._recording import recorder
 from metrics_collector._runtime.sender_thread import SenderThread, StoppedError
 from metrics_collector._sending.last_send import LastSend
 from metrics_collector._sending.outbox import Outbox
-from metrics_collector._sending.sender import USUAL_MAX_BUFFERED, hold
+from metrics_collector._sending.sender import USUAL_MAX_BUFFERED, keep_entries
 from metrics_collector._support import fork_hooks, process
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 
@@ -309,26 +309,26 @@ class Collector:
     def _new_thread(self, predecessor: SenderThread | None) -> SenderThread:
         outbox = self.outbox
 
-        async def hold_back(cause: Exception) -> None:
-            await hold(outbox, cause, log=self.log, failed=self.failed)
+        async def without_pipeline(cause: Exception) -> None:
+            await keep_entries(outbox, cause, log=self.log, failed=self.failed)
 
-        return SenderThread(self._pipeline, hold_back, predecessor)
+        return SenderThread(self._pipeline, without_pipeline, predecessor)
 
     def at_exit(self) -> None:
         """Send what is left, within METRICS_EXIT_TIMEOUT; another time if more came."""
         with self._lock:
             thread, self._thread = self._thread, None
         running = thread is not None and thread.alive()
-        hopeless = self._last_send.hopeless()
-        spooling = self._spool is not None and bool(self.outbox.exposed(embedded=False))
-        if not running and (not self.outbox.unsent or (hopeless and not spooling)):
+        just_failed = self._last_send.just_failed()
+        spooling = self._spool is not None and bool(self.outbox.count_volatile(embedded=False))
+        if not running and (not self.outbox.unsent or (just_failed and not spooling)):
             return
-        # To no avail nobody waits for Redis again; the spool takes what came since.
-        timeout = 0.0 if hopeless else self._exit_timeout()
+        # Nobody waits for Redis again so soon; the spool takes what came since.
+        timeout = 0.0 if just_failed else self._exit_timeout()
         grace = GRACE if self._spool is None else SPOOL_GRACE
         if thread is None or not running:
             self._end_last_send(well=self._new_thread(thread).run_here(timeout))
-        elif hopeless and not spooling:
+        elif just_failed and not spooling:
             thread.stop(None, GRACE)
         else:
             self._end_last_send(well=thread.stop(timeout, grace))

@@ -188,7 +188,7 @@ class SendingPipeline:
             timeout: seconds.
             plain: without threads, and for good, at the exit of the interpreter.
         """
-        if not (self._outbox.unsent or self._outbox.kept):
+        if not (self._outbox.unsent or self._outbox.unsaved):
             return True
         deadline = asyncio.get_running_loop().time() + timeout
         try:

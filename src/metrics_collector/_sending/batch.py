@@ -27,43 +27,52 @@ class Content(NamedTuple):
 
 
 def content(lines: Sequence[str], tally: Tally) -> Content:
-    """The content of a batch with these entries, of which this is the tally."""
+    """The content of a batch.
+
+    Args:
+        lines: its entries, each the JSON that Redis gets.
+        tally: the figures of these entries.
+    """
     texts = tally.texts()
     return Content("\n".join(lines).encode(), tuple(texts), f"[{','.join(texts.values())}]")
 
 
 def content_of(payload: bytes) -> Content:
-    """The content whose payload this is: the figures come from the numbers in the JSON, so they are the same again."""
+    """The content with this payload: the figures come from the numbers in the JSON, so they are the same again."""
     lines = payload.decode().split("\n")
     return content(lines, entries.tally_of(lines))
 
 
-class Place(Protocol):
-    """Where a batch stands on disk. Both methods block."""
+class DiskCopy(Protocol):
+    """The copy of a batch on disk. Both methods block."""
 
     def read(self) -> Content:
-        """What stands there; raises OSError, also where it is damaged."""
+        """Read it.
 
-    def forget(self) -> None:
-        """It is needed no more."""
+        Raises:
+            OSError: it cannot be read, or is damaged.
+        """
+
+    def discard(self) -> None:
+        """Note that it is not needed any more."""
 
 
 class Batch:
     """A run of entries, `first` to `last`, whose bytes and deltas never change.
 
     Attributes:
-        content: `None` while only the disk has it.
-        place: where it stands on disk, `None` if nowhere.
+        content: `None` while it is on disk only.
+        disk_copy: `None` if it is not on disk.
         sent: whether Redis has acknowledged it, and has not lost it since.
     """
 
-    __slots__ = ("content", "first", "last", "place", "sent")
+    __slots__ = ("content", "disk_copy", "first", "last", "sent")
 
     def __init__(self, first: int, last: int, content: Content) -> None:
         self.first = first
         self.last = last
         self.content: Content | None = content
-        self.place: Place | None = None
+        self.disk_copy: DiskCopy | None = None
         self.sent = False
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""How long a last send may take, and when another one would be in vain."""
+"""The outcome of the last send, and whether another one is worth its time."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ if TYPE_CHECKING:
     from metrics_collector._sending.outbox import Outbox
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
-HOPELESS: Final = 10.0  # seconds after a failed last send in which another one would fail too
+RECENT: Final = (
+    10.0  # seconds after a failed last send in which another one would probably fail, too
+)
 
 
 class LastSend:
     """The sends at the end of a run and of the process.
 
-    The exit of a process often follows that of a run at once. If Redis did not answer there, nobody is to wait for it
-    a second time.
+    The exit of a process often follows the end of a run at once. If Redis did not answer then, the exit does not wait
+    for it a second time.
 
     Args:
-        outbox: what is sent.
+        outbox: holds what is sent.
         log: where trouble is logged.
         clock: monotonic seconds.
     """
@@ -34,26 +36,26 @@ class LastSend:
         self._clock = clock
         self._failed: tuple[int, float] | None = None  # how much had been sent then, and when
 
-    def hopeless(self) -> bool:
+    def just_failed(self) -> bool:
         """Whether the last one has just failed, and nothing was sent since."""
         if self._failed is None:
             return False
         sent, at = self._failed
-        return sent == self._sent() and self._clock() - at < HOPELESS
+        return sent == self._sent() and self._clock() - at < RECENT
 
     def ended(self, *, well: bool, embedded: bool = False) -> None:
-        """Note how one went.
+        """Note how a last send ended, and log what is lost.
 
         Args:
-            well: all that was left is where it outlives the process.
-            embedded: Redis ends with the process, so what was sent and not saved is lost with it, too.
+            well: whether all entries are where they outlive the process.
+            embedded: whether Redis ends with the process, so that what was sent and not saved is lost, too.
         """
         self._failed = None
         if not well:
             self._failed = self._sent(), self._clock()
-            if exposed := self._outbox.exposed(embedded=embedded):
+            if volatile := self._outbox.count_volatile(embedded=embedded):
                 text = "%d entries could not be %s within METRICS_EXIT_TIMEOUT"
-                self._log.trouble("send", text, exposed, "saved" if embedded else "sent")
+                self._log.trouble("send", text, volatile, "saved" if embedded else "sent")
 
     def _sent(self) -> int:
         counts = self._outbox.counts()

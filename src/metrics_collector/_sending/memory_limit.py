@@ -10,7 +10,7 @@ from metrics_collector._sending.outbox import BATCH
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from metrics_collector._sending.batch import Batch, Content, Place
+    from metrics_collector._sending.batch import Batch, Content, DiskCopy
     from metrics_collector._sending.outbox import Outbox
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
@@ -19,7 +19,7 @@ class Spool(Protocol):
     """Where batches go that memory has no room for."""
 
     async def write(
-        self, batches: Sequence[tuple[Batch, Content]], done: Callable[[Batch, Place], None], /
+        self, batches: Sequence[tuple[Batch, Content]], done: Callable[[Batch, DiskCopy], None], /
     ) -> None:
         """Write batches to disk.
 
@@ -65,7 +65,7 @@ class MemoryLimit:
     async def enforce(self) -> None:
         """Move what is too much to the spool, or drop it."""
         # From half of the limit on: so there is room for what is recorded while the disk writes.
-        if self._spool and self._outbox.exposed(embedded=False) > self._most // 2:
+        if self._spool and self._outbox.count_volatile(embedded=False) > self._most // 2:
             await self.move_to_spool(keep=self._most // 4)
         if dropped := self._outbox.enforce(self._most):
             self._failed(f"dropped {dropped} entries: more than {self._most} were waiting")
@@ -87,17 +87,17 @@ class MemoryLimit:
         if spool is None:
             return
         async with self._writing:
-            mark = outbox.mark
+            until = outbox.recorded
             # Batch by batch: entries in a batch cannot be dropped any more, and the disk may be full.
-            while await self._write(spool, outbox.loose(keep, sent=sent)):
-                if not outbox.has_before(mark):
+            while await self._write(spool, outbox.only_in_memory(keep, sent=sent)):
+                if not outbox.holds_before(until):
                     return
-                await outbox.make_batch(mark, self._batch)
+                await outbox.make_batch(until, self._batch)
 
     async def _write(self, spool: Spool, batches: Sequence[tuple[Batch, Content]]) -> bool:
         """Write batches; whether that worked."""
         try:
-            await spool.write(batches, self._outbox.shelved)
+            await spool.write(batches, self._outbox.spooled)
         except OSError as error:
             what = f"cannot write to METRICS_SPOOL_DIR: {error}"
             self._failed(what)

@@ -1,7 +1,7 @@
-"""A producer's batches: numbered, kept until SQL has them, and given up only at the memory limit.
+"""A producer's batches: numbered, kept until SQL has them, and given up earlier only at the memory limit.
 
-No I/O here. The sender asks what to push and what to put on disk, and says what came of it; the protocol's rules for a
-producer are these.
+No I/O here. The sender asks what to push and what to write to disk, and reports the result; the protocol's rules for a
+producer are implemented here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from metrics_collector._core.pipeline_types import PushReply
     from metrics_collector._recording.recorder import Record
-    from metrics_collector._sending.batch import Content, Place
+    from metrics_collector._sending.batch import Content, DiskCopy
 
 SLICE: Final = 150  # records encoded between two pauses for other threads
 BATCH: Final = 2000  # entries sent in one go
@@ -64,25 +64,25 @@ class Outbox:
         self._monotonic = monotonic
         self._wall = wall
         # Invariant under the lock: an entry drained from the buffer is counted in exactly one of `_lines` (numbered,
-        # its batch still open), `_batches`, `_unguarded`, `_lost`, `_known` and `_dropped`, of which a number that is
-        # `_known` counts as that alone. Reentrant, because a signal handler or a finaliser may count in the midst.
+        # its batch still open), `_batches`, `_only_in_redis`, `_lost`, `_saved` and `_dropped`, of which a number that
+        # is `_saved` counts as that alone. Reentrant, because a signal handler or a finaliser may count in the midst.
         self._lock = threading.RLock()
         self._dropped = 0
         self._retried = 0
         self._lines: list[str] = []
         self._tally = Tally()  # of `_lines`
         self._last = 0  # number of the newest entry
-        self._batches: deque[Batch] = deque()  # kept ones, in order
-        self._unguarded = Intervals()  # acknowledged, their bytes given up at the memory limit
+        self._batches: deque[Batch] = deque()  # those to be sent, or sent again, in order
+        self._only_in_redis = Intervals()  # acknowledged, and removed from memory at its limit
         self._lost = Intervals()  # were that, and Redis has lost them since
-        self._known = Intervals()  # saved, says SQL
-        self._known_text = ""
-        self._in_flight: Batch | None = None  # never without its content once it has that
-        self._released: list[Place] = []  # of batches that are kept no more
+        self._saved = Intervals()  # SQL has them
+        self._saved_text = ""
+        self._in_flight: Batch | None = None  # keeps its content: the sender is using it
+        self._released: list[DiskCopy] = []  # of batches that are not needed any more
 
     @property
-    def mark(self) -> int:
-        """How many records there were until now."""
+    def recorded(self) -> int:
+        """How many calls were recorded until now."""
         with self._lock:
             return self._drained + len(self._buffer)
 
@@ -92,11 +92,11 @@ class Outbox:
         return bool(self._lines)
 
     @property
-    def kept(self) -> bool:
+    def unsaved(self) -> bool:
         """Whether anything waits for Redis or for SQL."""
         with self._lock:
             return bool(self._batches or self._lines) or any(
-                not self._known.covers(first, last) for first, last in self._unguarded
+                not self._saved.covers(first, last) for first, last in self._only_in_redis
             )
 
     @property
@@ -113,13 +113,20 @@ class Outbox:
         with self._lock:
             return sum(not batch.sent for batch in self._batches) > 1
 
-    def has_before(self, mark: int) -> bool:
-        """Whether the buffer holds records that were there at the `mark`."""
+    def holds_before(self, until: int) -> bool:
+        """Whether the buffer holds some of the first `until` records."""
         with self._lock:
-            return bool(self._buffer) and self._drained < mark
+            return bool(self._buffer) and self._drained < until
 
     def fill(self, batch: int = BATCH) -> bool:
-        """Encode a slice of the buffer into the open batch; whether that has its `batch` entries now."""
+        """Encode a slice of the buffer into the open batch.
+
+        Args:
+            batch: entries in a full batch.
+
+        Returns:
+            Whether the open batch is full now.
+        """
         offset = self._wall() - self._monotonic()
         with self._lock:
             records: list[Record] = []
@@ -153,14 +160,18 @@ class Outbox:
                 self._lines, self._tally = [], tally
                 self._batches.append(made)
 
-    async def make_batch(self, mark: int, batch: int = BATCH) -> None:
-        """Make a batch of what was recorded before the mark, of `batch` entries at most.
+    async def make_batch(self, until: int, batch: int = BATCH) -> None:
+        """Make a batch of the oldest records.
 
         In slices, with a pause before each, in which other threads have the interpreter's lock: so the lag of an
         application's loop stays below the time that one slice takes.
+
+        Args:
+            until: only of the first `until` records, as `recorded` counts them.
+            batch: entries in it at most.
         """
         full = False
-        while self.has_before(mark) and not full:
+        while self.holds_before(until) and not full:
             await asyncio.sleep(0)
             full = self.fill(batch)
         uncounted = True
@@ -181,9 +192,14 @@ class Outbox:
             raise
 
     def next(self) -> tuple[Batch, int] | None:
-        """The batch to push now, and the number that Redis must have seen, since it acknowledged it; or 0."""
+        """The batch to push now, if there is one.
+
+        Returns:
+            The batch, and the highest number before it that Redis has acknowledged, or 0: if Redis has not seen that
+            one, it has lost data.
+        """
         with self._lock:
-            *_, (_, need) = (0, 0), *self._unguarded
+            *_, (_, need) = (0, 0), *self._only_in_redis
             for batch in self._batches:
                 if not batch.sent:
                     if batch is self._in_flight:
@@ -194,75 +210,90 @@ class Outbox:
             return None
 
     def replied(self, reply: PushReply, batch: Batch | None = None) -> int:
-        """Take in what Redis answered to the batch, or to a look.
+        """Process a reply of Redis.
+
+        Args:
+            reply: to a push or a look.
+            batch: that was pushed; `None` for a look.
 
         Returns:
-            How many entries turn out to be lost: Redis has them no more, and here they were let go.
+            How many entries turn out to be lost: Redis has lost them, and they are not in memory any more.
         """
         with self._lock:
-            if reply.saved != self._known_text:
-                self._known.update(Intervals.parse(reply.saved))
-                self._known_text = reply.saved
-                self._keep(
-                    kept for kept in self._batches if not self._known.covers(kept.first, kept.last)
+            if reply.saved != self._saved_text:
+                self._saved.update(Intervals.parse(reply.saved))
+                self._saved_text = reply.saved
+                self._replace_batches(
+                    kept for kept in self._batches if not self._saved.covers(kept.first, kept.last)
                 )
             if batch is not None:
                 self._in_flight = None
             if reply.kind in {"ok", "skip"}:
                 if batch is not None:
                     batch.sent = True
-                    if batch.place is not None:  # should Redis lose it, it can be read again
+                    if batch.disk_copy is not None:  # should Redis lose it, it can be read again
                         batch.content = None
             elif reply.kind in {"gap", "look"}:
                 return self._resend_above(reply.seen)
             return 0
 
-    def _keep(self, batches: Iterable[Batch]) -> None:
+    def _replace_batches(self, batches: Iterable[Batch]) -> None:
         before, self._batches = self._batches, deque(batches)
         kept = set(map(id, self._batches))
         self._released += [
-            batch.place for batch in before if batch.place is not None and id(batch) not in kept
+            batch.disk_copy
+            for batch in before
+            if batch.disk_copy is not None and id(batch) not in kept
         ]
 
-    def released(self) -> list[Place]:
-        """The places on disk that are needed no more, each given once."""
+    def released(self) -> list[DiskCopy]:
+        """The copies on disk that are not needed any more, each returned once."""
         with self._lock:
             released, self._released = self._released, []
             return released
 
-    def loose(self, keep: int, *, sent: bool = False) -> list[tuple[Batch, Content]]:
-        """The batches that are in memory alone, without the oldest ones that make up `keep` entries.
+    def only_in_memory(self, keep: int, *, sent: bool = False) -> list[tuple[Batch, Content]]:
+        """The batches that are neither on disk nor in Redis.
 
         Args:
-            keep: entries that may stay in memory.
-            sent: also those that Redis has acknowledged.
+            keep: leave out the oldest ones, of that many entries together.
+            sent: include those that are in Redis.
         """
         with self._lock:
             held = 0
             found: list[tuple[Batch, Content]] = []
             for batch in self._batches:
-                if batch.content is None or batch.place is not None or (batch.sent and not sent):
+                if (
+                    batch.content is None
+                    or batch.disk_copy is not None
+                    or (batch.sent and not sent)
+                ):
                     continue
                 held += len(batch)
                 if held > keep:
                     found.append((batch, batch.content))
             return found
 
-    def shelved(self, batch: Batch, place: Place) -> None:
-        """The batch is on disk now; safe from any thread."""
+    def spooled(self, batch: Batch, copy: DiskCopy) -> None:
+        """Note that a batch is on disk; safe from any thread.
+
+        Args:
+            batch: from `only_in_memory`.
+            copy: on disk.
+        """
         with self._lock:
-            if batch.place is not None or not any(batch is kept for kept in self._batches):
-                self._released.append(place)  # another copy was faster, or SQL has it meanwhile
+            if batch.disk_copy is not None or not any(batch is kept for kept in self._batches):
+                self._released.append(copy)  # another copy was faster, or SQL has it meanwhile
                 return
-            batch.place = place
+            batch.disk_copy = copy
             if batch is not self._in_flight:
                 batch.content = None
 
     def lose(self, batch: Batch) -> None:
-        """What stood on disk of the batch is gone."""
+        """Note that the copy on disk, the only one of the batch, cannot be read."""
         with self._lock:
             self._lost.add(batch.first, batch.last)
-            self._keep(kept for kept in self._batches if kept is not batch)
+            self._replace_batches(kept for kept in self._batches if kept is not batch)
 
     def _resend_above(self, seen: int) -> int:
         for batch in self._batches:
@@ -270,10 +301,10 @@ class Outbox:
                 batch.sent = False
                 self._retried += len(batch)
         before = self._count_lost()
-        unguarded, self._unguarded = self._unguarded, Intervals()
+        unguarded, self._only_in_redis = self._only_in_redis, Intervals()
         for first, last in unguarded:
             if first <= seen:
-                self._unguarded.add(first, min(last, seen))
+                self._only_in_redis.add(first, min(last, seen))
             if last > seen:
                 self._lost.add(max(first, seen + 1), last)
         return self._count_lost() - before
@@ -282,13 +313,13 @@ class Outbox:
         return self._count_unknown(self._lost)
 
     def _count_unknown(self, numbers: Intervals) -> int:
-        return sum(last - first + 1 - self._known.count(first, last) for first, last in numbers)
+        return sum(last - first + 1 - self._saved.count(first, last) for first, last in numbers)
 
-    def let_go(self, most: int) -> int:
-        """Let go of acknowledged batches, the oldest first, until at most `most` entries are in memory.
+    def release_acknowledged(self, most: int) -> int:
+        """Remove acknowledged batches from memory, the oldest first, until at most `most` entries are left.
 
         Returns:
-            How many are there beyond that all the same.
+            How many more than that are left all the same.
         """
         if len(self._buffer) + self._last < most:  # the usual case, without a lock
             return 0
@@ -297,8 +328,8 @@ class Outbox:
             excess += sum(len(batch) for batch in self._batches if batch.content is not None)
             kept: list[Batch] = []
             for batch in self._batches:
-                if excess > 0 and batch.sent and batch.place is None:
-                    self._unguarded.add(batch.first, batch.last)
+                if excess > 0 and batch.sent and batch.disk_copy is None:
+                    self._only_in_redis.add(batch.first, batch.last)
                     excess -= len(batch)
                 else:
                     kept.append(batch)
@@ -306,15 +337,15 @@ class Outbox:
             return max(0, excess)
 
     def enforce(self, most: int) -> int:
-        """Have at most `most` entries in memory: let go of acknowledged batches, then drop the oldest unnumbered ones.
+        """Have at most `most` entries in memory: remove acknowledged batches, then drop the oldest records.
 
         Returns:
             How many entries were dropped.
         """
-        if not self.let_go(most):
+        if not self.release_acknowledged(most):
             return 0
         with self._lock:
-            dropped = min(self.let_go(most), len(self._buffer))
+            dropped = min(self.release_acknowledged(most), len(self._buffer))
             for _ in range(dropped):
                 self._buffer.popleft()
             self._dropped += dropped
@@ -324,14 +355,13 @@ class Outbox:
         """Where all entries are at this moment; safe from any thread."""
         with self._lock:
             waiting = len(self._buffer)
-            known = self._known
             unsent = spooled = 0
             for batch in self._batches:
                 if not batch.sent:
-                    unknown = len(batch) - known.count(batch.first, batch.last)
+                    unknown = len(batch) - self._saved.count(batch.first, batch.last)
                     unsent += unknown
-                    spooled += unknown if batch.place is not None else 0
-            saved = known.count(1, self._last)
+                    spooled += unknown if batch.disk_copy is not None else 0
+            saved = self._saved.count(1, self._last)
             lost = self._count_lost()
             return Counts(
                 recorded=self._drained + waiting,
@@ -343,17 +373,21 @@ class Outbox:
                 retried=self._retried,
             )
 
-    def exposed(self, *, embedded: bool) -> int:
-        """How many entries end with the process: those in memory alone; `embedded`: Redis is there, too."""
+    def count_volatile(self, *, embedded: bool) -> int:
+        """How many entries would be lost if the process ended now.
+
+        Args:
+            embedded: whether Redis is in this process and ends with it.
+        """
         with self._lock:
-            exposed = len(self._buffer) + len(self._lines)
-            exposed += sum(len(batch) for batch, _ in self.loose(0, sent=embedded))
-            return exposed + (self._count_unknown(self._unguarded) if embedded else 0)
+            volatile = len(self._buffer) + len(self._lines)
+            volatile += sum(len(batch) for batch, _ in self.only_in_memory(0, sent=embedded))
+            return volatile + (self._count_unknown(self._only_in_redis) if embedded else 0)
 
     def abandon(self) -> None:
-        """Forget everything: after a fork the parent has it, and whoever still uses this here is to do nothing.
+        """Forget everything, in a forked child: the parent has it, and whoever still uses this is to send nothing.
 
-        Without the lock, which a thread of the parent may have held.
+        The lock is not taken: a thread of the parent may have held it.
         """
         self._buffer = deque()
         self._lines, self._tally = [], Tally()

@@ -1,8 +1,8 @@
 """The sender: buffer → batches → Redis, on one event loop.
 
-One push at a time and in order. No answer, or a cancel, means that the batch is sent again: Redis tells a copy by its
-numbers. Metrics never break the measured code, so whatever goes wrong here is counted, logged once a minute, and tried
-again.
+One push at a time and in order. Without a reply, or when cancelled, the batch is sent again: Redis recognizes a copy by
+its numbers. Metrics never break the measured code, so whatever goes wrong here is counted, logged once a minute, and
+tried again.
 """
 
 from __future__ import annotations
@@ -25,41 +25,44 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from metrics_collector._core.pipeline_types import PushReply
-    from metrics_collector._sending.batch import Batch, Place
+    from metrics_collector._sending.batch import Batch, DiskCopy
     from metrics_collector._sending.outbox import Outbox
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
-LOOK_EVERY: Final = 2.0  # seconds, while batches are kept that SQL may have by now
+LOOK_EVERY: Final = 2.0  # seconds between two looks what SQL has saved, while nothing is sent
 LONGEST_PAUSE: Final = 2.0  # seconds between two tries when Redis does not answer
 USUAL_MAX_BUFFERED: Final = 100_000  # where no settings can be read: the default of the setting
 REQUEST_GRACE: Final = 0.5  # seconds that the end waits for a flush request under way
 
 
 class Destination(Protocol):
-    """Where batches go."""
+    """Redis, as the sender needs it. Every method raises StoreUnavailableError if it cannot be used."""
 
     async def push(self, producer: str, batch: Batch, need: int, /) -> PushReply:
-        """Send a batch."""
+        """Send a batch; `need` is the number before it that Redis must have seen."""
 
     async def look(self, producer: str, /) -> PushReply:
-        """Ask for news of what was sent."""
+        """Ask what Redis has seen of the producer, and what SQL has saved."""
 
     async def tell_dropped(self, producer: str, count: int, /) -> None:
-        """Let others know how many entries this producer has dropped so far."""
+        """Store how many entries the producer has dropped so far."""
 
 
 class Sender:
     """Sends what the outbox holds.
 
     Args:
-        outbox: outlives the sender.
+        outbox: holds what is sent; outlives the sender.
         destination: Redis.
-        interval: seconds between two looks into the buffer.
+        interval: seconds between two sends.
         memory_limit: on what the outbox holds.
         request_flush: asks a worker for a flush; called when Redis says that this producer is the one to ask.
         log: where trouble is logged.
-        failed: told what went wrong, for `statistics()`.
+        failed: called with what went wrong, for `statistics()`.
         batch: entries sent in one go.
+
+    Attributes:
+        reached: whether Redis has ever replied.
     """
 
     def __init__(
@@ -82,10 +85,10 @@ class Sender:
         self._log = log
         self._failed = failed
         self._batch = batch
-        self._turn = asyncio.Lock()
-        self._heard_at = 0.0
-        self._told_dropped = 0
-        self.heard = False  # whether Redis has ever answered
+        self._sending = asyncio.Lock()  # held by whoever pushes or looks
+        self._replied_at = 0.0
+        self._stored_dropped = 0  # as Redis has it
+        self.reached = False
         self._requesting: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -116,32 +119,32 @@ class Sender:
             await asyncio.sleep(self._interval)
 
     async def _cycle(self) -> None:
-        async with self._turn:
-            await self._push_until(self._outbox.mark)
-            if self._outbox.kept and self._now() - self._heard_at >= LOOK_EVERY:
+        async with self._sending:
+            await self._push_until(self._outbox.recorded)
+            if self._outbox.unsaved and self._now() - self._replied_at >= LOOK_EVERY:
                 await self._look()
 
     async def send(
         self, timeout: float, *, patient: bool = True, wait_for_room: bool = True
     ) -> None:
-        """Bring all that was recorded before the call to Redis, trying for `timeout` seconds.
+        """Bring all that was recorded before the call to Redis.
 
         Args:
-            timeout: seconds.
-            patient: try again when Redis cannot be reached; else once.
-            wait_for_room: try again when it takes no more; else raise `StoreFullError`.
+            timeout: seconds to go on trying.
+            patient: try again when Redis cannot be reached.
+            wait_for_room: try again when Redis is full; else raise `StoreFullError`.
 
         Raises:
-            StoreUnavailableError: that did not work in time; the entries are kept and sent later.
+            StoreUnavailableError: that did not work in time; the entries are sent later.
         """
-        mark = self._outbox.mark
+        until = self._outbox.recorded
         deadline = self._now() + timeout
         cause: Exception | None = None
         pause = 0.05
         while True:
             try:
-                async with asyncio.timeout_at(deadline), self._turn:
-                    return await self._push_until(mark)
+                async with asyncio.timeout_at(deadline), self._sending:
+                    return await self._push_until(until)
             except TimeoutError:
                 pass
             except StoreUnavailableError as error:
@@ -159,20 +162,30 @@ class Sender:
             pause = min(2 * pause, 0.5)
 
     async def finish(self, timeout: float) -> None:
-        """The last send: as `send`, patient only with a Redis that has answered before.
+        """Send for the last time: as `send`, but trying once if Redis has never replied.
 
-        If there is nothing to send, Redis is asked whether it still has what it was sent, as a push would.
+        If there is nothing to send, this asks Redis whether it still has what it was sent, as a push would.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            StoreUnavailableError: not all could be sent.
         """
-        if self._outbox.kept and not self._outbox.unsent:
-            # Without an answer, all is in Redis as far as is known.
+        if self._outbox.unsaved and not self._outbox.unsent:
+            # Without a reply, all is in Redis as far as is known.
             with suppress(TimeoutError, StoreUnavailableError):
                 async with asyncio.timeout(timeout):
                     await self.look()
-        await self.send(timeout, patient=self.heard)
+        await self.send(timeout, patient=self.reached)
 
     async def look(self) -> None:
-        """Ask Redis what SQL has saved; raises `StoreUnavailableError`."""
-        async with self._turn:
+        """Ask Redis what SQL has saved.
+
+        Raises:
+            StoreUnavailableError: Redis cannot be used.
+        """
+        async with self._sending:
             await self._look()
 
     async def aclose(self) -> None:
@@ -185,29 +198,30 @@ class Sender:
 
     async def _look(self) -> None:
         reply = await self._destination.look(self._outbox.producer)
-        await self._take_in(reply, None)
+        await self._process(reply, None)
 
-    async def _push_until(self, mark: int) -> None:
+    async def _push_until(self, until: int) -> None:
+        """Push all batches, and the first `until` records."""
         outbox = self._outbox
         while True:
             following = outbox.next()
             if following is None:
-                if not outbox.open and not outbox.has_before(mark):
+                if not outbox.open and not outbox.holds_before(until):
                     return
-                await outbox.make_batch(mark, self._batch)
+                await outbox.make_batch(until, self._batch)
                 continue
             batch, need = following
             if batch.content is None and not await self._read_back(batch):
                 continue
-            reply = await self._push(batch, need, mark)
-            await self._take_in(reply, batch)
+            reply = await self._push(batch, need, until)
+            await self._process(reply, batch)
             if reply.ring:
                 self._start_flush_request()
-            await self._tell_dropped()
+            await self._store_dropped()
             if reply.bad:
                 self._log.trouble(
                     "bad totals",
-                    "%d keys app:metrics:… in Redis hold something else than a function's totals",
+                    "%d keys app:metrics:… in Redis hold something else than the totals of a function; delete them",
                     reply.bad,
                 )
             if reply.kind == "full":
@@ -215,43 +229,43 @@ class Sender:
                     "Redis holds METRICS_MAX_BACKLOG entries that are not saved yet; is `taskiq worker` running?"
                 )
 
-    async def _push(self, batch: Batch, need: int, mark: int) -> PushReply:
-        """Push a batch, and make the next one while Redis is at work on this one.
+    async def _push(self, batch: Batch, need: int, until: int) -> PushReply:
+        """Push a batch, and make the next one while Redis works on this one.
 
-        One only, however often this is tried: what has become a batch is not dropped at the memory limit any more.
+        Not more than one, however often this is tried: entries in a batch are not dropped at the memory limit any more.
         """
         outbox = self._outbox
         push = self._destination.push(outbox.producer, batch, need)
-        if outbox.ahead or not outbox.has_before(mark):
+        if outbox.ahead or not outbox.holds_before(until):
             return await push
         pushing = asyncio.ensure_future(push)
         try:
-            await outbox.make_batch(mark, self._batch)
+            await outbox.make_batch(until, self._batch)
         except asyncio.CancelledError:
-            # Nothing is to be on its way any more when the next one is sent.
+            # The push has to be over before the next one begins.
             pushing.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await pushing
             raise
-        except Exception as error:  # noqa: BLE001 - of entries that cannot be encoded, which are none of this batch
+        except Exception as error:  # noqa: BLE001 - entries of the next batch cannot be encoded
             self._report(error)
         except BaseException:  # Ctrl-C: the loop is about to end
             pushing.cancel()
             raise
         return await pushing
 
-    async def _tell_dropped(self) -> None:
+    async def _store_dropped(self) -> None:
         dropped = self._outbox.counts().dropped
-        if dropped != self._told_dropped:
+        if dropped != self._stored_dropped:
             await self._destination.tell_dropped(self._outbox.producer, dropped)
-            self._told_dropped = dropped
+            self._stored_dropped = dropped
 
     async def _read_back(self, batch: Batch) -> bool:
-        """Read a batch from the spool; whether it was still there."""
-        place = batch.place
-        assert place is not None  # noqa: S101 - it is in memory or on disk
+        """Read a batch from the spool; whether that worked."""
+        copy = batch.disk_copy
+        assert copy is not None  # noqa: S101 - it is in memory or on disk
         try:
-            batch.content = await process.in_thread(place.read)
+            batch.content = await process.in_thread(copy.read)
         except OSError as error:
             self._outbox.lose(batch)
             what = f"{len(batch)} entries in METRICS_SPOOL_DIR cannot be read back: {error}"
@@ -260,18 +274,18 @@ class Sender:
             return False
         return True
 
-    async def _take_in(self, reply: PushReply, batch: Batch | None) -> None:
-        self._heard_at = self._now()
-        self.heard = True
+    async def _process(self, reply: PushReply, batch: Batch | None) -> None:
+        self._replied_at = self._now()
+        self.reached = True
         if lost := self._outbox.replied(reply, batch):
             self._failed(f"Redis lost {lost} entries")
             self._log.trouble(
                 "drop",
-                "Redis has lost %d entries that this process had let go of at METRICS_MAX_BUFFERED",
+                "Redis has lost %d entries, of which METRICS_MAX_BUFFERED left no copy in this process",
                 lost,
             )
         if released := self._outbox.released():
-            await process.in_thread(partial(_forget, released))
+            await process.in_thread(partial(_discard, released))
 
     def _start_flush_request(self) -> None:
         # In a task of its own: the broker's Redis may be another one, and may be slow.
@@ -301,15 +315,22 @@ class Sender:
         return asyncio.get_running_loop().time()
 
 
-def _forget(places: list[Place]) -> None:
-    for place in places:
-        place.forget()
+def _discard(copies: list[DiskCopy]) -> None:
+    for copy in copies:
+        copy.discard()
 
 
-async def hold(
+async def keep_entries(
     outbox: Outbox, cause: Exception, *, log: RateLimitedLog, failed: Callable[[str], None]
 ) -> None:
-    """Enforce the usual memory limit where there is nothing to send to; until cancelled."""
+    """Enforce the usual memory limit where there is no pipeline to send with; until cancelled.
+
+    Args:
+        outbox: holds the entries.
+        cause: why there is no pipeline.
+        log: where the cause is logged.
+        failed: called with the cause, for `statistics()`.
+    """
     what = str(cause) if isinstance(cause, MetricsCollectorError) else repr(cause)
     failed(what)
     log.trouble("send", "%s; entries wait in this process", what)
@@ -318,7 +339,7 @@ async def hold(
 
     await Sender(
         outbox,
-        _Nowhere(what),
+        _NoRedis(what),
         interval=1.0,
         memory_limit=MemoryLimit(outbox, USUAL_MAX_BUFFERED, log=log, failed=failed),
         request_flush=no_request,
@@ -327,8 +348,8 @@ async def hold(
     ).run()
 
 
-class _Nowhere:
-    """Stands for Redis where settings are wrong and there is nobody to raise that to.
+class _NoRedis:
+    """Stands for Redis where settings are wrong, and no caller to whom that could be raised.
 
     Entries are then counted, kept up to the memory limit, and the cause is logged, as when Redis cannot be reached.
     """

@@ -1,4 +1,4 @@
-"""The files of this process."""
+"""The spool files that this process writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._sending.batch import Place, content_of
+from metrics_collector._sending.batch import DiskCopy, content_of
 from metrics_collector._sending.spool import spool_file
 from metrics_collector._support import process
 
@@ -23,13 +23,13 @@ _FULL: Final = 16_000_000  # bytes of a file, after which another one is begun
 
 
 class Spool:
-    """Where this process puts batches that it cannot hold in memory.
+    """Writes batches that this process cannot hold in memory to files.
 
-    They outlive the process, not a loss of power: what is written is left to the system to bring to the disk.
+    They outlive the process, but not a loss of power: nothing is synced, the system writes it to the disk in its time.
 
     Args:
         folder: made on first use.
-        producer: whose batches they are.
+        producer: the id of the producer whose batches they are.
     """
 
     def __init__(self, folder: str, producer: str) -> None:
@@ -40,7 +40,7 @@ class Spool:
         self._current: _Segment | None = None
 
     def check(self) -> None:
-        """See whether files can be made there; blocks.
+        """Check that files can be made in the folder; blocks.
 
         Raises:
             ConfigurationError: they cannot.
@@ -60,34 +60,34 @@ class Spool:
     async def write(
         self,
         batches: Sequence[tuple[Batch, Content]],
-        done: Callable[[Batch, Place], None],
+        done: Callable[[Batch, DiskCopy], None],
     ) -> None:
-        """Put batches on disk.
+        """Write batches.
 
         Args:
             batches: with their contents.
-            done: called for each as soon as it is there, in another thread.
+            done: called for each as soon as it is written, in another thread.
 
         Raises:
-            OSError: there is no room, or no folder; those that `done` was not called for are not there.
+            OSError: there is no room, or no folder; batches that `done` was not called for are not written.
         """
         await process.in_thread(partial(self._write, batches, done))
 
     def _write(
         self,
         batches: Sequence[tuple[Batch, Content]],
-        done: Callable[[Batch, Place], None],
+        done: Callable[[Batch, DiskCopy], None],
     ) -> None:
         with self._lock:
             for batch, content in batches:
-                place = None
+                copy = None
                 if self._current is not None:
-                    place = self._current.append(batch.first, batch.last, content.payload)
-                if place is None:
+                    copy = self._current.append(batch.first, batch.last, content.payload)
+                if copy is None:
                     self._current = _Segment(Path(self.folder), self._producer, batch.first)
-                    place = self._current.append(batch.first, batch.last, content.payload)
-                    assert place is not None  # noqa: S101 - it is new and empty
-                done(batch, place)
+                    copy = self._current.append(batch.first, batch.last, content.payload)
+                    assert copy is not None  # noqa: S101 - it is new and empty
+                done(batch, copy)
 
 
 class _Segment:
@@ -96,16 +96,16 @@ class _Segment:
     def __init__(self, folder: Path, producer: str, first: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{producer}-{first}{spool_file.SUFFIX}"
-        # Under its own name only once it is locked, so that nobody takes it for that of a process that has gone.
+        # Under its final name only once it is locked, so that no process takes it for that of one that has ended.
         unfinished = self._path.with_suffix(spool_file.UNFINISHED)
         descriptor = spool_file.open_locked(unfinished, make=True)
         if descriptor is None:
-            raise BlockingIOError(f"{unfinished} is locked by somebody else")
+            raise BlockingIOError(f"{unfinished} is locked by another process")
         self._descriptor = descriptor
         self._needed = 0  # batches that SQL does not have yet
         self._size = 0
-        self._whole = True  # and open
-        # Invariant: under the lock, as one thread may append while another forgets.
+        self._whole = True  # open, and without a part of a batch at its end
+        # Invariant: used under the lock, as one thread may append while another discards.
         self._lock = threading.Lock()
         try:
             self._append(spool_file.header(producer))
@@ -116,15 +116,22 @@ class _Segment:
                 unfinished.unlink()
             raise
 
-    def append(self, first: int, last: int, payload: bytes) -> _Place | None:
-        """Write a batch; `None` if the file takes no more. Raises OSError, and leaves no part of it then."""
+    def append(self, first: int, last: int, payload: bytes) -> _DiskCopy | None:
+        """Write a batch.
+
+        Returns:
+            The copy; `None` if the file takes no more.
+
+        Raises:
+            OSError: it cannot be written, and no part of it is left in the file.
+        """
         with self._lock:
             if not self._whole or self._size >= _FULL:
                 return None
             data, frame = spool_file.framed(first, last, payload, self._size)
             self._append(data)
             self._needed += 1
-            return _Place(self, frame)
+            return _DiskCopy(self, frame)
 
     def _append(self, data: bytes) -> None:
         try:
@@ -142,8 +149,8 @@ class _Segment:
     def read(self, frame: spool_file.Frame) -> bytes:
         return spool_file.payload(self._descriptor, frame)
 
-    def forget(self) -> None:
-        """One of its batches is needed no more; after the last one the file is deleted."""
+    def discard_one(self) -> None:
+        """Note that one more of its batches is not needed any more; after the last one the file is deleted."""
         with self._lock:
             self._needed -= 1
             if self._needed:
@@ -154,12 +161,12 @@ class _Segment:
             spool_file.close(self._descriptor)
 
 
-class _Place(NamedTuple):
+class _DiskCopy(NamedTuple):
     segment: _Segment
     frame: spool_file.Frame
 
     def read(self) -> Content:
         return content_of(self.segment.read(self.frame))
 
-    def forget(self) -> None:
-        self.segment.forget()
+    def discard(self) -> None:
+        self.segment.discard_one()
