@@ -16,6 +16,7 @@ from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH
 from metrics_collector._sending.sender import Sender
 from metrics_collector._support import process
+from metrics_collector._support.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _CHECK_TIMEOUT: Final = 2.0  # seconds that the beginning of a run waits for Redis
 _REQUEST_TIMEOUT: Final = 5.0  # seconds that the loop of the user's broker may take for a request
-_SAVE_AGAIN: Final = 0.1  # seconds between two tries of the last save
 
 
 class SendingPipeline:
@@ -216,13 +216,15 @@ class SendingPipeline:
 
     async def _save_by(self, deadline: float, *, plain: bool) -> None:
         """The last save, tried until the deadline: several processes may be at the database, and its disk slow."""
+        backoff = Backoff(0.1, 0.2)
         while True:
             try:
                 await self.save(plain=plain)
             except StoreUnavailableError:
-                if asyncio.get_running_loop().time() + _SAVE_AGAIN >= deadline:
+                delay = backoff.next_delay()
+                if asyncio.get_running_loop().time() + delay >= deadline:
                     raise
-                await asyncio.sleep(_SAVE_AGAIN)
+                await asyncio.sleep(delay)
             else:
                 return
 

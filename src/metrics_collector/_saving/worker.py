@@ -182,7 +182,8 @@ class Worker:
         pause = min(2 * self._every, TRUE_UP_EVERY)
         while True:
             await self.flush()
-            # After trouble sooner, so that entries do not wait for a whole round once it is over.
+            # After trouble sooner, so that entries do not wait for a whole round once it is over. No backoff: flush
+            # requests bring tries in between all the same.
             await asyncio.sleep(pause if self._error is None else min(pause, BEAT_EVERY))
 
     async def _beat_forever(self) -> None:

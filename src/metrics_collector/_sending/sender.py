@@ -20,6 +20,7 @@ from metrics_collector._errors import (
 from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH
 from metrics_collector._support import process
+from metrics_collector._support.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 LOOK_EVERY: Final = 2.0  # seconds between two looks what SQL has saved, while nothing is sent
-LONGEST_PAUSE: Final = 2.0  # seconds between two tries when Redis does not answer
+LONGEST_PAUSE: Final = (
+    2.0  # seconds between two tries while Redis cannot be used, unless the interval is longer
+)
 USUAL_MAX_BUFFERED: Final = 100_000  # where no settings can be read: the default of the setting
 REQUEST_GRACE: Final = 0.5  # seconds that the end waits for a flush request under way
 
@@ -98,16 +101,18 @@ class Sender:
             group.create_task(self._send_forever())
 
     async def _send_forever(self) -> None:
+        backoff = Backoff(2 * self._interval, max(LONGEST_PAUSE, self._interval))
         pause = self._interval
         while True:
             await asyncio.sleep(pause)
             try:
                 await self._cycle()
             except Exception as error:  # noqa: BLE001 - this loop is all that sends, so it goes on whatever comes
-                pause = min(max(2 * pause, self._interval), max(LONGEST_PAUSE, self._interval))
+                pause = backoff.next_delay()
                 self._report(error)
             else:
                 pause = self._interval
+                backoff.reset()
                 self._log.recovered("send", "Redis takes entries again")
 
     async def _enforce_limit(self) -> None:
@@ -140,7 +145,7 @@ class Sender:
         until = self._outbox.recorded
         deadline = self._now() + timeout
         cause: Exception | None = None
-        pause = 0.05
+        backoff = Backoff(0.05, 0.5)
         while True:
             try:
                 async with asyncio.timeout_at(deadline), self._sending:
@@ -158,8 +163,7 @@ class Sender:
                 raise StoreUnavailableError(
                     f"not all entries could be sent within {timeout:g} s: {reason}"
                 ) from cause
-            await asyncio.sleep(min(pause, remaining))
-            pause = min(2 * pause, 0.5)
+            await asyncio.sleep(min(backoff.next_delay(), remaining))
 
     async def finish(self, timeout: float) -> None:
         """Send for the last time: as `send`, but trying once if Redis has never replied.

@@ -23,6 +23,7 @@ from metrics_collector._errors import ConfigurationError
 from metrics_collector._saving.taskiq.result_backend import Results
 from metrics_collector._saving.taskiq.shared import PURGE_NAME, REDIS, TASK_NAME, TASK_NAMES, reason
 from metrics_collector._saving.taskiq.stream import FLUSH_REQUESTS, GROUP, LENGTH, Stream
+from metrics_collector._support.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -143,7 +144,7 @@ class FlushRequestBroker(RedisStreamBroker):
         redis = self._redis = self.connect()
         stream = self._stream = Stream(redis, self.idle_timeout / 1000)
         awake = asyncio.create_task(_stay_awake())
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         sweep_at = time.monotonic()
         try:
             while True:
@@ -158,10 +159,9 @@ class FlushRequestBroker(RedisStreamBroker):
                 except Exception as error:  # noqa: BLE001 - else Taskiq starts the process again, each second
                     await self._recover(redis, error)
                     sweep_at = time.monotonic()
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, LONGEST_PAUSE)
+                    await asyncio.sleep(backoff.next_delay())
                     continue
-                pause = FIRST_PAUSE
+                backoff.reset()
                 for message in messages:
                     yield message
         finally:

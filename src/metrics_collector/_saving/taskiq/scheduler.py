@@ -15,6 +15,7 @@ from typing_extensions import override  # Taskiq's own dependency; typing has it
 
 from metrics_collector._saving.taskiq.broker import KICK_TIMEOUT
 from metrics_collector._saving.taskiq.shared import REDIS, TASK_NAME, TASK_NAMES, reason
+from metrics_collector._support.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -97,7 +98,7 @@ class FlushScheduler(TaskiqScheduler):
         if task.task_name not in TASK_NAMES:
             await super().on_ready(source, task)
             return
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 async with asyncio.timeout(KICK_TIMEOUT):
@@ -105,8 +106,7 @@ class FlushScheduler(TaskiqScheduler):
             except Exception as error:  # noqa: BLE001 - the broker may be anybody's, and the next try may succeed
                 text = "cannot send a flush request; retrying: %s"
                 self._log.trouble(REDIS, text, reason(error))
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                await asyncio.sleep(backoff.next_delay())
             else:
                 if task.task_name == TASK_NAME:
                     self._in_time_until = self._clock() + _seconds(task.interval) + LATE_AFTER

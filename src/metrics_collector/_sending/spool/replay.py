@@ -77,7 +77,9 @@ class Replay:
                     scan_at = now + SCAN_EVERY
                     await process.in_thread(self._open_free_files)
                 await self._advance()
-                await asyncio.sleep(LOOK_EVERY)
+                await asyncio.sleep(
+                    LOOK_EVERY
+                )  # no backoff: it is a timer, and rarer than any retry
         finally:
             with self._door:
                 self._closed = True
