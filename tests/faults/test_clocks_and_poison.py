@@ -1,4 +1,4 @@
-"""Clocks that are set, and elements that are no entries."""
+"""Clocks that are set, and malformed entries."""
 
 from __future__ import annotations
 

@@ -340,7 +340,7 @@ class World:
                 if producer.alive:
                     await self.send_all(producer.outbox)
             await flush.drain(ignore_leases=True)
-            await flush.true_up()
+            await flush.reconcile()
             busy = any(p.alive and p.waits for p in self.producers)
             if not busy and not await self.client.exists("metrics_list"):
                 return

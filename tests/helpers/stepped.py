@@ -104,7 +104,7 @@ class Stepped:
             if chance.random() < 0.8:
                 await flush.drain(ignore_leases=chance.random() < 0.5)
             else:
-                await flush.true_up()
+                await flush.reconcile()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Any]:

@@ -108,7 +108,7 @@ async def test_a_call_is_seen_wherever_it_is(
     one = await query.function("app.f", None, None)
     assert (one.min_execution_time, one.max_execution_time) == (1.0, 3.0)
     await flush.drain()
-    await flush.true_up()
+    await flush.reconcile()
     assert await counted() == 2
 
 
@@ -125,7 +125,7 @@ async def test_totals_whose_calls_are_gone_are_nothing(
 ) -> None:
     await push(store, Call())
     await fake_client.delete(METRICS_LIST)
-    await flush.true_up()
+    await flush.reconcile()
     query = query_of(store, path)
     assert await query.function("app.f", None, None) == FunctionMetrics(func_name="app.f")
     assert await query.functions(None, None) == []

@@ -227,7 +227,9 @@ async def test_rubbish_among_good_entries(
     kept = [raw if isinstance(raw, bytes) else raw.encode() for raw, _ in found.rejected]
     assert kept == [raw[:65_537] for raw in rubbish]
     assert all(reason for _, reason in found.rejected)
-    assert "are no entries; see the table rejected_entries" in caplog.text
+    assert (
+        "malformed entries were not saved as metrics; see the table rejected_entries" in caplog.text
+    )
 
 
 # Faults at each step
@@ -302,7 +304,7 @@ async def test_a_crash_at_each_step(fake_client: Any, path: Path, before: bool) 
         crashing = flush_of(Faulty(store, fault), FaultyStore(path, fault))
         try:
             await crashing.drain()
-            await crashing.true_up()
+            await crashing.reconcile()
         except StoreUnavailableError:
             await check_pending(client)
         await fill(store, first=6)
@@ -334,7 +336,7 @@ async def test_a_cancel_at_each_await(redis_url: str, path: Path) -> None:
     async def work() -> None:
         flush = flush_of(store, SQLiteStore(str(path)))
         await flush.drain(ignore_leases=True)
-        await flush.true_up()
+        await flush.reconcile()
 
     await fill(store)
     async for _ in at_each_await(work):
@@ -362,10 +364,10 @@ async def test_redis_is_emptied_at_each_step(store: HotStore, client: Any, path:
 
         flush = flush_of(During(store, command, lose), SQLiteStore(str(path)))
         await flush.drain()
-        await flush.true_up()
+        await flush.reconcile()
         healthy = flush_of(store, SQLiteStore(str(path)))
         await healthy.drain(ignore_leases=True)
-        await healthy.true_up()
+        await healthy.reconcile()
         found = await asyncio.to_thread(contents, path)
         assert all(times == 1 for times in found.ids.values())
         assert all_same(await live_totals(client), found.totals)
@@ -426,7 +428,7 @@ async def test_entries_wait_for_the_remedy(
     flush = flush_of(store, SQLiteStore(str(path)))
     await fill(store)
     with spoiled(path):
-        for work in (flush.drain, flush.drain, flush.true_up):
+        for work in (flush.drain, flush.drain, flush.reconcile):
             with pytest.raises(MetricsCollectorError, match=str(path)):
                 await work()
             assert await store.waiting() == 5
@@ -470,7 +472,7 @@ async def test_a_file_deleted_under_the_worker_is_made_anew(
     await fill(store)
     flush = flush_of(store, ChangingStore(path, 2, path.unlink))
     assert await flush.drain() == 5
-    await flush.true_up()
+    await flush.reconcile()
     await check_pending(client)
     found = await asyncio.to_thread(contents, path)
     # What was committed before is gone with the old file; the chunk at hand and what follows are not.
@@ -490,14 +492,14 @@ async def test_an_older_copy_put_in_place_gets_a_new_id(
     await fill(store, first=6)
     await flush.drain()
     await asyncio.to_thread(copy.rename, path)
-    await flush.true_up()
+    await flush.reconcile()
     found = await asyncio.to_thread(contents, path)
     assert found.db != old
     assert all_same(await live_totals(client), found.totals)
     # It goes on from there, and needs no other id.
     await fill(store, first=11)
     assert await flush.drain() == 5
-    await flush.true_up()
+    await flush.reconcile()
     again = await asyncio.to_thread(contents, path)
     assert again.db == found.db
     assert all_same(await live_totals(client), again.totals)
@@ -544,7 +546,7 @@ async def test_an_older_copy_is_recognised_however_many_commits_it_lacks(
     number = 6 + lost
     await store.push(PRODUCER, batch_of(Call(seconds=2.0), first=number), number - 1)
     await flush.drain()
-    await flush.true_up()
+    await flush.reconcile()
     found = await asyncio.to_thread(contents, path)
     assert all_same(await live_totals(client), found.totals, extremes=False)
     assert (await store.look(PRODUCER)).saved == f"1-5,{number}-{number}"
@@ -567,7 +569,7 @@ async def test_an_older_copy_is_recognised_by_each_function(
     # The commits of another function overtake the lost one.
     for number in (3, 4, 5):
         await save("app.new", number)
-    await flush.true_up()
+    await flush.reconcile()
     found = await asyncio.to_thread(contents, path)
     assert "app.rare" not in found.totals
     assert all_same(await live_totals(client), found.totals)
@@ -589,7 +591,7 @@ async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(
     await save("app.f", 2, 1.0)
     await asyncio.to_thread(copy.rename, path)
     await save("app.f", 3, 2.0)  # as many commits as before, but not the same ones
-    await flush.true_up()
+    await flush.reconcile()
     found = await asyncio.to_thread(contents, path)
     assert all_same(await live_totals(client), found.totals, extremes=False)
     await store.push(PRODUCER, batch_of(Call("app.f", 4.0), first=4), 3)
@@ -610,7 +612,7 @@ async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(
     )
     await check_pending(client)
     await flush.drain()
-    await flush.true_up()
+    await flush.reconcile()
     found = await asyncio.to_thread(contents, path)
     assert all_same(await live_totals(client), found.totals, extremes=False)
     assert (await store.look(PRODUCER)).saved == "1-1,3-5"
@@ -633,15 +635,15 @@ async def test_being_behind_another_worker_is_no_reason_for_a_new_id(
 
     slow = flush_of(During(store, "saved_function_names", overtake), SQLiteStore(str(path)))
     for _ in range(3):
-        await slow.true_up()
+        await slow.reconcile()
     assert (await asyncio.to_thread(contents, path)).db == db
     await check_at_rest(client, path, {PRODUCER: 20})
 
 
-# True-ups
+# Reconciling
 
 
-async def test_a_true_up_heals_totals(
+async def test_reconciling_heals_totals(
     flush: Flush, store: HotStore, client: Any, path: Path
 ) -> None:
     await fill(store)
@@ -652,11 +654,11 @@ async def test_a_true_up_heals_totals(
     await client.delete("metrics_list")  # by hand: these are lost
     await store.push(OTHER_PRODUCER, batch_of(Call("app.lost"), producer=OTHER_PRODUCER), 0)
     await client.delete("metrics_list")
-    await flush.true_up()
+    await flush.reconcile()
     await check_at_rest(client, path, {PRODUCER: 5})
 
 
-async def test_a_true_up_after_redis_was_emptied(
+async def test_reconciling_after_redis_was_emptied(
     flush: Flush, store: HotStore, client: Any, path: Path
 ) -> None:
     await fill(store)
@@ -665,7 +667,7 @@ async def test_a_true_up_after_redis_was_emptied(
     await client.flushall()
     batch = batch_of(Call("app.f", 9.0), first=6)
     await store.push(PRODUCER, batch, 0)
-    await flush.true_up()
+    await flush.reconcile()
     await check_pending(client)
     live = await live_totals(client)
     assert live["app.f"].maximum == 9.0
@@ -675,7 +677,7 @@ async def test_a_true_up_after_redis_was_emptied(
     assert same((await live_totals(client))["app.f"], found.totals["app.f"])
 
 
-async def test_a_true_up_forgets_old_parts_of_the_ledger(store: HotStore, path: Path) -> None:
+async def test_reconciling_forgets_old_parts_of_the_ledger(store: HotStore, path: Path) -> None:
     await fill(store)
     await flush_of(store, SQLiteStore(str(path))).drain()
 
@@ -684,9 +686,9 @@ async def test_a_true_up_forgets_old_parts_of_the_ledger(store: HotStore, path: 
         return flush_of(store, SQLiteStore(str(path)), ledger_days=3.0, wall=lambda: wall)
 
     with closing(sqlite3.connect(path)) as connection:
-        await later(2.9).true_up()
+        await later(2.9).reconcile()
         assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (1,)
-        await later(3.1).true_up()
+        await later(3.1).reconcile()
         assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM metrics").fetchone() == (5,)
 
@@ -694,10 +696,10 @@ async def test_a_true_up_forgets_old_parts_of_the_ledger(store: HotStore, path: 
 async def test_nothing_is_made_where_nothing_is(
     flush: Flush, store: HotStore, client: Any, path: Path
 ) -> None:
-    await flush.true_up()
+    await flush.reconcile()
     assert await flush.drain() == 0
     assert not await asyncio.to_thread(path.exists)
     await fill(store)
     await client.delete("metrics_list")  # the totals are to be set right, to nothing
-    await flush.true_up()
+    await flush.reconcile()
     assert await asyncio.to_thread(path.exists)

@@ -91,7 +91,7 @@ async def save(client: Any, path: Path, elements: Sequence[bytes]) -> int:
     )
     saved = await flush.drain()
     # Redis has never counted entries that others have numbered, and cannot know that before nothing waits.
-    await flush.true_up()
+    await flush.reconcile()
     return saved
 
 

@@ -1,4 +1,4 @@
-"""The worker: its own timer, true-ups, heartbeat and end."""
+"""The worker: its own timer, reconciling, heartbeat and end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Drains:
         self.life: str | None = "first"
         self.began = now()
         self.drains: list[int] = []
-        self.true_ups: list[int] = []
+        self.reconciled: list[int] = []
         self._act = act
 
     async def drain(self, *, once: bool) -> int:
@@ -48,11 +48,11 @@ class Drains:
         self.drains.append(since(self.began))
         return 0 if self._act is None else await self._act()
 
-    async def true_up(self) -> None:
-        self.true_ups.append(since(self.began))
+    async def reconcile(self) -> None:
+        self.reconciled.append(since(self.began))
 
 
-class Beats:
+class Heartbeats:
     """Notes heartbeats."""
 
     def __init__(self, *, away: bool = False) -> None:
@@ -130,7 +130,7 @@ def worker_of(
 def test_it_flushes_without_being_asked(every: float, times: list[float]) -> None:
     async def work() -> None:
         flush = Drains()
-        worker = worker_of(flush, Beats(), every=every)
+        worker = worker_of(flush, Heartbeats(), every=every)
         await worker.start()
         await asyncio.sleep(times[-1] + 1)
         await worker.aclose()
@@ -151,7 +151,7 @@ def test_dangers_are_said_at_the_start_and_of_each_new_redis(
             asked.append(since(flush.began))
             return ["it may evict", "it keeps nothing"]
 
-        worker = worker_of(flush, Beats(), dangers=dangers)
+        worker = worker_of(flush, Heartbeats(), dangers=dangers)
         await worker.start()
         await asyncio.sleep(125)
         flush.life = "second"
@@ -163,32 +163,32 @@ def test_dangers_are_said_at_the_start_and_of_each_new_redis(
     assert caplog.messages == ["it may evict", "it keeps nothing"]  # the rest within a minute
 
 
-def test_totals_are_trued_up_at_the_start_and_every_minute() -> None:
+def test_totals_are_reconciled_at_the_start_and_every_minute() -> None:
     async def work() -> None:
         flush = Drains()
-        worker = worker_of(flush, Beats())
+        worker = worker_of(flush, Heartbeats())
         await worker.start()
         await asyncio.sleep(125)
         await worker.aclose()
-        assert flush.true_ups == [0, 60, 120]
+        assert flush.reconciled == [0, 60, 120]
 
     jumping_loop.run(work())
 
 
-def test_totals_are_trued_up_when_redis_has_lost_its_data() -> None:
+def test_totals_are_reconciled_when_redis_has_lost_its_data() -> None:
     async def work() -> None:
         flush = Drains()
-        worker = worker_of(flush, Beats())
+        worker = worker_of(flush, Heartbeats())
         for life in ("first", "first", "second", "second"):
             flush.life = life
             await worker.flush()
             await asyncio.sleep(1)
-        assert flush.true_ups == [0, 2]
+        assert flush.reconciled == [0, 2]
 
     jumping_loop.run(work())
 
 
-def test_busy_producers_do_not_keep_true_ups_away() -> None:
+def test_busy_producers_do_not_keep_reconciling_away() -> None:
     async def work() -> None:
         left = iter(range(20, -1, -1))
 
@@ -197,8 +197,8 @@ def test_busy_producers_do_not_keep_true_ups_away() -> None:
             return next(left)
 
         flush = Drains(busy)
-        assert await worker_of(flush, Beats()).flush() == sum(range(21))
-        assert flush.true_ups == [10, 70, 130, 190]
+        assert await worker_of(flush, Heartbeats()).flush() == sum(range(21))
+        assert flush.reconciled == [10, 70, 130, 190]
 
     jumping_loop.run(work())
 
@@ -212,7 +212,7 @@ def test_trouble_is_shown_logged_and_tried_again_soon(caplog: pytest.LogCaptureF
                 raise StoreUnavailableError("the disk is full")
             return 0
 
-        flush, beats = Drains(fail), Beats()
+        flush, beats = Drains(fail), Heartbeats()
         worker = worker_of(flush, beats, every=60.0)
         await worker.start()
         await asyncio.sleep(21)
@@ -233,7 +233,7 @@ def test_no_error_whatsoever_ends_the_timer() -> None:
         async def fail() -> int:
             raise ZeroDivisionError("a mistake")
 
-        flush, beats = Drains(fail), Beats()
+        flush, beats = Drains(fail), Heartbeats()
         worker = worker_of(flush, beats)
         await worker.start()
         await asyncio.sleep(11)
@@ -247,7 +247,7 @@ def test_no_error_whatsoever_ends_the_timer() -> None:
 
 def test_it_beats_every_five_seconds_even_during_a_flush() -> None:
     async def work() -> None:
-        flush, beats, close = Drains(lambda: asyncio.sleep(12, 0)), Beats(), Closing()
+        flush, beats, close = Drains(lambda: asyncio.sleep(12, 0)), Heartbeats(), Closing()
         worker = worker_of(flush, beats, close=close)
         await worker.start()
         await asyncio.sleep(11)
@@ -262,7 +262,7 @@ def test_it_beats_every_five_seconds_even_during_a_flush() -> None:
 
 def test_it_works_and_ends_while_redis_takes_no_heartbeat() -> None:
     async def work() -> None:
-        flush, beats, close = Drains(), Beats(away=True), Closing()
+        flush, beats, close = Drains(), Heartbeats(away=True), Closing()
         worker = worker_of(flush, beats, close=close)
         await worker.start()
         await asyncio.sleep(11)
@@ -287,7 +287,7 @@ def test_one_flush_at_a_time() -> None:
             return 0
 
         flush = Drains(alone)
-        worker = worker_of(flush, Beats())
+        worker = worker_of(flush, Heartbeats())
         await asyncio.gather(*(worker.flush() for _ in range(3)))
         assert flush.drains == [0, 1, 2]
 
@@ -308,7 +308,7 @@ def test_a_flush_has_a_moment_to_finish(takes: float, *, finishes: bool, timer: 
             return 7
 
         flush = Drains(slow)
-        worker = worker_of(flush, Beats(), close=close)
+        worker = worker_of(flush, Heartbeats(), close=close)
         requested = None
         if timer:
             await worker.start()
@@ -334,7 +334,7 @@ def test_a_flush_has_a_moment_to_finish(takes: float, *, finishes: bool, timer: 
 def test_an_end_that_is_cut_off_leaves_no_task_behind() -> None:
     async def work() -> None:
         flush = Drains(lambda: asyncio.sleep(3600, 0))
-        worker = worker_of(flush, Beats())
+        worker = worker_of(flush, Heartbeats())
         await worker.start()
         await asyncio.sleep(1)
         with pytest.raises(TimeoutError):
@@ -378,7 +378,7 @@ async def test_with_a_real_flush(fake_client: Any, path: Path) -> None:
 def test_a_purge_goes_on_beside_flushes_and_only_once() -> None:
     async def work() -> None:
         flush, purge = Drains(), Purges()
-        worker = worker_of(flush, Beats(), purge=purge)
+        worker = worker_of(flush, Heartbeats(), purge=purge)
         worker.begin_purge()
         await asyncio.sleep(0.5)
         worker.begin_purge()
@@ -396,7 +396,7 @@ def test_a_purge_goes_on_beside_flushes_and_only_once() -> None:
 def test_a_purge_that_is_under_way_ends_with_the_worker() -> None:
     async def work() -> None:
         purge = Purges()
-        worker = worker_of(Drains(), Beats(), purge=purge)
+        worker = worker_of(Drains(), Heartbeats(), purge=purge)
         worker.begin_purge()
         await asyncio.sleep(0.5)
         await worker.aclose()
@@ -409,7 +409,7 @@ def test_a_purge_that_is_under_way_ends_with_the_worker() -> None:
 def test_a_purge_that_fails_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     async def work() -> None:
         purge = Purges(StoreUnavailableError("the database is locked"))
-        worker = worker_of(Drains(), Beats(), purge=purge)
+        worker = worker_of(Drains(), Heartbeats(), purge=purge)
         worker.begin_purge()
         await asyncio.sleep(2)
         purge.error = None

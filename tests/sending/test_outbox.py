@@ -289,7 +289,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         assert counts.saved == len(self.told)
 
     @invariant()
-    def what_has_a_number_is_dropped_only_where_it_was_let_go(self) -> None:
+    def what_has_a_number_is_dropped_only_where_it_was_released(self) -> None:
         last = self.outbox._last
         held = numbers_in(self.outbox._batches)
         open_ones = set(range(last - len(self.outbox._lines) + 1, last + 1))
@@ -443,7 +443,7 @@ def test_what_is_being_pushed_stays_in_memory_when_the_disk_has_it_too() -> None
     assert outbox.counts().spooled == 6
 
 
-def test_redis_must_have_seen_what_was_let_go_though_the_disk_has_older_ones() -> None:
+def test_redis_must_have_seen_what_was_released_though_the_disk_has_older_ones() -> None:
     outbox = outbox_of(9)
     one, two, three = filled(outbox, 3, 3, 3)
     outbox.spooled(one, DiskCopy(one, content_in(one)))
@@ -454,7 +454,7 @@ def test_redis_must_have_seen_what_was_let_go_though_the_disk_has_older_ones() -
     assert outbox.next() == (three, 6)
 
 
-def test_what_was_let_go_and_then_lost_is_counted_at_the_next_push() -> None:
+def test_what_was_released_and_then_lost_is_counted_at_the_next_push() -> None:
     outbox = outbox_of(5)
     one, _ = filled(outbox, 3, 2)
     acknowledge(outbox, [one])
@@ -485,7 +485,7 @@ def test_what_seemed_lost_may_turn_out_to_be_saved() -> None:
     assert (outbox.counts().saved, outbox.counts().dropped) == (2, 1)
 
 
-def test_what_was_let_go_is_looked_after_until_it_is_saved() -> None:
+def test_what_was_released_is_looked_after_until_it_is_saved() -> None:
     outbox = outbox_of(3)
     acknowledge(outbox, filled(outbox, 3))
     outbox.enforce(1)

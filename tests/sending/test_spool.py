@@ -590,7 +590,7 @@ async def test_killed_while_it_replays_another_goes_on_and_nothing_is_twice(
         await listed(client, 15)
         await drain(store, path).drain()
         await gone(file)
-    await drain(store, path).true_up()
+    await drain(store, path).reconcile()
     await check_at_rest(client, path, PRODUCER, 15)
 
 

@@ -341,7 +341,7 @@ async def test_a_flush_saves_everything_once_whatever_forks(
     assert await flush.drain() == 5
     assert source.forks == 5
     source.forks = 2  # and three times more
-    await flush.true_up()
+    await flush.reconcile()
     assert source.forks == 5
     assert rows_in(path) == 10
 

@@ -173,7 +173,7 @@ class SendingPipeline:
         database = assembly.database(self.settings)
         if live and self._worker is not None:
             # Not between a flush's commit and its acknowledgement: those entries would count twice for that moment.
-            async with self._worker.turn, database.reading() as reader:
+            async with self._worker.flush_lock, database.reading() as reader:
                 if reader is not None:
                     db, no = await reader.state()
                     await self.store.true_up(db, no, await reader.all_totals())

@@ -1,7 +1,8 @@
-"""The flush: claim what waits in Redis, save it, forget it there.
+"""The flush: claim what waits in Redis, save it, remove it there.
 
-A worker may die, hang or be doubled at any line here. Saving is once by the ledger, in the transaction; taking off the
-claim is guarded by its length; so every step can be done again by anybody.
+A worker may die or hang at any line here, and two may work on the same claim. The ledger, written in the same
+transaction, saves each entry once, and entries are removed from a claim only if it has the length that was read; so
+any worker can repeat any step.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 CHUNK: Final = 40_000  # entries in one transaction
-FUNCTIONS: Final = 500  # of which a true-up tells at a time
+FUNCTIONS: Final = 500  # reconciled in one call
 DAY: Final = 86400.0
 
 
@@ -50,14 +51,18 @@ class Source(Protocol):
 
 
 class Flush:
-    """Saves what waits in Redis.
+    """Saves what waits in Redis, and reconciles its totals with SQL.
 
     Args:
         source: Redis.
         store: opened for each drain.
-        ledger_days: how long SQL remembers what it has of a producer that is gone.
+        ledger_days: days that the ledger keeps a producer that sends no more.
         log: where trouble is logged.
         wall: UTC epoch seconds.
+
+    Attributes:
+        life: a random id that Redis has had since it was empty last, as of the last claim: with another one it has
+            lost its data meanwhile.
     """
 
     def __init__(
@@ -74,22 +79,21 @@ class Flush:
         self._ledger_seconds = ledger_days * DAY
         self._log = log
         self._wall = wall
-        # Redis's, as of the last claim: another one means that it lost its data.
         self.life: str | None = None
 
     async def drain(self, *, ignore_leases: bool = False, once: bool = False) -> int:
-        """Save until nothing waits, or (`once`) all that waits now.
+        """Save what waits in Redis, until nothing does.
 
         Args:
             ignore_leases: take over other workers' claims too; each entry is saved once all the same.
-            once: end with the entries that are in `metrics_list` at the call, however many follow.
+            once: end with those that are in `metrics_list` at the call, however many follow.
 
         Returns:
             The number of entries newly saved.
 
         Raises:
-            StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be used; the entries stay in
-                Redis.
+            StoreUnavailableError: Redis or the database cannot be used; the entries stay in Redis.
+            IncompatibleStoreError: the database is too new, or not ours; the entries stay in Redis.
         """
         saved = 0
         while True:
@@ -100,47 +104,50 @@ class Flush:
             try:
                 saved += await self._save_claim(claim.token)
             except BaseException:
-                await self._let_go(claim.token)
+                await self._release(claim.token)
                 raise
             if once and claim.fresh:
                 return saved
 
     async def _save_claim(self, token: str) -> int:
-        """Save a claim to its end, in whatever file is there; the number of entries newly saved."""
+        """Save a whole claim; the number of entries newly saved."""
         saved = 0
-        head: tuple[int, list[bytes]] | None = None
+        head: tuple[int, list[bytes]] | None = (
+            None  # the length of the claim, and its first elements
+        )
         while True:
-            # A fork may close the database: then once more.
+            # If a fork has closed the database, it is opened again.
             with suppress(ClosedByForkError):
                 async with self._store.writing() as writer:
                     while True:
-                        # Still there if it was closed, so that whoever opens it can save at once: forks may come often.
+                        # Not read again after a fork: with frequent forks no chunk would ever be saved.
                         length, elements = head = head or await self._source.read(token, CHUNK)
                         if not elements:
-                            # Gone: another worker had it too, or Redis lost it. Its lease goes with it.
-                            await self._forget(token, length, 0, None, writer)
+                            # Another worker saved it, too, or Redis lost it. This removes its lease.
+                            await self._acknowledge(token, length, 0, None, writer)
                             return saved
                         done = await writer.save(token, length, elements, self._wall())
                         if done is None:
-                            break  # the file was replaced: once more, into the one that is there now
+                            break  # the file was replaced: save into the one that is there now
                         saved += done.saved
-                        self._tell_rejected(done.rejected)
-                        taken = await self._forget(token, length, len(elements), done, writer)
+                        self._log_rejected(done.rejected)
+                        taken = await self._acknowledge(token, length, len(elements), done, writer)
                         if taken and length == len(elements):
                             return saved
                         head = None
 
-    def _tell_rejected(self, count: int) -> None:
+    def _log_rejected(self, count: int) -> None:
         if count:
             self._log.trouble(
                 "rejected",
-                "%d elements of metrics_list are no entries; see the table rejected_entries",
+                "%d malformed entries were not saved as metrics; see the table rejected_entries",
                 count,
             )
 
-    async def _forget(
+    async def _acknowledge(
         self, token: str, length: int, count: int, done: Saved | None, writer: StoreWriter
     ) -> bool:
+        """Remove the first elements of a claim; whether it was as long as it was when they were read."""
         db, no = (done.db, done.no) if done else await writer.state()
         taken, ahead = await self._source.acknowledge(
             token,
@@ -151,16 +158,21 @@ class Flush:
             functions=done.functions if done else {},
             producers=done.producers if done else {},
         )
-        await self._renew_if_restored(db, ahead, writer)
+        await self._renew_id_if_restored(db, ahead, writer)
         return taken
 
-    async def _renew_if_restored(
+    async def _renew_id_if_restored(
         self, db: str, ahead: Mapping[str, int], writer: StoreWriter
     ) -> bool:
-        """Give an older copy of the database a new id, under which Redis counts anew; whether it was one.
+        """Give the database a new id if it is an older copy of itself; whether it was one.
 
-        Redis has seen a later commit of some function then. Another worker may also have been faster than this one, so
-        SQL is asked again.
+        Then Redis has totals of a later commit than SQL has, and would ignore earlier ones under the same id. That is
+        also so where another worker was faster than this one; so SQL is asked again.
+
+        Args:
+            db: the id of the database.
+            ahead: function → number of the commit that Redis has, where that is later than what it was given.
+            writer: on the database.
         """
         if not ahead:
             return False
@@ -171,48 +183,47 @@ class Flush:
         await writer.draw_new_db(db)
         return True
 
-    async def _let_go(self, token: str) -> None:
-        """End the lease, so that the next try need not wait for it; without it the lease ends by itself."""
-        try:
+    async def _release(self, token: str) -> None:
+        """End the lease, so that the next try need not wait until it expires."""
+        with suppress(StoreUnavailableError):
             await self._source.release(token)
-        except StoreUnavailableError:
-            return
 
     @reopening
-    async def true_up(self) -> None:
-        """Make Redis's part of every total what SQL has, and forget what the ledger no longer needs.
+    async def reconcile(self) -> None:
+        """Make the live totals what SQL and the entries in Redis say, and delete expired rows of the ledger.
 
         Raises:
-            StoreUnavailableError, IncompatibleStoreError: as `drain`.
+            StoreUnavailableError: Redis or the database cannot be used.
+            IncompatibleStoreError: the database is too new, or not ours.
         """
-        if await self._nothing_yet():
+        if await self._all_empty():
             return
         async with self._store.writing() as writer:
             await writer.forget_old_ledger(self._wall() - self._ledger_seconds)
-            while await self._tell_all(writer):
+            while await self._reconcile_all(writer):
                 pass
 
-    async def _nothing_yet(self) -> bool:
-        """Whether neither SQL nor Redis knows anything: no reason to make a file, as for somebody who only looks."""
+    async def _all_empty(self) -> bool:
+        """Whether neither SQL nor Redis has any function: then no file is made."""
         async with self._store.reading() as reader:
             if reader is not None:
                 return False
         source = self._source
         return not (await source.function_names() or await source.saved_function_names())
 
-    async def _tell_all(self, writer: StoreWriter) -> bool:
-        """Tell Redis what SQL has of every function; whether that is to be done again, under a new id."""
+    async def _reconcile_all(self, writer: StoreWriter) -> bool:
+        """Give Redis what SQL has of every function; whether to do that again, as the database has a new id."""
         db, no = await writer.state()
         source = self._source
         names = {*await writer.function_names()}
         names |= await source.function_names() | await source.saved_function_names()
         ahead: dict[str, int] = {}
-        # Some at a time: there may be any number of functions, each with hundreds of buckets.
+        # In groups: there may be any number of functions, each with hundreds of buckets.
         for some in _in_groups(sorted(names), FUNCTIONS):
             known = await writer.totals_of(some)
             totals = {name: known.get(name) or Numbered(Totals(), no) for name in some}
             ahead |= await source.true_up(db, no, totals)
-        return await self._renew_if_restored(db, ahead, writer)
+        return await self._renew_id_if_restored(db, ahead, writer)
 
 
 def _in_groups(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -17,56 +17,56 @@ if TYPE_CHECKING:
 
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
-TRUE_UP_EVERY: Final = 60.0  # seconds
+RECONCILE_EVERY: Final = 60.0  # seconds
 BEAT_EVERY: Final = 5.0
 BEAT_TTL: Final = 20.0  # after which a process without a heartbeat counts as dead
 GRACE: Final = 0.5  # seconds that a flush may go on while the worker closes
 
 
-class Drain(Protocol):
-    """The flush, as a worker uses it."""
+class Flush(Protocol):
+    """`flush.Flush`, as a worker uses it."""
 
     life: str | None
 
     async def drain(self, *, once: bool) -> int: ...
-    async def true_up(self) -> None: ...
+    async def reconcile(self) -> None: ...
 
 
 class Purge(Protocol):
-    """What deletes what is no longer to be kept."""
+    """`purge.Purge`, as a worker uses it."""
 
     async def run(self) -> None: ...
 
 
-class Beats(Protocol):
-    """Where heartbeats go."""
+class Heartbeats(Protocol):
+    """Redis, as a worker uses it."""
 
     async def beat(self, key: str, state: Mapping[str, object], ttl: float) -> None: ...
     async def stop_beating(self, key: str) -> None: ...
 
 
 class Worker:
-    """Flushes when asked and when nobody asks.
+    """Flushes when it is asked to and by a timer, purges, and sends heartbeats.
 
     Args:
-        flush: claims, saves, forgets.
+        flush: saves what waits in Redis.
         purge: deletes what is no longer to be kept.
-        beats: Redis.
+        beats: where heartbeats go.
         key: of this process's heartbeat.
-        every: `MAX_WAITING_TIME`, seconds.
+        every: seconds between two flush requests of the scheduler.
         log: where trouble is logged.
         dangers: asks what threatens the entries in Redis; a line for each.
-        close: gives back what the parts hold.
+        close: closes the connections.
 
     Attributes:
-        turn: held during a flush.
+        flush_lock: held during a flush.
     """
 
     def __init__(
         self,
-        flush: Drain,
+        flush: Flush,
         purge: Purge,
-        beats: Beats,
+        beats: Heartbeats,
         *,
         key: str,
         every: float,
@@ -82,10 +82,10 @@ class Worker:
         self._log = log
         self._dangers = dangers
         self._close = close
-        self.turn = asyncio.Lock()
+        self.flush_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._known_life: str | None = None
-        self._trued_up_at: float | None = None
+        self._reconciled_at: float | None = None
         self._flushed_at: float | None = None  # UTC epoch seconds
         self._error: str | None = None
         self._flushing: asyncio.Task[Any] | None = None
@@ -100,17 +100,21 @@ class Worker:
         ]
 
     async def flush(self) -> int:
-        """Save what waits in Redis; the number of entries newly saved. Trouble is logged, and ends it."""
+        """Save what waits in Redis. Trouble is logged, and ends it.
+
+        Returns:
+            The number of entries newly saved.
+        """
         saved = 0
-        async with self.turn:
+        async with self.flush_lock:
             self._flushing = asyncio.current_task()
             try:
                 while not self._closed:
-                    # Claim by claim: busy producers may never let Redis be empty, and true-ups are due all the same.
+                    # Claim by claim: busy producers may never let Redis be empty, and reconciling is due all the same.
                     some = await self._flush.drain(once=True)
                     saved += some
-                    await self._true_up_if_due()
-                    self._worked()
+                    await self._reconcile_if_due()
+                    self._succeeded()
                     if not some:
                         break
             except MetricsCollectorError as error:
@@ -122,7 +126,7 @@ class Worker:
         return saved
 
     def begin_purge(self) -> None:
-        """Begin to delete what is no longer to be kept, unless that is under way. Trouble is logged."""
+        """Begin a purge, unless one is under way, and return at once. Trouble is logged."""
         if not self._closed and (self._purging is None or self._purging.done()):
             self._purging = asyncio.create_task(self._purge_once())
 
@@ -130,11 +134,13 @@ class Worker:
         try:
             await self._purge.run()
         except Exception as error:  # noqa: BLE001 - the next one, an hour later, may work
-            self._log.trouble("purge", "cannot delete what is no longer to be kept: %s", error)
+            self._log.trouble(
+                "purge", "cannot delete old entries, trying again in an hour: %s", error
+            )
         else:
             self._log.recovered("purge", "old entries are deleted again")
 
-    def _worked(self) -> None:
+    def _succeeded(self) -> None:
         self._error = None
         self._flushed_at = time.time()
         self._log.recovered("flush", "saving entries works again")
@@ -146,12 +152,12 @@ class Worker:
     async def aclose(self) -> None:
         """End timer and heartbeat, and close the connections.
 
-        A flush under way has a moment to finish and is then cut off; what it has not saved stays in Redis.
+        A flush under way has half a second to finish, and is then cancelled; what it has not saved stays in Redis.
         """
         self._closed = True
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(GRACE), self.turn:
+                async with asyncio.timeout(GRACE), self.flush_lock:
                     pass
         finally:
             if self._flushing is not None:
@@ -160,26 +166,26 @@ class Worker:
             for task in tasks:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        async with self.turn:  # until the flush has let go of the database
+        async with self.flush_lock:  # until the flush has closed the database
             pass
         with suppress(MetricsCollectorError):  # it expires by itself
             await self._beats.stop_beating(self._key)
         await self._close()
 
-    async def _true_up_if_due(self) -> None:
+    async def _reconcile_if_due(self) -> None:
         now = asyncio.get_running_loop().time()
         lost = self._flush.life != self._known_life
-        if lost or self._trued_up_at is None or now - self._trued_up_at >= TRUE_UP_EVERY:
-            if lost or self._trued_up_at is None:
+        if lost or self._reconciled_at is None or now - self._reconciled_at >= RECONCILE_EVERY:
+            if lost or self._reconciled_at is None:
                 for danger in await self._dangers():
                     self._log.trouble(danger, "%s", danger)
-            await self._flush.true_up()
+            await self._flush.reconcile()
             self._known_life = self._flush.life
-            self._trued_up_at = now
+            self._reconciled_at = now
 
     async def _flush_forever(self) -> None:
-        """At the start, every minute for the true-up, and after two waiting times without a flush request."""
-        pause = min(2 * self._every, TRUE_UP_EVERY)
+        """Flush at the start, every minute to reconcile, and after two waiting times without a flush request."""
+        pause = min(2 * self._every, RECONCILE_EVERY)
         while True:
             await self.flush()
             # After trouble sooner, so that entries do not wait for a whole round once it is over. No backoff: flush
