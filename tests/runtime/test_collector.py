@@ -671,7 +671,9 @@ class TestThread:
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", start)
             call(30)
-        assert caplog.messages == ["no sender could be started yet: can't start new thread"]
+        assert caplog.messages == [
+            "cannot start the sender thread; retrying at the next record: can't start new thread"
+        ]
         assert "can't start new thread" in str(statistics().last_error)
         figures = statistics()
         assert (figures.recorded, figures.buffered, figures.dropped) == (30, 20, 10)

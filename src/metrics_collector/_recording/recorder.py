@@ -136,7 +136,7 @@ def _log_failure(error: Exception) -> None:
     _failure_logged = True
     error.__suppress_context__ = True  # which may be an error of the measured function
     with suppress(Exception):  # a handler that raises must not break the call either
-        _logger.error("metrics cannot be sent: no sender could be started", exc_info=error)
+        _logger.error("cannot start a sender; records wait in this process", exc_info=error)
 
 
 def _start_afresh_in_the_child() -> None:

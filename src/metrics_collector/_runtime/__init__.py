@@ -1,1 +1,1 @@
-"""The process's one collector, where its sender runs, and the only place that builds parts from settings."""
+"""The one collector of a process, the thread of its sender, and the only code that builds parts from settings."""

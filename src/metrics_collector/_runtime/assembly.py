@@ -48,7 +48,12 @@ def embedded_server() -> Any:
 
 
 def hot_store(settings: Settings, server: Any = None) -> HotStore:
-    """Redis, for the running loop; `server` is the embedded one."""
+    """Redis, for use on the running loop.
+
+    Args:
+        settings: say which Redis.
+        server: the embedded one, if there is one.
+    """
     if is_embedded(settings):
         import fakeredis
 
@@ -66,26 +71,38 @@ def hot_store(settings: Settings, server: Any = None) -> HotStore:
 
 
 def spool(folder: str, producer: str) -> Spool:
-    """Where this process puts what it can neither send nor hold."""
+    """What writes to disk what this process can neither send nor hold in memory."""
     return Spool(folder, producer)
 
 
 def replay(
     folder: str, store: HotStore, log: RateLimitedLog, failed: Callable[[str], None]
 ) -> Replay:
-    """What sends the files that other processes have left in the spool."""
+    """What sends the spool files of processes that have ended."""
     return Replay(folder, store, log=log, failed=failed)
 
 
 def database(settings: Settings, *, plain: bool = False) -> Store:
-    """The durable store; `plain`: without threads."""
+    """The durable store.
+
+    Args:
+        settings: say which one.
+        plain: without threads.
+    """
     return SQLiteStore(settings.database_name, plain=plain)
 
 
 def flush(
     settings: Settings, store: HotStore, log: RateLimitedLog, *, plain: bool = False
 ) -> Flush:
-    """What saves the entries in this store."""
+    """What saves the entries that are in Redis.
+
+    Args:
+        settings: say in which database.
+        store: Redis.
+        log: where trouble is logged.
+        plain: without threads.
+    """
     return Flush(
         store,
         database(settings, plain=plain),
@@ -111,7 +128,13 @@ def heartbeat_key(role: str) -> str:
 
 
 def worker(settings: Settings, log: RateLimitedLog, store: HotStore | None = None) -> Worker:
-    """What runs in a worker process; a store that is given stays open when the worker closes."""
+    """What runs in a worker process.
+
+    Args:
+        settings: of the process.
+        log: where trouble is logged.
+        store: Redis, which stays open when the worker closes; `None`: it has a connection of its own.
+    """
     own = store is None
     store = hot_store(settings) if store is None else store
 

@@ -1,4 +1,4 @@
-"""The process's one collector: its outbox, its settings, its runs, and the thread that sends."""
+"""The one collector of a process: its outbox, its settings, its runs, and the sender thread."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GRACE: Final = 0.25  # seconds that the exit waits beyond those for sending
-SPOOL_GRACE: Final = 10.0  # the same where what cannot be sent goes to a disk, if that is very slow
+SPOOL_GRACE: Final = (
+    10.0  # the same where what cannot be sent is written to a disk, which may be very slow
+)
 _USUAL_EXIT_TIMEOUT: Final = 2.0  # where no settings can be read: the default of the setting
 _RESET_TIMEOUT: Final = 10.0  # seconds: the thread may still be loading its drivers
 
@@ -43,8 +45,8 @@ class Run:
     """One `async with MetricsCollector()`.
 
     Attributes:
-        loop: that it was begun on; a user's own broker is used there.
-        ending: it is being left.
+        loop: on which it was entered; a user's own broker is used there.
+        ending: whether it is being left.
     """
 
     def __init__(self) -> None:
@@ -53,25 +55,32 @@ class Run:
 
 
 class Collector:
-    """The state behind the surface; there is one, `collector`."""
+    """What the public functions work on; there is one, `collector`.
+
+    Attributes:
+        log: where trouble is logged.
+        outbox: the entries that are not saved yet.
+        broker: the user's own, which is asked for flushes instead of ours.
+        last_error: what went wrong last, for `statistics()`.
+    """
 
     def __init__(self) -> None:
         self.log = RateLimitedLog()
         self._exit_hooked = False
-        self._isolated = False  # whether no run may leave the pinned Redis and database
+        self._isolated = False  # whether each run uses the pinned Redis and database
         self._begin(None)
 
     def _begin(self, settings: Settings | None) -> None:
         # Invariant: `_thread` and `_settings` change only under the lock, so there are never two senders at work.
         self._lock = threading.RLock()
         self._thread: SenderThread | None = None
-        # In order. A dict, of which the garbage collector can take one away at any time.
+        # In order. A dict, as the garbage collector may remove one at any time, and `pop` is atomic.
         self._runs: dict[Run, None] = {}
-        self._pinned = settings  # stands in for the environment
+        self._pinned = settings  # in place of those of the environment
         self._settings = settings
         self._server: Any = None  # the embedded Redis
         self._spool: Spool | None = None
-        self.broker: Any = None  # the user's own, to be asked for flushes instead of ours
+        self.broker: Any = None
         self.outbox = Outbox(recorder.buffer)
         self.last_error: str | None = None
         self._last_send = LastSend(self.outbox, self.log)
@@ -101,26 +110,33 @@ class Collector:
     async def call(self, action: Callable[[SendingPipeline], Awaitable[T]]) -> T:
         """Do something with the pipeline, in its thread, while the caller's loop goes on.
 
+        Args:
+            action: is given the pipeline.
+
+        Returns:
+            What the action returns.
+
         Raises:
             ConfigurationError: a setting is wrong.
-            StoreUnavailableError: no thread can be started, or what it needs is missing.
+            StoreUnavailableError: no thread can be started, or there is no pipeline.
         """
         self.settings()
         while True:
             try:
                 thread = self._ensure_thread()
             except (OSError, RuntimeError) as error:
-                raise StoreUnavailableError(f"no sender could be started: {error}") from error
+                raise StoreUnavailableError(f"cannot start the sender thread: {error}") from error
             try:
                 return await thread.call(action)
-            except StoppedError:  # for another one
+            except StoppedError:  # another one replaces it
                 continue
 
     def _ensure_thread(self) -> SenderThread:
-        """The thread that sends; it is started if there is none.
+        """The sender thread; it is started if there is none.
 
         Raises:
-            OSError, RuntimeError: there can be none, as at the exit of the interpreter.
+            OSError: no loop can be made, for lack of a socket.
+            RuntimeError: no thread can be started, as at the exit of the interpreter.
         """
         with self._lock:
             thread = self._thread
@@ -136,36 +152,41 @@ class Collector:
             process.at_exit(self.at_exit)
         before = self._thread
         try:
-            # Set before it starts: a signal handler that records in between is to find it.
+            # Set before it starts, so that a signal handler that records in between finds it.
             self._thread = thread = self._new_thread(before)
             thread.start()
         except BaseException:
             self._thread = before
-            if not process.exiting():  # else the exit's hook sends
+            if not process.exiting():  # else `at_exit` sends
                 recorder.start_on_next_record()
             raise
         return thread
 
     def start(self) -> None:
-        """What the first record calls."""
+        """Start the sender thread; the first record calls this."""
         if sys.is_finalizing():
             return  # a finaliser recorded this; to start a thread would hang
         try:
             self._ensure_thread()
         except (OSError, RuntimeError) as error:  # no socket for its loop, no thread
-            self.failed(f"no sender could be started: {error}")
+            self.failed(f"cannot start the sender thread: {error}")
             if not process.exiting():
-                self.log.trouble("send", "no sender could be started yet: %s", error)
+                self.log.trouble(
+                    "send", "cannot start the sender thread; retrying at the next record: %s", error
+                )
                 self.outbox.enforce(USUAL_MAX_BUFFERED)
 
     async def enter(self, settings: Settings | None) -> Run | None:
-        """Begin a run, and see whether Redis is there.
+        """Begin a run, and check that Redis can be used.
+
+        Args:
+            settings: `None` for those of the environment, or of the run that is already there.
 
         Returns:
-            What is to be given to `leave`; `None` if metrics are switched off.
+            The run, to be given to `leave`; `None` if metrics are switched off.
 
         Raises:
-            ConfigurationError: a setting is wrong, or not that of the run that is already there.
+            ConfigurationError: a setting is wrong, or differs from that of the run that is already there.
             IncompatibleStoreError: Redis is too old.
         """
         if settings is not None and self._isolated:
@@ -193,17 +214,21 @@ class Collector:
         return run
 
     def _change_settings(self, settings: Settings) -> None:
-        """Use these from now on, in another thread if there is one that does not."""
+        """Use these from now on; a thread that uses others is replaced."""
         before, self._settings = self._settings, settings
-        # If nobody has read any settings so far, the thread is yet to do so.
+        # If no settings were read before, the thread has not read any yet, and will read these.
         if self._thread is not None and (self._thread.failed or before not in {None, settings}):
             self._thread.request_stop()
 
     async def leave(self, run: Run) -> None:
-        """End a run: the last one waits until all is sent; what cannot be sent in time stays with the thread."""
+        """End a run: the last one waits until all is sent. What cannot be sent in time, the thread sends later.
+
+        Args:
+            run: as `enter` returned it.
+        """
         with self._lock:
             if run not in self._runs:
-                return  # it is that of a forked child's parent
+                return  # it belongs to the parent of this forked child
             run.ending = True
             last = all(one.ending for one in tuple(self._runs))
             timeout = self.settings().exit_timeout
@@ -216,15 +241,23 @@ class Collector:
             self.forget(run)
 
     def forget(self, run: Run) -> None:
-        """A run is over. Without any lock, as the garbage collector calls this, too."""
+        """Remove a run; without a lock, as the garbage collector calls this, too.
+
+        Args:
+            run: as `enter` returned it.
+        """
         self._runs.pop(run, None)
 
     def _broker_loop(self) -> asyncio.AbstractEventLoop | None:
-        """Where the user's broker is used: on the loop of the first run that goes on."""
+        """The loop on which the user's broker is used: that of the first run whose loop runs."""
         return next((run.loop for run in tuple(self._runs) if run.loop.is_running()), None)
 
     def reset(self, settings: Settings | None = None) -> None:
-        """Forget everything, and begin anew with these settings in place of the environment's. For tests."""
+        """Forget everything and begin anew, for tests.
+
+        Args:
+            settings: in place of those of the environment.
+        """
         self._stop_thread()
         recorder.buffer.clear()
         self._begin(settings)
@@ -232,13 +265,13 @@ class Collector:
 
     @contextmanager
     def isolated(self, settings: Settings, buffer: deque[Record]) -> Iterator[None]:
-        """For tests: within this, everything is as in a new process; afterwards it is as it was before.
+        """Have everything as in a new process, for tests; afterwards it is as it was before.
 
-        No record starts the thread, only what needs Redis does, so that entries wait in the buffer until then. What
-        waits outside of this is sent afterwards.
+        No record starts the thread, only what needs Redis does, so that entries wait in the buffer until then. What was
+        recorded before is sent afterwards.
 
         Args:
-            settings: in place of the environment's; no run goes to another Redis or database.
+            settings: in place of those of the environment; no run uses another Redis or database.
             buffer: takes the records.
         """
         if self._stop_thread():
@@ -247,13 +280,11 @@ class Collector:
             before = vars(self).copy()
             self._begin(settings)
             self._isolated = True
-            self.log = (
-                RateLimitedLog()
-            )  # a test finds its lines in the log, whatever others have logged
+            self.log = RateLimitedLog()  # so that nothing logged before holds a line back
             try:
                 yield
             finally:
-                recorder.only_append()  # a call that ends in another thread is to start nothing now
+                recorder.only_append()  # so that a call that ends in another thread starts nothing now
                 self._stop_thread()
                 vars(self).update(before, _exit_hooked=self._exit_hooked)
 
@@ -267,8 +298,8 @@ class Collector:
         return True
 
     def after_fork(self) -> None:
-        """Begin anew in a child: its parent sends what was recorded before."""
-        # Kept from the garbage collector: the sockets and the epoll in them are the parent's too.
+        """Begin anew in a forked child: its parent sends what was recorded before."""
+        # Never collected as garbage: the sockets and the epoll in them are the parent's, too.
         _abandoned.append((self._thread, self._server))
         self.outbox.abandon()
         settings, broker = self._settings, self.broker
@@ -277,7 +308,7 @@ class Collector:
         self._settings, self.broker = settings, broker
 
     def _pipeline(self) -> SendingPipeline:
-        """What the thread builds."""
+        """Build the pipeline; called in the sender thread."""
         with fork_hooks.no_fork():
             from metrics_collector._runtime import assembly
             from metrics_collector._runtime.sending_pipeline import SendingPipeline
@@ -315,7 +346,7 @@ class Collector:
         return SenderThread(self._pipeline, without_pipeline, predecessor)
 
     def at_exit(self) -> None:
-        """Send what is left, within METRICS_EXIT_TIMEOUT; another time if more came."""
+        """Send what is left, within METRICS_EXIT_TIMEOUT; may be called again if more was recorded."""
         with self._lock:
             thread, self._thread = self._thread, None
         running = thread is not None and thread.alive()
@@ -344,7 +375,7 @@ class Collector:
 
 
 def _in_place_of(settings: Settings, pinned: Settings) -> Settings:
-    """The settings, with the pinned Redis and database."""
+    """The settings, but with the Redis and the database of `pinned`."""
     names = ("redis_url", "taskiq_broker_url", "taskiq_result_backend_url", "database_name")
     return settings.model_copy(update={name: getattr(pinned, name) for name in names})
 
@@ -353,7 +384,7 @@ _abandoned: Final[list[Any]] = []
 
 collector: Final = Collector()
 recorder.on_first_record(collector.start)
-# Beside the hook of the first record, which runs before those that the program has set up until then: this one runs
-# after nearly all of them, and sends what they record.
+# Besides the exit hook that the first record registers: hooks run in reverse order, so that one runs before those that
+# the program has registered until then. This one runs after nearly all of them, and sends what they record.
 atexit.register(collector.at_exit)
 fork_hooks.register("collector", in_child=collector.after_fork)

@@ -1,4 +1,4 @@
-"""Deleting by hand what is no longer wanted."""
+"""Deleting old entries and rollups by hand."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The daemon thread that sends, with an event loop of its own.
+"""The sender thread: a daemon thread that sends, with an event loop of its own.
 
-So the application's loops are never blocked, and may come and go. Whoever wants something of the pipeline in here, on
-whatever loop, goes through `SenderThread.call`.
+So the application's loops are never blocked, and may begin and end at any time. From any loop, the pipeline in this
+thread is used by `SenderThread.call`.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PAUSE: Final = 5e-5  # seconds; as short as it may be, for sending many entries takes many pauses
+_PAUSE: Final = 5e-5  # seconds; as short as possible, as sending many entries takes many pauses
 _BUILD_TIMEOUT: Final = 30.0  # seconds that the drivers may take to load, on a very busy machine
-_CLOSE_TIMEOUT: Final = 5.0  # seconds that what was called may take to clean up
-_LOOK_EVERY: Final = 0.1  # seconds
+_CLOSE_TIMEOUT: Final = 5.0  # seconds that cancelled calls may take to clean up
+_LOOK_EVERY: Final = 0.1  # seconds between two looks whether an answer is there
 
 
 class StoppedError(Exception):
-    """The thread stopped before it could answer; there is another one by now, or soon."""
+    """The thread stopped before it could answer; another one has replaced it or will."""
 
 
 class _YieldingSelector(selectors.DefaultSelector):
-    """Lets other threads have the interpreter's lock between any two pieces of work of this one.
+    """Gives other threads the interpreter's lock in each round of the loop.
 
-    A look that does not wait gives the lock up too, but has it back before a thread that waits for it wakes up. That
-    one, an application's loop maybe, would get it after five milliseconds only (`sys.getswitchinterval`).
+    A `select` that does not wait releases the lock, too, but has it back before a thread that waits for it wakes up.
+    That one, an application's loop maybe, would get it only after five milliseconds (`sys.getswitchinterval`).
     """
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -50,9 +50,9 @@ class _YieldingSelector(selectors.DefaultSelector):
 
 
 class _SenderLoop(asyncio.SelectorEventLoop):
-    """A loop that needs no executor to look names up: that takes no work any more while the interpreter exits.
+    """A loop that looks up host names without an executor.
 
-    That is when the last entries of a short script are sent.
+    An executor takes no work while the interpreter exits, which is when the last entries of a short script are sent.
     """
 
     def __init__(self) -> None:
@@ -64,9 +64,10 @@ class _SenderLoop(asyncio.SelectorEventLoop):
 
 
 async def _awaited(answer: concurrent.futures.Future[T]) -> T:
-    """Wait for another thread, by a timer too.
+    """Wait for another thread, with a timer besides.
 
-    A forked child that closes the loop it has inherited takes the pipe out of the parent's epoll that wakes its loop.
+    When a forked child closes the loop that it has inherited, the pipe that wakes the parent's loop is removed from
+    the parent's epoll, too.
     """
     future = asyncio.wrap_future(answer)
     try:
@@ -82,32 +83,32 @@ class SenderThread:
 
     Args:
         build: makes the pipeline, on the thread's loop.
-        hold: keeps the outbox within its memory limit, until cancelled, if there can be no pipeline.
-        predecessor: has the outbox and is about to stop; this one begins when it has.
+        without_pipeline: is run until cancelled, if there can be no pipeline; it is given the reason and logs it.
+        predecessor: a thread with the same outbox that is about to stop; this one waits until it has.
 
     Attributes:
         loop: the thread's.
-        failed: there is no pipeline, as `hold` has said.
+        failed: whether there can be no pipeline.
     """
 
     def __init__(
         self,
         build: Callable[[], SendingPipeline],
-        hold: Callable[[Exception], Awaitable[None]],
+        without_pipeline: Callable[[Exception], Awaitable[None]],
         predecessor: SenderThread | None = None,
     ) -> None:
         self.loop = _SenderLoop()
         self.failed = False
         self._build = build
-        self._hold = hold
+        self._without_pipeline = without_pipeline
         self._predecessor = predecessor
         self._pipeline: asyncio.Future[SendingPipeline] = self.loop.create_future()
         self._stopping = False
         self._stop = asyncio.Event()
-        self._built = threading.Event()  # or given up
+        self._built = threading.Event()  # there is a pipeline, or it is certain that there is none
         self._send_for: float | None = None
         self._all_sent = False
-        # Invariant under the lock: once it is closed, no call is let in, so none is forgotten at the end.
+        # Invariant under the lock: once it is closed, no call is accepted, so that none is left waiting at the end.
         self._lock = threading.Lock()
         self._closed = False
         self._calls: set[asyncio.Task[Any]] = set()
@@ -126,17 +127,23 @@ class SenderThread:
             raise
 
     def alive(self) -> bool:
-        """Whether it goes on."""
+        """Whether the thread has not been asked to stop, and has not stopped."""
         return not self._stopping
 
     async def call(self, action: Callable[[SendingPipeline], Awaitable[T]]) -> T:
-        """Do something with the pipeline, in the thread, as soon as that has one; from any loop, which goes on.
+        """Do something with the pipeline in this thread, as soon as there is one; may be awaited on any loop.
 
         Context variables are those of the caller, and a cancellation reaches the action.
 
+        Args:
+            action: is given the pipeline.
+
+        Returns:
+            What the action returns.
+
         Raises:
             StoppedError: the thread stopped meanwhile.
-            MetricsCollectorError: for this reason there is no pipeline.
+            MetricsCollectorError: the reason why there is no pipeline, or what the action raised.
         """
         work = self._perform(action)
         with self._lock:
@@ -160,22 +167,26 @@ class SenderThread:
             self._calls.discard(call)
 
     def request_stop(self, send_for: float | None = None) -> None:
-        """Have the thread stop soon; `send_for` as in `stop`."""
+        """Have the thread stop soon.
+
+        Args:
+            send_for: as `stop` takes it.
+        """
         self._stopping = True
         self._send_for = send_for
-        with contextlib.suppress(RuntimeError):  # its loop is closed: it has stopped
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the thread has stopped
             self.loop.call_soon_threadsafe(self._stop.set)
 
     def stop(self, send_for: float | None, grace: float) -> bool:
-        """Stop the thread and wait for that; for the process's exit, and for tests.
+        """Stop the thread and wait until it has, at the exit of the process, and in tests.
 
         Args:
             send_for: seconds that it may take to send what is left, beside those that its drivers take to load;
-                `None`: nothing is sent, another one goes on with the outbox.
-            grace: seconds beyond those that it may take to end.
+                `None`: it sends nothing, and another thread goes on with the outbox.
+            grace: seconds that it may take to end, beside those.
 
         Returns:
-            Whether it has ended in that time, and all was sent, if it was to be.
+            Whether it has ended in that time, and has sent all that it was asked to send.
         """
         self.request_stop(send_for)
         if send_for is not None:
@@ -184,7 +195,14 @@ class SenderThread:
         return not self._thread.is_alive() and (send_for is None or self._all_sent)
 
     def run_here(self, send_for: float) -> bool:
-        """Send what is left on the calling thread, when no other one can be started; whether all was sent."""
+        """Send what is left on the calling thread, when no other one can be started.
+
+        Args:
+            send_for: seconds that this may take.
+
+        Returns:
+            Whether all was sent.
+        """
         self._send_for = send_for
         self._stop.set()
         self._run()
@@ -210,7 +228,7 @@ class SenderThread:
             return None
         try:
             pipeline = self._build()
-        except Exception as error:  # noqa: BLE001 - whatever keeps it from sending: `hold` says so
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged
             return await self._go_without(error)
         finally:
             self._built.set()
@@ -228,7 +246,7 @@ class SenderThread:
             await pipeline.stop()
 
     async def _start(self, pipeline: SendingPipeline) -> None:
-        """Have the pipeline run, unless the thread is to stop before that."""
+        """Start the pipeline, unless the thread is asked to stop before it has."""
         if self._stop.is_set():
             return
         starting = asyncio.ensure_future(pipeline.start())
@@ -245,25 +263,25 @@ class SenderThread:
     async def _go_without(self, cause: Exception) -> None:
         known = isinstance(cause, MetricsCollectorError)
         self._pipeline.set_exception(
-            cause if known else StoreUnavailableError(f"there is no sender: {cause!r}")
+            cause if known else StoreUnavailableError(f"cannot build the sender: {cause!r}")
         )
-        self._pipeline.exception()  # looked at here, since nobody may be waiting
+        self._pipeline.exception()  # retrieved here, since nobody may be waiting
         self.failed = True
-        holding = asyncio.ensure_future(self._hold(cause))
-        await asyncio.sleep(0)  # for it to say so even if the process ends now
+        running = asyncio.ensure_future(self._without_pipeline(cause))
+        await asyncio.sleep(0)  # for it to log the cause even if the process ends now
         await self._stop.wait()
-        holding.cancel()
-        await asyncio.gather(holding, return_exceptions=True)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     async def _close(self) -> None:
-        """End the calls and let no more in."""
+        """End the calls, and accept no more."""
         with self._lock:
             self._stopping = self._closed = True
-        # Each call that was let in begins: its task is made, and takes its first step.
+        # Each call that was accepted begins: its task is made, and takes its first step.
         for _ in range(2):
             await asyncio.sleep(0)
         for call in self._calls:
             call.cancel()
-        # These, and what they have left to be done, such as closing a database in another thread.
+        # The calls, and what they have started, such as closing a database in another thread.
         if rest := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(rest, timeout=_CLOSE_TIMEOUT)

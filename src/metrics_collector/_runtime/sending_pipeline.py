@@ -1,4 +1,4 @@
-"""What lives in the sender thread: Redis's connections, the sender; in the embedded mode worker and scheduler, too."""
+"""What runs in the sender thread: the sender, its connections, and in the embedded mode worker and scheduler."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class SendingPipeline:
     """The running parts. Made, used and stopped on the sender thread's loop.
 
     Args:
-        settings: as checked.
+        settings: of the run.
         outbox: the process's; outlives the pipeline.
         server: the embedded Redis, or `None`.
         broker: the user's own Taskiq broker, which is asked for flushes, or `None` for ours.
-        broker_loop: the loop that this one is used on, if that runs now.
+        broker_loop: returns the loop that this one is used on, if that runs now.
         spool: the process's, or `None`; outlives the pipeline.
         log: where trouble is logged.
         failed: called with what went wrong.
@@ -61,7 +61,7 @@ class SendingPipeline:
         self.settings = settings
         self._outbox = outbox
         self._server = server
-        # In the embedded mode only the worker in here can read what Redis has.
+        # In the embedded mode only the worker in this process can read what Redis has.
         self._own_broker: Any = broker if server is None else None
         self._broker_loop = broker_loop
         self._broker: Any = None  # ours, made when it is first needed
@@ -69,7 +69,7 @@ class SendingPipeline:
         self._log = log
         self._failed = failed
         self.store = assembly.hot_store(settings, server)
-        # A larger batch than Redis takes would never be taken; and the one on its way is held in memory.
+        # Redis would never take a batch above its limit; and the batch on its way counts to the memory limit.
         batch = min(BATCH, settings.max_backlog, max(1, settings.max_buffered // 4))
         self._memory_limit = MemoryLimit(
             outbox,
@@ -107,11 +107,11 @@ class SendingPipeline:
                     raise  # else Taskiq cannot be loaded any more; `finish` saves without it
 
     async def check(self) -> None:
-        """See whether Redis is there, for a moment only: a service starts without it too.
+        """Check that Redis can be used, for a moment only: a service starts without it, too.
 
         Raises:
-            StoreUnavailableError: it is not.
-            IncompatibleStoreError: it is there, and too old.
+            StoreUnavailableError: it cannot be reached.
+            IncompatibleStoreError: it is too old.
             ConfigurationError: METRICS_SPOOL_DIR cannot be used.
         """
         if self._spool is not None:
@@ -127,22 +127,29 @@ class SendingPipeline:
         await self.sender.send(timeout)
 
     async def send_for_read(self, timeout: float) -> None:
-        """As `send`; but a Redis that takes no more can be read all the same, without what waits here."""
+        """As `send`, but a full Redis is no error: it can be read, without what waits in this process."""
         with contextlib.suppress(StoreFullError):
             await self.sender.send(timeout, wait_for_room=False)
 
     async def flush(self, timeout: float) -> int:
-        """Send, trying for `timeout` seconds, then save all that Redis holds; the number of entries newly saved.
+        """Send, then save all that Redis holds.
+
+        Args:
+            timeout: seconds to go on trying to send.
+
+        Returns:
+            The number of entries newly saved.
 
         Raises:
-            StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be used.
+            StoreUnavailableError: Redis or the database cannot be used.
+            IncompatibleStoreError: the database is too new, or not ours.
         """
         saved = 0
         while True:
             try:
                 await self.sender.send(timeout, wait_for_room=False)
             except StoreFullError:
-                # What Redis holds is all that can make room.
+                # Only saving what Redis holds makes room.
                 some = await self.save()
                 if not some:
                     raise
@@ -151,13 +158,17 @@ class SendingPipeline:
                 return saved + await self.save()
 
     async def save(self, *, plain: bool = False) -> int:
-        """Save all that Redis holds now; the number of entries newly saved.
+        """Save all that Redis holds now.
 
         Args:
             plain: without threads, for the exit of the interpreter.
 
+        Returns:
+            The number of entries newly saved.
+
         Raises:
-            StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be used.
+            StoreUnavailableError: Redis or the database cannot be used.
+            IncompatibleStoreError: the database is too new, or not ours.
         """
         flush = assembly.flush(self.settings, self.store, self._log, plain=plain)
         saved = await flush.drain(ignore_leases=True, once=True)
@@ -165,10 +176,11 @@ class SendingPipeline:
         return saved
 
     async def database(self, *, live: bool) -> Store:
-        """The database for questions.
+        """The database, to be read.
 
         Args:
-            live: about live totals, too: in the embedded mode these first take in what other processes have saved.
+            live: whether live totals are read, too: in the embedded mode what other processes have saved is first added
+                to them.
         """
         database = assembly.database(self.settings)
         if live and self._worker is not None:
@@ -180,13 +192,16 @@ class SendingPipeline:
         return database
 
     async def finish(self, timeout: float, *, plain: bool = False) -> bool:
-        """The last send, and in the embedded mode the last save; whether that worked.
+        """Send for the last time, and save for the last time in the embedded mode.
 
         What cannot be sent in time stays in the outbox; the spool takes it, if there is one.
 
         Args:
             timeout: seconds.
-            plain: without threads, and for good, at the exit of the interpreter.
+            plain: without threads, at the exit of the interpreter; the pipeline is not used afterwards.
+
+        Returns:
+            Whether all was sent, and saved in the embedded mode.
         """
         if not (self._outbox.unsent or self._outbox.unsaved):
             return True
@@ -209,13 +224,13 @@ class SendingPipeline:
         return True
 
     async def _spool_the_rest(self) -> None:
-        # What the Redis in this process was sent ends with the process, too. What goes wrong the spool has said, and
-        # nobody is left to raise it to.
+        # What was sent to a Redis in this process is lost with the process, too. Failures are logged by the spool, and
+        # no caller is left to raise them to.
         with contextlib.suppress(Exception):
             await self._memory_limit.move_to_spool(sent=self._server is not None)
 
     async def _save_by(self, deadline: float, *, plain: bool) -> None:
-        """The last save, tried until the deadline: several processes may be at the database, and its disk slow."""
+        """Save for the last time, trying until the deadline: others may lock the database, or its disk be slow."""
         backoff = Backoff(0.1, 0.2)
         while True:
             try:
@@ -235,7 +250,7 @@ class SendingPipeline:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.sender.aclose()
         if self._broker is not None:
-            # Whatever a broker raises: it is of no use any more.
+            # Whatever it raises: it is not used any more.
             with contextlib.suppress(Exception):
                 await self._broker.shutdown()
         with contextlib.suppress(StoreUnavailableError, OSError):
@@ -277,7 +292,7 @@ class SendingPipeline:
             await process.load("metrics_collector._saving.taskiq")
         except RuntimeError:
             if process.exiting():
-                return  # the exit came in the midst
+                return  # the exit began meanwhile
             raise
         from metrics_collector._saving import taskiq
 
