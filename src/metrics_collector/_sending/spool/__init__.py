@@ -1,7 +1,7 @@
-"""The spool: batches in files, when memory or the process's life does not reach until Redis takes them.
+"""The spool: files for batches that a process can neither hold in memory nor send before its end.
 
-Each process writes files of its own (`_writer`), and holds a lock on them as long as it lives. Those of a process that
-has gone are sent by whoever finds them (`_replay`).
+Each process writes files of its own (`spool_writer`), and holds a lock on them until it ends. Files whose process has
+ended are sent by another process with the same folder (`replay`).
 """
 
 from metrics_collector._sending.spool.replay import Replay

@@ -1,7 +1,7 @@
-"""The files of processes that have gone: sent from here, and deleted when SQL has what is in them.
+"""Sends the spool files of processes that have ended, and deletes them when SQL has what is in them.
 
-They are sent outside of their producer's order, and perhaps again, which the ledger tells from new entries. Whoever has
-the lock of a file replays it, so two processes on one folder do not do the same work.
+Their batches are sent outside of their producer's order, and perhaps again: the ledger recognizes what SQL has. A file
+is replayed by the process that has its lock, so two processes with one folder do not do the same work.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AT_ONCE: Final = 16  # files that are open at a time
 
 
 class Destination(Protocol):
-    """Redis, as a replay needs it."""
+    """Redis, as a replay needs it. Every method raises StoreUnavailableError if it cannot be used."""
 
     async def push(
         self, producer: str, batch: Batch, need: int, /, *, force: bool = False
@@ -41,13 +41,13 @@ class Destination(Protocol):
 
 
 class Replay:
-    """Sends what processes that have gone left in the spool.
+    """Sends the spool files of processes that have ended.
 
     Args:
         folder: of the spool.
         destination: Redis.
         log: where trouble is logged.
-        failed: told what went wrong, for `statistics()`.
+        failed: called with what went wrong, for `statistics()`.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Replay:
         self._destination = destination
         self._log = log
         self._failed = failed
-        # Invariant under the lock: once it is closed, no file is added that nobody would close. The thread that opens
-        # files goes on when whoever waits for it is cancelled.
-        self._door = threading.Lock()
+        # Invariant under the lock: once `_closed`, no file is added, as it would never be closed. The thread that opens
+        # files goes on when `run`, which waits for it, is cancelled.
+        self._lock = threading.Lock()
         self._closed = False
-        self._files: list[_Left] = []
+        self._files: list[_OrphanedFile] = []
 
     async def run(self) -> None:
         """Look for files and send what is in them, until cancelled."""
@@ -81,7 +81,7 @@ class Replay:
                     LOOK_EVERY
                 )  # no backoff: it is a timer, and rarer than any retry
         finally:
-            with self._door:
+            with self._lock:
                 self._closed = True
                 for file in self._files:
                     file.close()
@@ -92,18 +92,18 @@ class Replay:
                 if await file.advance(self._destination):
                     self._files.remove(file)
                     await process.in_thread(file.done)
-            except StoreUnavailableError as error:  # for the others, too
-                self._report(f"cannot replay what is in {self._folder}: {error}")
+            except StoreUnavailableError as error:  # so the other files cannot be sent either
+                self._report(f"cannot send the spool files in {self._folder}; retrying: {error}")
                 return
-            except Exception as error:  # noqa: BLE001 - whatever it is, the others are to be sent
-                self._report(f"cannot replay the spool file {file.path}: {error!r}")
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other files are to be sent
+                self._report(f"cannot send the spool file {file.path}; retrying: {error!r}")
 
     def _open_free_files(self) -> None:
         try:
             self._remove_unfinished_files()
             paths = sorted(self._folder.glob(f"*{spool_file.SUFFIX}"))
         except OSError as error:
-            self._report(f"cannot look into {self._folder}: {error}")
+            self._report(f"cannot list the spool files in {self._folder}; retrying: {error}")
             return
         for path in paths:
             if self._closed or len(self._files) >= AT_ONCE:
@@ -113,10 +113,10 @@ class Replay:
                 if descriptor is not None:
                     self._take(path, descriptor)
             except OSError as error:  # another user's, for instance
-                self._report(f"cannot replay the spool file {path}: {error}")
+                self._report(f"cannot open the spool file {path}; retrying: {error}")
 
     def _remove_unfinished_files(self) -> None:
-        """Those whose process died before it had put a batch into them."""
+        """Delete files whose process died before it had written a batch to them."""
         for path in self._folder.glob(f"*{spool_file.UNFINISHED}"):
             descriptor = spool_file.open_locked(path)
             if descriptor is not None:
@@ -125,15 +125,17 @@ class Replay:
 
     def _take(self, path: Path, descriptor: int) -> None:
         try:
-            file = _Left(path, descriptor, self._report)
+            file = _OrphanedFile(path, descriptor, self._report)
         except spool_file.NewerError:
             spool_file.close(descriptor)
-            self._report(f"{path} was written by a newer release; upgrade, or let that replay it")
+            self._report(
+                f"the spool file {path} was written by a newer release; upgrade, or have a process of that one send it"
+            )
             return
         except BaseException:
             spool_file.close(descriptor)
             raise
-        with self._door:
+        with self._lock:
             if self._closed:
                 file.close()
             else:
@@ -144,33 +146,41 @@ class Replay:
         self._log.trouble("replay", "%s", what)
 
 
-class _Left:
-    """A file that a process has left, and how far it has come."""
+class _OrphanedFile:
+    """A file whose process has ended, and what of it SQL does not have yet."""
 
     def __init__(self, path: Path, descriptor: int, report: Callable[[str], None]) -> None:
         self.path = path
         self._descriptor = descriptor
         self._producer = ""
-        self._frames: list[spool_file.Frame] = []  # not yet known to be saved
+        self._frames: list[
+            spool_file.Frame
+        ] = []  # those that SQL does not have, as far as is known
         self._damaged = False
         try:
             self._producer, offset = spool_file.producer_in(descriptor)
             for frame in spool_file.frames(descriptor, offset):
-                self._frames.append(frame)  # what stands before a damage is good
+                self._frames.append(frame)  # what precedes the damage is good
         except spool_file.DamagedError as error:
             self._damaged = True
             whole = sum(frame.last - frame.first + 1 for frame in self._frames)
             report(
                 f"the spool file {path} is damaged ({error}); the {whole} entries before that are sent, and the file "
-                f"is then kept as {self._set_aside.name}"
+                f"is then kept as {self._damaged_path.name}"
             )
 
     @property
-    def _set_aside(self) -> Path:
+    def _damaged_path(self) -> Path:
         return self.path.with_suffix(spool_file.DAMAGED)
 
     async def advance(self, destination: Destination) -> bool:
-        """Send what Redis does not have; whether SQL has all of it.
+        """Send what Redis does not have.
+
+        Args:
+            destination: Redis.
+
+        Returns:
+            Whether SQL has all of the file.
 
         Raises:
             StoreUnavailableError: Redis cannot be used.
@@ -179,8 +189,8 @@ class _Left:
         reply = await destination.look(self._producer)
         saved = Intervals.parse(reply.saved)
         self._frames = [f for f in self._frames if not saved.covers(f.first, f.last)]
-        # Redis itself says what it was given, in the script that takes it: so whatever state it falls back to, it is
-        # given the rest.
+        # Redis notes what it was given in the script that takes it: so if it returns to an older state, it is given
+        # again what it has lost.
         given = await destination.given(self._producer)
         for frame in self._frames:
             if frame.last <= reply.seen or given.covers(frame.first, frame.last):
@@ -193,14 +203,14 @@ class _Left:
         return not self._frames
 
     def done(self) -> None:
-        """Delete the file, or put it aside if it was damaged; blocks."""
+        """Delete the file, or rename it if it was damaged; blocks."""
         with suppress(OSError):
             if self._damaged:
-                self.path.rename(self._set_aside)
+                self.path.rename(self._damaged_path)
             else:
                 self.path.unlink()
         self.close()
 
     def close(self) -> None:
-        """Leave the file to others."""
+        """Close the file and release its lock."""
         spool_file.close(self._descriptor)

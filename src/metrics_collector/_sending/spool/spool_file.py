@@ -1,4 +1,4 @@
-"""A file of the spool: its format, and the lock that tells whether its process lives.
+"""A file of the spool: its format, and the lock that is held as long as its process lives.
 
 A first line says what it is: `{"metrics_collector_spool": 1, "producer": "..."}`. Then come the batches: a line
 with the first number, the last one, the length in bytes and a checksum, and then
@@ -34,7 +34,7 @@ _open: Final[set[int]] = set()
 
 
 class DamagedError(OSError):
-    """What stands there is not what was written; whatever comes after it cannot be found either."""
+    """What is in the file is not what was written; batches behind the damage cannot be found."""
 
 
 class NewerError(Exception):
@@ -42,7 +42,7 @@ class NewerError(Exception):
 
 
 class Frame(NamedTuple):
-    """A batch in a file: the numbers of its entries, and where these stand."""
+    """A batch in a file: the numbers of its entries, and their position, length and checksum."""
 
     first: int
     last: int
@@ -57,14 +57,23 @@ def header(producer: str) -> bytes:
 
 
 def framed(first: int, last: int, payload: bytes, offset: int) -> tuple[bytes, Frame]:
-    """A batch as it stands in a file from `offset` on."""
+    """A batch as it is written to a file.
+
+    Args:
+        first, last: the numbers of its entries.
+        payload: its entries.
+        offset: where it is written.
+
+    Returns:
+        The bytes to write, and the frame to read them with.
+    """
     checksum = _checksum(first, last, payload)
     line = b"%d %d %d %d\n" % (first, last, len(payload), checksum)
     return line + payload + b"\n", Frame(first, last, offset + len(line), len(payload), checksum)
 
 
 def producer_in(descriptor: int) -> tuple[str, int]:
-    """Whose file it is, and where its batches begin.
+    """The id of the producer that wrote the file, and the offset of the first batch.
 
     Raises:
         DamagedError: it does not begin as such a file does.
@@ -79,7 +88,7 @@ def producer_in(descriptor: int) -> tuple[str, int]:
     if version != _VERSION:
         raise NewerError
     if not (isinstance(producer, str) and _PRODUCER.fullmatch(producer)):
-        raise DamagedError("it does not say whose it is")
+        raise DamagedError("it does not name its producer")
     return producer, len(line) + 1
 
 
@@ -119,7 +128,14 @@ def payload(descriptor: int, frame: Frame) -> bytes:
 
 
 def open_locked(path: Path, *, make: bool = False) -> int | None:
-    """Open a file and lock it; `None` if another process, or this one, has the lock, or it is gone.
+    """Open a file and lock it.
+
+    Args:
+        path: of the file.
+        make: create it; it must not be there.
+
+    Returns:
+        Its descriptor; `None` if another process, or this one, has the lock, or the file was deleted.
 
     Raises:
         OSError: it cannot be opened.
@@ -146,11 +162,11 @@ def _locked(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    return os.fstat(descriptor).st_nlink > 0  # else its process has just finished with it
+    return os.fstat(descriptor).st_nlink > 0  # else it has just been deleted
 
 
 def close(descriptor: int) -> None:
-    """Close a file, and so give its lock back."""
+    """Close a file, which releases its lock."""
     if descriptor in _open:
         _open.discard(descriptor)
         os.close(descriptor)
