@@ -65,12 +65,17 @@ def metrics_collector(function: Any = _ABSENT, /, *, name: str | None = None) ->
     plain function that returns an awaitable, an iterator or a context manager is measured until it
     returns that. Each decorator makes entries of its own.
 
-    `name` is what the calls are recorded under, at most 1,000 characters; it is `module.qualname`
-    by default, and in `__main__` the qualname alone. With METRICS_ENABLED=false the function itself
-    is returned.
+    Args:
+        function: what is measured.
+        name: what the calls are recorded under, at most 1,000 characters; `module.qualname` by
+            default, and in `__main__` the qualname alone.
 
-    Raises ConfigurationError, at decoration, for a wrong name, and for what cannot be measured:
-    classes, properties, and what cannot be called.
+    Returns:
+        A wrapper; with METRICS_ENABLED=false the function itself. Without a function, a decorator.
+
+    Raises:
+        ConfigurationError: at decoration, for a wrong name, and for what cannot be measured:
+            classes, properties, and what cannot be called.
     """
     if name is not None:
         name = registry.checked_name(name)

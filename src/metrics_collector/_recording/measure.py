@@ -25,17 +25,21 @@ _enabled: bool | None = None
 class measure:  # noqa: N801 - it is used like a function
     """Measure a block: `with measure("parse"):`, or `async with`.
 
-    `name` is the whole name to record under, a str of at most 1,000 characters. The outcome is that
-    of a call: an exception makes it an error, asyncio's CancelledError makes it cancelled; so does
-    the closing of a coroutine or generator that stands within the block. Exceptions pass unchanged.
+    The outcome is that of a call: an exception makes it an error, asyncio's CancelledError makes it
+    cancelled; so does the closing of a coroutine or generator that is suspended within the block.
+    Exceptions pass unchanged.
 
     An object may be entered again, also while it is entered: recursively, by several tasks, by
     several threads. With METRICS_ENABLED=false it does nothing.
 
-    Raises ConfigurationError for a wrong name.
+    Args:
+        name: the whole name to record under, a str of at most 1,000 characters.
+
+    Raises:
+        ConfigurationError: the name is wrong.
     """
 
-    # `_start` is that of the first to enter, `_others` those of who entered while it was within:
+    # `_start` is when it was entered; `_others` has the starts of those who entered meanwhile:
     # (thread, task) → starts, innermost last.
     __slots__ = ("_name", "_others", "_start")
 
@@ -58,7 +62,7 @@ class measure:  # noqa: N801 - it is used like a function
         if self._start is None and not self._others:
             self._start = start
         else:
-            self._enter_besides(start)
+            self._enter_again(start)
 
     def __exit__(
         self,
@@ -93,30 +97,30 @@ class measure:  # noqa: N801 - it is used like a function
         def __call__(self, *_: object, **__: object) -> None:
             raise ConfigurationError(f'measure("{self._name}") {_DECORATE}(name="{self._name}")')
 
-    def _enter_besides(self, start: float) -> None:
+    def _enter_again(self, start: float) -> None:
         if self._others is None:
             self._others = {}
-        self._others.setdefault(_whoever_runs(), []).append(start)
+        self._others.setdefault(_current_task(), []).append(start)
 
     def _leave(self, others: dict[tuple[int, int], list[float]]) -> float | None:
-        key = _whoever_runs()
+        key = _current_task()
         if key not in others:
             start, self._start = self._start, None
             if start is not None:
                 return start
-            # Left by another than entered: better another's time than no entry.
+            # Left by another task than has entered: better the time of another one than no entry.
             key = next(iter(others.copy()), key)
         try:
             starts = others[key]
             start = starts.pop()
             if not starts:
                 del others[key]
-        except (IndexError, KeyError):  # that other was there at the same moment
+        except (IndexError, KeyError):  # the other one was left at the same moment
             return None
         return start
 
 
-def _whoever_runs() -> tuple[int, int]:
+def _current_task() -> tuple[int, int]:
     try:
         task = asyncio.current_task()
     except RuntimeError:  # no loop runs in this thread

@@ -28,10 +28,18 @@ _logger = logging.getLogger("metrics_collector")
 
 
 def variables(names: Iterable[str]) -> dict[str, str]:
-    """Those of the given variables that have a value, without blanks around it.
+    """The values of variables, without blanks around them.
 
     A name in the environment wins over the same name in `.env`; an empty value counts as unset.
-    Raises ConfigurationError if there is a `.env` that cannot be read.
+
+    Args:
+        names: of the variables.
+
+    Returns:
+        Name → value, of those that are set.
+
+    Raises:
+        ConfigurationError: there is a `.env` that cannot be read.
     """
     names = tuple(names)
     found = {name: value for name in names if (value := os.environ.get(name, "").strip())}

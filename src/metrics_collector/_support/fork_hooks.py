@@ -1,8 +1,8 @@
 """What is done before and after the process forks: all of it in one list and one order.
 
-A child gets its parent's memory, but of its threads only the one that forked. So locks may be held by threads that are
-not there, and sockets and files are the parent's too. Modules register what their own state needs; one that is not
-imported has no state.
+A child has its parent's memory, but of its threads only the one that forked. So locks may be held by threads that the
+child does not have, and sockets and files are the parent's, too. Modules register what their own state needs; one that
+is not imported has no state.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 Step: TypeAlias = Literal["modules", "database", "spool", "collector", "recorder"]
 
 # In the child:
-# - modules: a new lock, as whatever follows may keep forks off;
+# - modules: a new lock, as whatever follows may take it;
 # - database: new locks, before anything can open one;
 # - spool: closes the parent's files, whose locks last as long as any copy of them is open;
 # - collector: begins anew, without the parent's thread;
 # - recorder: last, since from then on a record (of a signal handler, too) may start a sender: it has to find the new
 #   collector.
-# In the parent the same, as far as there is anything to do. Before the fork the other way round: it waits until those
-# who use the database have finished, for which they may have to load a module; so modules are held back last.
+# In the parent the same order, as far as there is anything to do. Before the fork the reverse order: it waits until all
+# uses of the database have ended, for which they may have to load a module; so modules are held back last.
 ORDER: Final[tuple[Step, ...]] = get_args(Step)
 
 # Seconds that a fork waits for modules to load. A second or two is what they take, but beside a dozen busy processes it
@@ -50,16 +50,23 @@ def register(
     in_parent: Callable[[], None] | None = None,
     in_child: Callable[[], None] | None = None,
 ) -> None:
-    """Add to a step what is done before a fork, and after it in the parent and in the child."""
+    """Add hooks to a step.
+
+    Args:
+        step: whose place in the order they have.
+        before: called in the parent before the fork.
+        in_parent: called in the parent after it.
+        in_child: called in the child after it.
+    """
     _hooks[step].append(_Hooks(before, in_parent, in_child))
 
 
 @contextmanager
 def no_fork() -> Iterator[None]:
-    """Keep the process from forking meanwhile; for what must not be found half done in a child.
+    """Keep the process from forking within this block, whose work a child must not find half done.
 
-    Such as a module that a thread of ours loads: it would stay half loaded in the child, and whoever imports it there,
-    the user's code included, would wait for ever.
+    For instance a module that a thread of ours imports: it would stay half imported in the child, and each import of it
+    there, also by the user's code, would wait for ever.
     """
     with _no_fork:
         yield
@@ -93,12 +100,12 @@ def _hold_modules_back() -> None:
 
 
 def _let_modules_load() -> None:
-    with suppress(RuntimeError):  # another thread has it: the wait was in vain
+    with suppress(RuntimeError):  # another thread still has it: the wait timed out
         _no_fork.release()
 
 
 def _renew_lock() -> None:
-    global _no_fork  # noqa: PLW0603 - its owner may be a thread that is not here
+    global _no_fork  # noqa: PLW0603 - its owner may be a thread that the child does not have
     _no_fork = threading.RLock()
 
 

@@ -43,9 +43,9 @@ _SHOWN: Final = 100  # characters of a wrong value
 def mask_url(url: str) -> str:
     """The URL with `***` in place of each password, for messages and logs.
 
-    What cannot be told from a password is hidden as well: a user without one, unknown parameters,
-    all behind the scheme if an `@` stands where none belongs, a path where the number of a
-    database belongs, and the whole of what is no URL.
+    Whatever might be a password is hidden as well: a user without one, unknown parameters, all
+    behind the scheme if an `@` stands where none belongs, a path where the number of a database
+    belongs, and the whole of what is no URL.
     """
     if re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}", url):
         return url  # host and port, where the scheme was forgotten
@@ -128,7 +128,11 @@ def _check_folder(path: str | None) -> str | None:
 
 
 def check_token(token: str | None) -> str | None:
-    """The token itself; ValueError if it is too easily guessed, or means something in a URL or a header."""
+    """The token as given, if it can be one.
+
+    Raises:
+        ValueError: it is too easily guessed, or holds what means something in a URL or a header.
+    """
     if token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{16,}", token):
         raise ValueError("it is too short, or holds what means something in a URL")
     return token
@@ -172,9 +176,10 @@ class Settings(BaseSettings):
     stand in the environment, else in the file `.env` of the current folder (UTF-8). Empty ones
     count as unset; those of other programs are left alone.
 
-    Raises ConfigurationError for a value that is not allowed, a keyword that is no setting and a
-    `.env` that cannot be read. It names all variables and keywords that are wrong, their values
-    without passwords, and what is allowed.
+    Raises:
+        ConfigurationError: a value is not allowed, a keyword is no setting, or there is a `.env`
+            that cannot be read. It names all variables and keywords that are wrong, their values
+            without passwords, and what is allowed.
 
     Attributes:
         redis_url: * The Redis database that entries wait in: `redis://`, `rediss://` (TLS),
@@ -199,7 +204,7 @@ class Settings(BaseSettings):
         ledger_days: Days that SQL remembers what it has of a producer: a copy that comes later
             than that may be saved twice.
         exit_timeout: Seconds that the exit of a process may wait to send its last entries.
-        dashboard_token: What one has to know to see the dashboard; None: nobody but this machine sees it.
+        dashboard_token: What one has to know to see the dashboard; None: it answers this machine only.
     """
 
     # The defaults are not validated: "" stands for "as redis_url", which nobody can give.
@@ -299,7 +304,7 @@ def _names(field: str) -> tuple[str, ...]:
 
 def _problems(error: ValidationError, given: Mapping[str, object]) -> list[str]:
     """A line for each wrong value: its variable or keyword, the value, and what is allowed."""
-    found = _found()  # once more, for the names: unless a value is wrong, nobody needs them
+    found = _found()  # read again, for the names: they are needed only if a value is wrong
     problems: list[str] = []
     for details in error.errors(include_url=False):
         field = str(details["loc"][0])
