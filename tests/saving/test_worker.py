@@ -223,7 +223,7 @@ def test_trouble_is_shown_logged_and_tried_again_soon(caplog: pytest.LogCaptureF
 
     jumping_loop.run(work())
     assert caplog.messages == [
-        "cannot save entries: the disk is full",
+        "cannot save entries; they wait in Redis: the disk is full",
         "saving entries works again",
     ]
 

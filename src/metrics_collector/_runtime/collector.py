@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GRACE: Final = 0.25  # seconds that the exit waits beyond those for sending
-SPOOL_GRACE: Final = (
-    10.0  # the same where what cannot be sent is written to a disk, which may be very slow
-)
+SPOOL_GRACE: Final = 10.0  # the same where it writes to a spool, on a disk that may be very slow
 _USUAL_EXIT_TIMEOUT: Final = 2.0  # where no settings can be read: the default of the setting
 _RESET_TIMEOUT: Final = 10.0  # seconds: the thread may still be loading its drivers
 

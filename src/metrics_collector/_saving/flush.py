@@ -112,9 +112,7 @@ class Flush:
     async def _save_claim(self, token: str) -> int:
         """Save a whole claim; the number of entries newly saved."""
         saved = 0
-        head: tuple[int, list[bytes]] | None = (
-            None  # the length of the claim, and its first elements
-        )
+        head: tuple[int, list[bytes]] | None = None  # length of the claim, first elements
         while True:
             # If a fork has closed the database, it is opened again.
             with suppress(ClosedByForkError):

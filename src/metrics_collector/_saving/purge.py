@@ -1,4 +1,4 @@
-"""What is no longer to be kept in the store."""
+"""The purge: deletes from the store what is no longer to be kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Purge:
     """Deletes what is older than it is to be kept.
 
     Args:
-        store: where.
+        store: to delete from.
         keep: "entry" or a resolution → days; what is missing or `None` is kept for ever.
         wall: UTC epoch seconds.
     """
@@ -35,7 +35,11 @@ class Purge:
         self._wall = wall
 
     def due(self) -> dict[str, float]:
-        """Before when (UTC epoch seconds) each is no longer to be kept; what is kept for ever is missing."""
+        """The moments before which nothing is kept any more.
+
+        Returns:
+            "entry" or a resolution → UTC epoch seconds; what is kept for ever is missing.
+        """
         now = self._wall()
         return {name: now - kept for name, kept in self._seconds.items()}
 
@@ -44,7 +48,8 @@ class Purge:
         """Delete what is due.
 
         Raises:
-            StoreUnavailableError, IncompatibleStoreError: the database cannot be used.
+            StoreUnavailableError: the database cannot be used.
+            IncompatibleStoreError: it is too new, or not ours.
         """
         if before := self.due():
             async with self._store.writing() as writer:

@@ -147,7 +147,7 @@ class Worker:
 
     def _failed(self, error: str) -> None:
         self._error = error
-        self._log.trouble("flush", "cannot save entries: %s", error)
+        self._log.trouble("flush", "cannot save entries; they wait in Redis: %s", error)
 
     async def aclose(self) -> None:
         """End timer and heartbeat, and close the connections.

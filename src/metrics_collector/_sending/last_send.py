@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from metrics_collector._sending.outbox import Outbox
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
-RECENT: Final = (
-    10.0  # seconds after a failed last send in which another one would probably fail, too
-)
+RECENT: Final = 10.0  # seconds after a failed last send in which another one would fail, too
 
 
 class LastSend:

@@ -49,7 +49,10 @@ class Outbox:
 
     Args:
         buffer: the recorder's.
-        monotonic, wall: the clocks.
+        monotonic, wall: the clocks, in seconds; the first one is what calls are timed by.
+
+    Attributes:
+        producer: a random id, new in each process.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class Outbox:
         self._wall = wall
         # Invariant under the lock: an entry drained from the buffer is counted in exactly one of `_lines` (numbered,
         # its batch still open), `_batches`, `_only_in_redis`, `_lost`, `_saved` and `_dropped`, of which a number that
-        # is `_saved` counts as that alone. Reentrant, because a signal handler or a finaliser may count in the midst.
+        # is `_saved` counts as that alone. Reentrant, as a signal handler or a finaliser may interrupt and count.
         self._lock = threading.RLock()
         self._dropped = 0
         self._retried = 0
@@ -109,7 +112,7 @@ class Outbox:
 
     @property
     def ahead(self) -> bool:
-        """Whether a batch is made already beside the one that is to be sent first."""
+        """Whether another batch is ready behind the one that is to be sent first."""
         with self._lock:
             return sum(not batch.sent for batch in self._batches) > 1
 
@@ -184,7 +187,7 @@ class Outbox:
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
-        """Begin anew with the open batch's figures if a Ctrl-C comes in between."""
+        """Count the figures of the open batch anew if a Ctrl-C interrupts."""
         try:
             yield
         except BaseException:
@@ -301,8 +304,8 @@ class Outbox:
                 batch.sent = False
                 self._retried += len(batch)
         before = self._count_lost()
-        unguarded, self._only_in_redis = self._only_in_redis, Intervals()
-        for first, last in unguarded:
+        numbers, self._only_in_redis = self._only_in_redis, Intervals()
+        for first, last in numbers:
             if first <= seen:
                 self._only_in_redis.add(first, min(last, seen))
             if last > seen:
@@ -310,9 +313,9 @@ class Outbox:
         return self._count_lost() - before
 
     def _count_lost(self) -> int:
-        return self._count_unknown(self._lost)
+        return self._count_unsaved(self._lost)
 
-    def _count_unknown(self, numbers: Intervals) -> int:
+    def _count_unsaved(self, numbers: Intervals) -> int:
         return sum(last - first + 1 - self._saved.count(first, last) for first, last in numbers)
 
     def release_acknowledged(self, most: int) -> int:
@@ -358,9 +361,9 @@ class Outbox:
             unsent = spooled = 0
             for batch in self._batches:
                 if not batch.sent:
-                    unknown = len(batch) - self._saved.count(batch.first, batch.last)
-                    unsent += unknown
-                    spooled += unknown if batch.disk_copy is not None else 0
+                    count = len(batch) - self._saved.count(batch.first, batch.last)
+                    unsent += count
+                    spooled += count if batch.disk_copy is not None else 0
             saved = self._saved.count(1, self._last)
             lost = self._count_lost()
             return Counts(
@@ -382,7 +385,7 @@ class Outbox:
         with self._lock:
             volatile = len(self._buffer) + len(self._lines)
             volatile += sum(len(batch) for batch, _ in self.only_in_memory(0, sent=embedded))
-            return volatile + (self._count_unknown(self._only_in_redis) if embedded else 0)
+            return volatile + (self._count_unsaved(self._only_in_redis) if embedded else 0)
 
     def abandon(self) -> None:
         """Forget everything, in a forked child: the parent has it, and whoever still uses this is to send nothing.

@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 LOOK_EVERY: Final = 2.0  # seconds between two looks what SQL has saved, while nothing is sent
-LONGEST_PAUSE: Final = (
-    2.0  # seconds between two tries while Redis cannot be used, unless the interval is longer
-)
+LONGEST_PAUSE: Final = 2.0  # seconds between two tries, unless the interval itself is longer
 USUAL_MAX_BUFFERED: Final = 100_000  # where no settings can be read: the default of the setting
 REQUEST_GRACE: Final = 0.5  # seconds that the end waits for a flush request under way
 
@@ -88,9 +86,9 @@ class Sender:
         self._log = log
         self._failed = failed
         self._batch = batch
-        self._sending = asyncio.Lock()  # held by whoever pushes or looks
+        self._sending = asyncio.Lock()  # held during a push and a look
         self._replied_at = 0.0
-        self._stored_dropped = 0  # as Redis has it
+        self._stored_dropped = 0  # what Redis has stored
         self.reached = False
         self._requesting: asyncio.Task[None] | None = None
 
@@ -225,7 +223,7 @@ class Sender:
             if reply.bad:
                 self._log.trouble(
                     "bad totals",
-                    "%d keys app:metrics:… in Redis hold something else than the totals of a function; delete them",
+                    "%d keys app:metrics:… in Redis hold no totals of a function; delete or rename them",
                     reply.bad,
                 )
             if reply.kind == "full":
@@ -301,9 +299,8 @@ class Sender:
             await self._request_flush()
         except Exception as error:  # noqa: BLE001 - whatever a broker raises: the worker's own timer will flush
             self._failed(f"flush request: {error}")
-            self._log.trouble(
-                "flush request", "cannot ask a worker for a flush, it comes later: %s", error
-            )
+            text = "cannot send a flush request; workers flush by their own timers: %s"
+            self._log.trouble("flush request", text, error)
 
     def _report(self, error: Exception) -> None:
         what = str(error) if isinstance(error, MetricsCollectorError) else repr(error)

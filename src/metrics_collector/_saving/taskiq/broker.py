@@ -185,9 +185,7 @@ class FlushRequestBroker(RedisStreamBroker):
     async def _messages(self, stream: Stream, entries: list[Entry]) -> list[AckableMessage]:
         """For each task that is requested the last request, whose acknowledgement is that of all."""
         requests: dict[str, bytes] = {}
-        flushes: list[
-            bytes
-        ] = []  # ids of flush requests; whatever else there is needs no flush to be acknowledged
+        flushes: list[bytes] = []  # ids of what is acknowledged after the flush
         others: list[bytes] = []
         malformed = 0
         for entry in entries:

@@ -153,9 +153,7 @@ class _OrphanedFile:
         self.path = path
         self._descriptor = descriptor
         self._producer = ""
-        self._frames: list[
-            spool_file.Frame
-        ] = []  # those that SQL does not have, as far as is known
+        self._frames: list[spool_file.Frame] = []  # those that SQL may not have
         self._damaged = False
         try:
             self._producer, offset = spool_file.producer_in(descriptor)
