@@ -70,7 +70,7 @@ class FlushScheduler(TaskiqScheduler):
         self._beat = beat
         self._log = log
         self._clock = clock
-        self._in_time_until = clock()  # when the next request is overdue; the first one is
+        self._in_time_until = clock()  # until then no request is overdue
         self._beating: asyncio.Task[None] | None = None
 
     @override
