@@ -243,7 +243,7 @@ def test_results_that_cannot_be_kept_hinder_nothing(deployment: Deployment) -> N
         deployment.request()
         worker.until(flushed)
     worker.until(deployment.has_answered)
-    assert worker.output.count("the result of a flush was not kept") == 1
+    assert worker.output.count("cannot keep the result of a flush") == 1
     assert "Traceback" not in worker.output
 
 
