@@ -17,14 +17,14 @@ from metrics_collector._redis.connection import connect
 from tests.helpers import blocking
 from tests.helpers import redis_server as servers
 from tests.helpers.folders import fast_folder
-from tests.helpers.pipeline import store_on
+from tests.helpers.pipeline import commands_on
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.skips import SkipsFail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from metrics_collector._redis.store import HotStore
+    from tests.helpers.pipeline import Commands
 
 HERE = Path(__file__).parent
 # The settings that are read without the prefix METRICS_ as well.
@@ -192,6 +192,6 @@ def shared_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def store(client: Any) -> HotStore:
+def redis(client: Any) -> Commands:
     """The pipeline's commands on that Redis."""
-    return store_on(client)
+    return commands_on(client)

@@ -75,8 +75,8 @@ def _scheduler() -> TaskiqScheduler:
 
 async def _beat() -> None:
     settings = collector.settings()
-    async with assembly.store_for_a_while(settings) as store:
-        await store.beat(assembly.heartbeat_key("scheduler"), {"error": None}, BEAT_TTL)
+    async with assembly.redis_for_a_while(settings) as redis:
+        await assembly.heartbeat("scheduler", redis).beat({"error": None}, BEAT_TTL)
 
 
 def __getattr__(name: str) -> Any:

@@ -11,10 +11,10 @@ from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
 from metrics_collector import MetricsCollector, Settings, metrics_collector
-from metrics_collector._redis import keys
 from metrics_collector._runtime import assembly
 from tests.benchmarks.harness import Target, line
 from tests.helpers import processes
+from tests.helpers.pipeline import KEYS
 from tests.helpers.redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -77,11 +77,16 @@ async def _measured(run: Run, waiting_time: int) -> tuple[list[float], list[floa
                 "scheduler", f"{tasks}:scheduler", output=place / "s", environment=environment
             ),
         ):
-            async with MetricsCollector(settings), assembly.store_for_a_while(settings) as store:
+            async with (
+                MetricsCollector(settings),
+                assembly.redis_for_a_while(settings) as connection,
+            ):
                 work = metrics_collector(name="work")(_nothing)
 
                 async def counted() -> int:
-                    return int(await store.client.hget(keys.totals("work"), "call_count") or 0)
+                    return int(
+                        await connection.execute("HGET", KEYS.totals("work"), "call_count") or 0
+                    )
 
                 async def rows() -> int:
                     return await asyncio.to_thread(_rows, settings.database_name)

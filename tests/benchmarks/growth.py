@@ -74,10 +74,11 @@ def _series(
 async def _push(redis: RedisServer, count: int, functions: int, size: int) -> float:
     """Seconds for encoding and sending so many entries in batches of a size."""
     settings = Settings(redis_url=redis.url, max_backlog=10**12, max_items=10**12)
-    async with assembly.store_for_a_while(settings) as store:
-        await store.client.flushall()
+    async with assembly.redis_for_a_while(settings) as connection:
+        await connection.execute("FLUSHALL")
+        commands = assembly.producer_commands(settings, connection)
         outbox = load.filled(count, functions)
-        await store.look(outbox.producer)
+        await commands.look(outbox.producer)
         start = clock()
         while outbox.holds_before(count):
             while outbox.holds_before(count) and not outbox.fill(size):
@@ -85,6 +86,6 @@ async def _push(redis: RedisServer, count: int, functions: int, size: int) -> fl
             outbox.close_batch()
             following = outbox.next()
             if following is not None:
-                await store.push(outbox.producer, *following)
+                await commands.push(outbox.producer, *following)
                 outbox._batches.clear()
         return clock() - start

@@ -8,10 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from metrics_collector import Settings
-from metrics_collector._redis import keys
+from metrics_collector._redis.reader import ReaderCommands
 from metrics_collector._runtime import assembly
 from tests.benchmarks import load, programs, saving
 from tests.benchmarks.harness import Target, interleaved, line
+from tests.helpers.pipeline import KEYS
 from tests.helpers.redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -60,19 +61,24 @@ async def _stored(run: Run, redis: RedisServer, place: Path) -> list[Line]:
         max_backlog=10**9,
         max_items=10**9,
     )
-    async with assembly.store_for_a_while(settings) as store:
+    async with assembly.redis_for_a_while(settings) as connection:
+        commands = assembly.producer_commands(settings, connection)
         for batch in text:
-            await store.push("0" * 16, batch, 0)
-        listed = await store.client.memory_usage(keys.METRICS_LIST, samples=0) or 0
+            await commands.push("0" * 16, batch, 0)
+
+        async def size(key: str) -> int:
+            return int(await connection.execute("MEMORY USAGE", key, "SAMPLES", 0) or 0)
+
+        listed = await size(KEYS.metrics_list)
         await saving.save(redis, place, count)
-        names = await store.function_names()
-        live = [await store.client.memory_usage(keys.totals(name), samples=0) for name in names]
-        part = [await store.client.memory_usage(keys.saved(name), samples=0) for name in names]
-        fields = [await store.client.hlen(keys.totals(name)) for name in names]
+        names = await ReaderCommands(connection).function_names()
+        live = [await size(KEYS.totals(name)) for name in names]
+        part = [await size(KEYS.saved(name)) for name in names]
+        fields = [await connection.execute("HLEN", KEYS.totals(name)) for name in names]
     row = _size(settings.database_name) / count
     json = "its JSON"
     buckets = sum(fields) / len(fields)
-    functions = [(a or 0) + (b or 0) for a, b in zip(live, part, strict=True)]
+    functions = [sum(both) for both in zip(live, part, strict=True)]
     plain = f"8 B for each of its {buckets:.0f} fields"
     return [
         line(GROUP, "an entry in metrics_list", [listed / count], json, [element], "B"),

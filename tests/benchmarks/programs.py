@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from metrics_collector import MetricsCollector, Settings
 from metrics_collector._recording import recorder
+from metrics_collector._redis.reader import ReaderCommands
 from metrics_collector._runtime import assembly
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.benchmarks import load
@@ -25,7 +26,6 @@ from tests.helpers.processes import Process
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from metrics_collector._redis.store import HotStore
 
 TICK = 0.001  # seconds
 
@@ -125,14 +125,15 @@ def producer(*, redis: str, entries: int) -> dict[str, Any]:
 
     async def produce() -> None:
         settings = Settings(redis_url=redis, max_buffered=10**9, max_items=10**9, max_backlog=10**9)
-        async with assembly.store_for_a_while(settings) as store:
+        async with assembly.redis_for_a_while(settings) as connection:
+            commands = assembly.producer_commands(settings, connection)
             outbox = load.filled(entries)
             while outbox.holds_before(entries):
                 while outbox.holds_before(entries) and not outbox.fill():
                     pass
                 outbox.close_batch()
                 while following := outbox.next():
-                    outbox.replied(await store.push(outbox.producer, *following), following[0])
+                    outbox.replied(await commands.push(outbox.producer, *following), following[0])
 
     asyncio.run(produce())
     return {"entries": entries}
@@ -143,10 +144,12 @@ def worker(*, redis: str, database: str, entries: int) -> dict[str, Any]:
 
     async def save() -> float:
         settings = Settings(redis_url=redis, database_name=database)
-        async with assembly.store_for_a_while(settings) as store:
-            flush = assembly.flush(settings, store, RateLimitedLog())
+        async with assembly.redis_for_a_while(settings) as connection:
+            flush = assembly.flush(settings, connection, RateLimitedLog())
             saved = 0
-            await flush.drain(once=True) if entries == 0 else await _until_some(store)
+            await flush.drain(once=True) if entries == 0 else await _until_some(
+                ReaderCommands(connection)
+            )
             begun = clock()
             while saved < entries:
                 some = await flush.drain(once=True)
@@ -159,8 +162,8 @@ def worker(*, redis: str, database: str, entries: int) -> dict[str, Any]:
     return {"seconds": seconds, "peak": _peak()}
 
 
-async def _until_some(store: HotStore) -> None:
-    while not await store.waiting():
+async def _until_some(reader: ReaderCommands) -> None:
+    while not await reader.waiting():
         await asyncio.sleep(0.002)
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from metrics_collector import MetricsCollector, Settings, list_metrics
 from metrics_collector._core.totals import Totals
-from metrics_collector._redis import keys
-from metrics_collector._runtime import assembly
+from metrics_collector._redis.connection import connect
 from tests.benchmarks import load
 from tests.benchmarks.harness import Target, line
+from tests.helpers.pipeline import KEYS
 from tests.helpers.redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ async def _measured(
     run: Run, url: str, folder: Path, functions: int
 ) -> tuple[list[float], list[float]]:
     settings = Settings(redis_url=url, database_name=str(folder / "db"))
-    async with MetricsCollector(settings), assembly.store_for_a_while(settings) as store:
+    async with MetricsCollector(settings), connect(url) as client:
         names = [f"shop.orders.function_{number}" for number in range(functions)]
         spread = _spread()
-        await store.client.flushall()
+        await client.flushall()
         for name in names:
             totals = Totals()
             for seconds in spread:
@@ -61,13 +61,13 @@ async def _measured(
                 "last_called_at": totals.last_called_at,
                 "as_of": 1,
             }
-            await store.client.hset(keys.totals(name), mapping=fields)
+            await client.hset(KEYS.totals(name), mapping=fields)
 
         async def bare() -> None:
             for start in range(0, functions, 100):
-                pipeline = store.client.pipeline(transaction=False)
+                pipeline = client.pipeline(transaction=False)
                 for name in names[start : start + 100]:
-                    pipeline.hgetall(keys.totals(name))
+                    pipeline.hgetall(KEYS.totals(name))
                 await pipeline.execute()
 
         ours_taken, bare_taken = [], []

@@ -101,13 +101,14 @@ async def _send(redis: RedisServer, count: int) -> float:
     """Seconds for encoding and sending so many entries."""
     settings = Settings(redis_url=redis.url, max_backlog=PLENTY, max_items=PLENTY)
     outbox = load.filled(count)
-    async with assembly.store_for_a_while(settings) as store:
-        await store.client.flushall()
-        await store.look(outbox.producer)
+    async with assembly.redis_for_a_while(settings) as connection:
+        await connection.execute("FLUSHALL")
+        commands = assembly.producer_commands(settings, connection)
+        await commands.look(outbox.producer)
         log = RateLimitedLog()
         sender = Sender(
             outbox,
-            store,
+            commands,
             interval=0.1,
             memory_limit=MemoryLimit(outbox, PLENTY, log=log, failed=_ignore),
             request_flush=_no_request,
@@ -162,12 +163,13 @@ async def save(
     settings = Settings(
         redis_url=redis.url, database_name=str(database), max_backlog=PLENTY, max_items=PLENTY
     )
-    async with assembly.store_for_a_while(settings) as store:
-        await store.client.flushall()
+    async with assembly.redis_for_a_while(settings) as connection:
+        await connection.execute("FLUSHALL")
         producer, some = load.batches(count, functions, size)
+        commands = assembly.producer_commands(settings, connection)
         for batch in some:
-            await store.push(producer, batch, 0)
-        flush = assembly.flush(settings, store, RateLimitedLog())
+            await commands.push(producer, batch, 0)
+        flush = assembly.flush(settings, connection, RateLimitedLog())
         start = clock()
         saved = await flush.drain()
         seconds = clock() - start

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector._redis.store import HotStore
+from metrics_collector._redis.worker import WorkerCommands
 from metrics_collector._storage.sqlite import save, schema
 from metrics_collector._storage.steps import Statement
 from metrics_collector.tasks import broker
@@ -28,7 +28,7 @@ __all__ = ["broker"]
 
 _folder = Path.cwd()  # of the test: the processes begin there
 _passes: Counter[str] = Counter()
-_claim, _read, _acknowledge = HotStore.claim, HotStore.read, HotStore.acknowledge
+_claim, _read, _acknowledge = WorkerCommands.claim, WorkerCommands.read, WorkerCommands.acknowledge
 _save_chunk, _prepare = save.save, schema.prepare
 
 
@@ -48,14 +48,14 @@ def _pass(step: str) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-async def _claiming(self: HotStore, **options: Any) -> Claim:
+async def _claiming(self: WorkerCommands, **options: Any) -> Claim:
     claim = await _claim(self, **options)
     if claim.token:
         _pass("claimed")
     return claim
 
 
-async def _reading(self: HotStore, token: str, count: int) -> tuple[int, list[bytes]]:
+async def _reading(self: WorkerCommands, token: str, count: int) -> tuple[int, list[bytes]]:
     read = await _read(self, token, count)
     _pass("read")
     return read
@@ -76,7 +76,7 @@ def _saving(token: str, length: int, elements: Sequence[bytes], now: float) -> S
 
 
 async def _acknowledging(
-    self: HotStore, token: str, length: int, count: int, **what: Any
+    self: WorkerCommands, token: str, length: int, count: int, **what: Any
 ) -> Acknowledged:
     if count:
         _pass("committed")
@@ -92,8 +92,8 @@ def _preparing(connection: sqlite3.Connection, path: str) -> None:
         connection.execute("PRAGMA max_page_count = 1")  # that is: as many as there are
 
 
-HotStore.claim = _claiming  # type: ignore[method-assign]  # so that it dies there
-HotStore.read = _reading  # type: ignore[method-assign]  # so that it dies there
-HotStore.acknowledge = _acknowledging  # type: ignore[method-assign]  # so that it dies there
+WorkerCommands.claim = _claiming  # type: ignore[method-assign]  # so that it dies there
+WorkerCommands.read = _reading  # type: ignore[method-assign]  # so that it dies there
+WorkerCommands.acknowledge = _acknowledging  # type: ignore[method-assign]  # so that it dies there
 save.save = _saving
 schema.prepare = _preparing

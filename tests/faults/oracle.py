@@ -6,10 +6,9 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from metrics_collector._redis import keys
 from metrics_collector._redis.connection import connect
 from tests.faults.calls import expected
-from tests.helpers.pipeline import all_same, contents, held
+from tests.helpers.pipeline import KEYS, all_same, contents, held
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +103,7 @@ def judge(found: Contents, state: Held, made: Mapping[str, Calls]) -> Verdict:
 async def _held(url: str) -> Held:
     client = connect(url)
     try:
-        assert not await client.zcard(keys.CLAIMS)
+        assert not await client.zcard(KEYS.claims)
         return await held(client)
     finally:
         await client.aclose()

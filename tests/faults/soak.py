@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from redis.exceptions import RedisError
 
-from metrics_collector._saving.taskiq.stream import FLUSH_REQUESTS
+from metrics_collector._saving.taskiq.stream import STREAM
 from tests.faults.proxy import Proxy
 from tests.faults.world import World, children, kill_one
 from tests.helpers.redis_server import RedisServer
@@ -201,7 +201,7 @@ class Soak:
             worker=resident(worker) / 1e6,
             worker_files=files_of(worker),
             redis=redis.info("memory")["used_memory"] / 1e6,
-            flush_requests=redis.xlen(FLUSH_REQUESTS),
+            flush_requests=redis.xlen(STREAM),
             wal=wal.stat().st_size / 1e6 if wal.exists() else 0.0,
         )
 

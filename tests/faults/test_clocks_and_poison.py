@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from metrics_collector._redis import keys
-from metrics_collector._saving.taskiq.stream import FLUSH_REQUESTS
+from metrics_collector._saving.taskiq.stream import STREAM
+from tests.helpers.pipeline import KEYS
 
 if TYPE_CHECKING:
     from tests.faults.world import World
@@ -38,9 +38,9 @@ def test_poison_among_good_entries(world: World) -> None:
     rounds = 5
     for _ in range(rounds):
         rows = world.rows()
-        world.redis.rpush(keys.METRICS_LIST, *POISON)
+        world.redis.rpush(KEYS.metrics_list, *POISON)
         for data in (b"\xff", b'{"task_id": 1}', b""):
-            world.redis.xadd(FLUSH_REQUESTS, {"data": data})
+            world.redis.xadd(STREAM, {"data": data})
         producer.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
     world.stop("app")
     calls = world.finish("app").calls

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Self
 
 from redis.exceptions import RedisError
 
-from metrics_collector._redis.keys import METRICS_LIST, TOTALS_PREFIX, claim
 from tests.faults import breaking, oracle
 from tests.faults.calls import Plan
 from tests.faults.producer import Made, Progress
+from tests.helpers.pipeline import KEYS
 from tests.helpers.processes import Process
 from tests.helpers.redis_server import patient_client
 
@@ -167,15 +167,16 @@ class World:
 
     def counted(self) -> dict[str, int]:
         """How many calls of each function the live totals tell of."""
-        names = list(self.redis.scan_iter(TOTALS_PREFIX + "*", count=1000))
+        totals = KEYS.totals("")
+        names = list(self.redis.scan_iter(f"{totals}*", count=1000))
         return {
-            name.decode().removeprefix(TOTALS_PREFIX): int(self.redis.hget(name, "call_count") or 0)
+            name.decode().removeprefix(totals): int(self.redis.hget(name, "call_count") or 0)
             for name in names
         }
 
     def waiting(self) -> int:
         """How many elements wait in Redis, in the list or in claims."""
-        keys = [METRICS_LIST, *self.redis.scan_iter(claim("*"))]
+        keys = [KEYS.metrics_list, *self.redis.scan_iter(KEYS.claim("*"))]
         return sum(int(self.redis.llen(key)) for key in keys)
 
     def rows(self) -> int:

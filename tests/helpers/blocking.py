@@ -22,7 +22,7 @@ ALLOWED = [
     # The settings: at decoration, which rarely happens in a loop, and as a run begins.
     ("metrics_collector/_support/environment.py", {"_dotenv_text"}),
     # The scripts come with the package, and are read as a connection is set up.
-    ("metrics_collector/_redis/store.py", {"__init__", "<dictcomp>"}),
+    ("metrics_collector/_redis/connection.py", {"__init__", "<dictcomp>"}),
     # Where the process is, which no disk is asked for.
     ("metrics_collector/_storage/sqlite/store.py", {"label"}),
     # The exit needs sessions without a thread, and so does a loop whose thread forks all the time.

@@ -37,7 +37,7 @@ async def save(calls: Iterable[Call], database: Path | str) -> None:
     lines = [_line(call) for call in calls]
 
     async def push(pipeline: SendingPipeline) -> None:
-        await pipeline.store.client.rpush("metrics_list", *lines)
+        await pipeline.redis.execute("RPUSH", pipeline.redis.keys.metrics_list, *lines)
 
     async with MetricsCollector(Settings(redis_url="memory://", database_name=str(database))):
         await collector.call(push)

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import fakeredis
 
 from metrics_collector._core.entries import RejectedEntryError, decode, encode
+from metrics_collector._core.pipeline_types import FunctionState
 from metrics_collector._core.totals import Tally, Totals
-from metrics_collector._redis import keys
-from metrics_collector._redis.store import HotStore
+from metrics_collector._redis.connection import RedisConnection
+from metrics_collector._redis.keys import Keys
+from metrics_collector._redis.producer import ProducerCommands
+from metrics_collector._redis.reader import ReaderCommands
+from metrics_collector._redis.worker import WorkerCommands
 from metrics_collector._sending.batch import Batch, Content, content
 
 if TYPE_CHECKING:
@@ -22,34 +26,53 @@ if TYPE_CHECKING:
 
     from metrics_collector._core.entries import Entry
 
+KEYS = Keys()
 PRODUCER = "0123456789abcdef"
 OTHER_PRODUCER = "fedcba9876543210"
+DB = "aaaaaaaaaaaaaaaa"
+OTHER_DB = "bbbbbbbbbbbbbbbb"
 NOON = 1_700_049_600.0  # 2023-11-15 12:00 UTC
 SUM = 1e-9  # how far sums of floats may be apart that were added in another order
 
 
-def store_on(client: Any, **options: Any) -> HotStore:
-    """The pipeline's commands on a client of any kind."""
-    usual = {
-        "label": "here",
-        "max_items": 100,
-        "max_backlog": 10_000,
-        "lease": 60.0,
-        "known_version": isinstance(client, fakeredis.FakeAsyncRedis),  # it has no INFO
-    }
-    return HotStore(client, **{**usual, **options})
+class Commands(NamedTuple):
+    """The pipeline's commands on one Redis."""
+
+    connection: RedisConnection
+    producer: ProducerCommands
+    worker: WorkerCommands
+    reader: ReaderCommands
+
+
+def commands_on(
+    client: Any,
+    *,
+    label: str = "here",
+    max_items: int = 100,
+    max_backlog: int = 10_000,
+    lease: float = 60.0,
+) -> Commands:
+    """The commands on a client of any kind."""
+    fake = isinstance(client, fakeredis.FakeAsyncRedis)  # which has no INFO
+    connection = RedisConnection(client, label=label, known_version=fake)
+    return Commands(
+        connection,
+        ProducerCommands(connection, max_items=max_items, max_backlog=max_backlog),
+        WorkerCommands(connection, lease=lease),
+        ReaderCommands(connection),
+    )
 
 
 class During:
     """Redis, on which something else happens with each of our commands of a name."""
 
-    def __init__(self, store: HotStore, name: str, act: Callable[[], Awaitable[object]]) -> None:
-        self._store = store
+    def __init__(self, commands: object, name: str, act: Callable[[], Awaitable[object]]) -> None:
+        self._commands = commands
         self._name = name
         self._act = act
 
     def __getattr__(self, name: str) -> Any:
-        command = getattr(self._store, name)
+        command = getattr(self._commands, name)
         if name != self._name:
             return command
 
@@ -119,6 +142,14 @@ def totals_of(entries: Iterable[Entry]) -> dict[str, Totals]:
     return totals
 
 
+def saved_state(batch: Batch, *, no: int, previous: int | None = None) -> dict[str, FunctionState]:
+    """What SQL would say once it has saved the whole batch, and had nothing before."""
+    return {
+        name: FunctionState(delta, added(delta), no, previous)
+        for name, delta in totals_of(entries_of(lines_of(batch))).items()
+    }
+
+
 def added(*parts: Totals) -> Totals:
     """All the parts in one."""
     whole = Totals()
@@ -152,6 +183,17 @@ def all_same(one: dict[str, Totals], other: dict[str, Totals], *, extremes: bool
     )
 
 
+async def everything(client: Any) -> dict[bytes, Any]:
+    """All keys and what they hold."""
+    readers = {
+        b"hash": client.hgetall,
+        b"string": client.get,
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+    }
+    return {key: await readers[await client.type(key)](key) for key in await client.keys("*")}
+
+
 class Held(NamedTuple):
     """What Redis holds of the pipeline.
 
@@ -175,12 +217,12 @@ async def held(client: Any) -> Held:
     lists, hashes = [], []
     for key in sorted(await client.keys("*")):
         name = key.decode()
-        if name == keys.METRICS_LIST or name.startswith(keys.claim("")):
+        if name == KEYS.metrics_list or name.startswith(KEYS.claim("")):
             lists.append(name)
-        elif name.startswith((keys.TOTALS_PREFIX, keys.SAVED_PREFIX)):
+        elif name.startswith((KEYS.totals(""), KEYS.saved(""))):
             hashes.append(name)
     pipeline = client.pipeline(transaction=False)
-    pipeline.get(keys.CLAIMED)
+    pipeline.get(KEYS.claimed)
     for name in lists:
         pipeline.lrange(name, 0, -1)
     for name in hashes:
@@ -188,19 +230,19 @@ async def held(client: Any) -> Held:
     counter, *values = await pipeline.execute()
     found = dict(zip(lists + hashes, values, strict=True))
     live = {
-        name.removeprefix(keys.TOTALS_PREFIX): Totals.from_hash(fields)
+        name.removeprefix(KEYS.totals("")): Totals.from_hash(fields)
         for name, fields in found.items()
-        if name.startswith(keys.TOTALS_PREFIX)
+        if name.startswith(KEYS.totals(""))
     }
     saved = {
-        name.removeprefix(keys.SAVED_PREFIX): Totals.loads(fields[b"j"])
+        name.removeprefix(KEYS.saved("")): Totals.loads(fields[b"j"])
         for name, fields in found.items()
-        if name.startswith(keys.SAVED_PREFIX)
+        if name.startswith(KEYS.saved(""))
     }
-    stamped = {name for name in live if b"as_of" in found[keys.totals(name)]}
+    stamped = {name for name in live if b"as_of" in found[KEYS.totals(name)]}
     return Held(
         elements=[raw for name in lists for raw in found[name]],
-        claimed=sum(len(found[name]) for name in lists if name != keys.METRICS_LIST),
+        claimed=sum(len(found[name]) for name in lists if name != KEYS.metrics_list),
         counter=int(counter or 0),
         live=live,
         saved={name: part for name, part in saved.items() if name in stamped},

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metrics_collector._core.intervals import Intervals
-from metrics_collector._redis import keys as redis_keys
 from metrics_collector._saving.flush import Flush
 from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.pipeline import (
+    KEYS,
     NOON,
     all_same,
     check_pending,
+    commands_on,
     contents,
     entries_of,
     foreign,
-    store_on,
 )
 from tests.helpers.stepped import Fate, Producer, Stepped
 
@@ -72,11 +72,9 @@ class World:
         self.client = client
         self.path = path
         self.chance = chance
-        self.store = store_on(
-            client, max_items=MAX_ITEMS, max_backlog=MAX_BACKLOG, known_version=True
-        )
+        self.redis = commands_on(client, max_items=MAX_ITEMS, max_backlog=MAX_BACKLOG)
         for name, text in (scripts or {}).items():
-            self.store._scripts[name] = client.register_script(text)
+            self.redis.connection._scripts[name] = client.register_script(text)
         self.database = SQLiteStore(str(path))
         self.producers = [Producer(), Producer()]
         self.workers = [Stepped(self), Stepped(self)]
@@ -162,7 +160,7 @@ class World:
         batch, need = following
 
         def message(batch: Batch = batch, need: int = need) -> Awaitable[Any]:
-            return self.store.push(producer.outbox.producer, batch, need)
+            return self.redis.producer.push(producer.outbox.producer, batch, need)
 
         fate = self.chance.random()
         if fate < 0.15:
@@ -170,21 +168,21 @@ class World:
         if fate < 0.08:
             return
         if may_ring := self.chance.random() < 0.5:
-            await self.client.delete(redis_keys.RING)
-        before = await self.store.waiting()
+            await self.client.delete(KEYS.flush_requested)
+        before = await self.redis.reader.waiting()
         reply = await message()
         self.happened[f"push: {reply.kind}"] += 1
         if reply.kind == "ok":
             assert before == 0 or before + len(batch) <= MAX_BACKLOG
         if may_ring and reply.kind in {"ok", "skip"}:
-            assert reply.ring == (await self.client.llen(redis_keys.METRICS_LIST) >= MAX_ITEMS)
+            assert reply.ring == (await self.client.llen(KEYS.metrics_list) >= MAX_ITEMS)
         if fate < 0.9:
             producer.outbox.replied(reply, batch)
 
     async def look(self) -> None:
         producer = self.chance.choice(self.producers)
         if producer.alive:
-            producer.outbox.replied(await self.store.look(producer.outbox.producer))
+            producer.outbox.replied(await self.redis.producer.look(producer.outbox.producer))
 
     async def work(self) -> None:
         (fate,) = self.chance.choices(
@@ -247,7 +245,7 @@ class World:
         # What the lost one has committed must not reach Redis after what its successor has.
         self.late.clear()
         for worker in self.workers:
-            if worker.next_call in {"acknowledge", "true_up"}:
+            if worker.next_call in {"acknowledge", "reconcile"}:
                 await worker.die()
 
     def _forget(self) -> None:
@@ -256,9 +254,7 @@ class World:
 
     async def producer_key_expires(self) -> None:
         self._saved.clear()
-        await self.client.delete(
-            redis_keys.producer(self.chance.choice(self.producers).outbox.producer)
-        )
+        await self.client.delete(KEYS.producer(self.chance.choice(self.producers).outbox.producer))
 
     async def producer_dies(self) -> None:
         self.chance.choice(self.producers).alive = False
@@ -282,7 +278,7 @@ class World:
     async def leases(self) -> dict[str, bool]:
         """The claims there are, each with whether its lease lasts."""
         now, _ = await self.client.time()
-        claims = await self.client.zrange(redis_keys.CLAIMS, 0, -1, withscores=True)
+        claims = await self.client.zrange(KEYS.claims, 0, -1, withscores=True)
         return {token.decode(): end / 1000 > now for token, end in claims}
 
     async def checked_claim(
@@ -297,7 +293,7 @@ class World:
             assert not claim.fresh
         else:
             assert claim.fresh == bool(claim.token)
-            assert not await self.client.exists(redis_keys.METRICS_LIST)
+            assert not await self.client.exists(KEYS.metrics_list)
         if claim.token:
             assert (await self.leases())[claim.token]
         return claim
@@ -305,20 +301,18 @@ class World:
     async def check_heeded(self, db: str, told: Mapping[str, FunctionState | Numbered]) -> None:
         """Whatever has become of the claim, Redis knows afterwards what it was told that SQL has."""
         for func_name, state in told.items():
-            known, no = await self.client.hmget(redis_keys.saved(func_name), "db", "no")
+            known, no = await self.client.hmget(KEYS.saved(func_name), "db", "no")
             assert known == db.encode()
             assert int(no) >= state.no
 
     async def check_claims(self) -> None:
         """There is one claim at most; `life` changes when Redis has lost its data, and only then."""
         pipeline = self.client.pipeline(transaction=False)
-        pipeline.keys(redis_keys.claim("*"))
-        pipeline.zrange(redis_keys.CLAIMS, 0, -1)
-        pipeline.get(redis_keys.LIFE)
+        pipeline.keys(KEYS.claim("*"))
+        pipeline.zrange(KEYS.claims, 0, -1)
+        pipeline.get(KEYS.life)
         lists, tokens, life = await pipeline.execute()
-        assert {key.decode() for key in lists} == {
-            redis_keys.claim(token.decode()) for token in tokens
-        }
+        assert {key.decode() for key in lists} == {KEYS.claim(token.decode()) for token in tokens}
         assert len(tokens) <= 1
         assert self._life in {None, life}
         self._life = life
@@ -327,14 +321,14 @@ class World:
         """What a producer is told to be saved only grows."""
         for producer in self.producers:
             name = producer.outbox.producer
-            text = await self.client.hget(redis_keys.producer(name), "saved") or b""
+            text = await self.client.hget(KEYS.producer(name), "saved") or b""
             saved = Intervals.parse(text.decode())
             assert all(saved.covers(*pair) for pair in self._saved.get(name, ()))
             self._saved[name] = saved
 
     async def rest(self) -> None:
         """Let the producers send and a worker save until nothing waits."""
-        flush = self.flush(self.store, self.database)
+        flush = self.flush(self.redis.worker, self.database)
         for _ in range(60):
             for producer in self.producers:
                 if producer.alive:
@@ -347,10 +341,10 @@ class World:
         raise AssertionError("it never comes to rest")
 
     async def send_all(self, outbox: Outbox) -> None:
-        outbox.replied(await self.store.look(outbox.producer))
+        outbox.replied(await self.redis.producer.look(outbox.producer))
         while following := outbox.next():
             batch, need = following
-            reply = await self.store.push(outbox.producer, batch, need)
+            reply = await self.redis.producer.push(outbox.producer, batch, need)
             outbox.replied(reply, batch)
             if reply.kind == "full":
                 return

@@ -99,7 +99,7 @@ class Stepped:
 
     async def _work(self) -> None:
         chance = self._world.chance
-        flush = self._world.flush(_Calls(self, self._world.store), self)
+        flush = self._world.flush(_Calls(self, self._world.redis.worker), self)
         with suppress(StoreUnavailableError):
             if chance.random() < 0.8:
                 await flush.drain(ignore_leases=chance.random() < 0.5)
@@ -130,7 +130,7 @@ class Stepped:
         def message() -> Any:
             return function(*args, **options)
 
-        if fate in {Fate.LATE, Fate.TWICE} and name in {"acknowledge", "true_up"}:
+        if fate in {Fate.LATE, Fate.TWICE} and name in {"acknowledge", "reconcile"}:
             self._world.late.append(message)
         if fate in {Fate.NEVER_SENT, Fate.LATE}:
             raise StoreUnavailableError("never sent")
@@ -140,7 +140,7 @@ class Stepped:
             result = await message()
         if name == "acknowledge":
             await self._world.check_heeded(options["db"], options["functions"])
-        elif name == "true_up":
+        elif name == "reconcile":
             await self._world.check_heeded(args[0], args[2])
         if fate == Fate.LOST_REPLY:
             raise StoreUnavailableError("the reply was lost")

@@ -22,6 +22,7 @@ from metrics_collector._runtime import assembly
 from metrics_collector.cli import _demo_database
 from tests.helpers.commands import LIMIT, PROGRAM, run
 from tests.helpers.dashboard import Call, save
+from tests.helpers.pipeline import KEYS
 from tests.helpers.processes import taskiq
 from tests.helpers.rows import rows
 from tests.helpers.terminal import Terminal
@@ -208,7 +209,7 @@ def test_health_and_demo_with_real_processes(redis_server: RedisServer, tmp_path
     assert run("health", "scheduler", **environment).returncode == 1
 
     def alive(role: str) -> bool:
-        return bool(client.keys(f"{{metrics_list}}:alive:{role}:*"))
+        return bool(client.keys(KEYS.heartbeat(role, "*")))
 
     with (
         closing(client),
@@ -276,9 +277,9 @@ def test_the_demo_without_a_worker_and_without_a_micro_sign(redis_url: str) -> N
 
 def test_health_tells_why_the_last_flush_failed(redis_url: str) -> None:
     async def beat() -> None:
-        async with assembly.store_for_a_while(Settings(redis_url=redis_url)) as store:
+        async with assembly.redis_for_a_while(Settings(redis_url=redis_url)) as connection:
             state = {"flushed_at": None, "error": "the disk is full"}
-            await store.beat(assembly.heartbeat_key("worker"), state, 20)
+            await assembly.heartbeat("worker", connection).beat(state, 20)
 
     asyncio.run(beat())
     done = run("health", REDIS_URL=redis_url)

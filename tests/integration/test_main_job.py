@@ -13,6 +13,7 @@ import redis
 
 from metrics_collector import MetricsCollector, Settings, history, list_metrics
 from tests.helpers import busy_service
+from tests.helpers.pipeline import KEYS
 from tests.helpers.processes import Process, taskiq
 
 if TYPE_CHECKING:
@@ -85,9 +86,7 @@ def test_four_processes_are_counted_and_saved_exactly(
             assert producer.wait() == 0, producer.output
             assert json.loads(producer.output) == {"recorded": busy_service.CALLS, "dropped": 0}
 
-        worker.until(
-            lambda: not client.exists("metrics_list") and not client.zcard("{metrics_list}:claims")
-        )
+        worker.until(lambda: not client.exists("metrics_list") and not client.zcard(KEYS.claims))
         assert _rows(database) == _times(PROCESSES)
         settings = Settings(redis_url=redis_server.url, database_name=str(database))
         assert asyncio.run(_live(settings)) == _times(PROCESSES)
@@ -149,7 +148,7 @@ def test_what_is_too_old_goes_when_the_scheduler_says_so(
         )
         worker.until(database.exists)
         worker.until(lambda: not client.exists("metrics_list"))
-        worker.until(lambda: not client.zcard("{metrics_list}:claims"))
+        worker.until(lambda: not client.zcard(KEYS.claims))
         assert ask("SELECT count(*) FROM metrics") == [3]
         running.enter_context(
             taskiq(

@@ -14,7 +14,7 @@ import redis
 from metrics_collector import MetricsCollector, Settings, history, list_metrics
 from metrics_collector._core.entries import MAX_ENTRY_BYTES, decode
 from tests.helpers import busy_service, outside
-from tests.helpers.pipeline import contents
+from tests.helpers.pipeline import KEYS, contents
 from tests.helpers.processes import Process, taskiq
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def test_every_good_entry_is_saved_and_each_bad_one_put_aside(
             client.rpush("metrics_list", raw)
         assert producer.wait() == 0, producer.output
         assert json.loads(producer.output) == {"recorded": busy_service.CALLS, "dropped": 0}
-        worker.until(lambda: not client.exists("metrics_list", "{metrics_list}:claims"))
-        assert client.get("{metrics_list}:claimed") in {None, b"0"}
+        worker.until(lambda: not client.exists("metrics_list", KEYS.claims))
+        assert client.get(KEYS.claimed) in {None, b"0"}
         asyncio.run(check(Settings(redis_url=redis_server.url, database_name=str(database))))
         assert "Traceback" not in worker.output
         assert worker.terminate() == 0

@@ -12,9 +12,10 @@ import pytest
 
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._saving import taskiq
-from metrics_collector._saving.taskiq.stream import FLUSH_REQUESTS, GROUP, LENGTH
+from metrics_collector._saving.taskiq.stream import GROUP, LENGTH, STREAM
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers import processes
+from tests.helpers.pipeline import KEYS
 from tests.helpers.redis_server import patient_client
 
 if TYPE_CHECKING:
@@ -85,9 +86,7 @@ class Deployment:
 
     def has_answered(self) -> bool:
         """Whether a worker listens, and all requests are answered and acknowledged."""
-        groups: Any = (
-            self.redis.xinfo_groups(FLUSH_REQUESTS) if self.redis.exists(FLUSH_REQUESTS) else []
-        )
+        groups: Any = self.redis.xinfo_groups(STREAM) if self.redis.exists(STREAM) else []
         return any(not group["pending"] and not group["lag"] for group in groups)
 
 
@@ -122,7 +121,7 @@ def test_a_ring_sent_before_the_first_start_is_answered(
     deployment.request()
     worker = deployment.worker(uvloop=uvloop)
     worker.until(lambda: deployment.count("flushed") == 1 and deployment.has_answered())
-    (result,) = deployment.redis.keys("{metrics_list}:result:*")
+    (result,) = deployment.redis.keys(f"{KEYS.results}:*")
     assert 0 < deployment.redis.ttl(result) <= 3600
     assert '"return_value": 1' in str(deployment.redis.get(result))
 
@@ -229,11 +228,11 @@ def test_stale_rings_become_few_flushes(deployment: Deployment) -> None:
 def test_without_a_worker_rings_do_not_pile_up(deployment: Deployment) -> None:
     with deployment.redis.pipeline() as stale:
         for _ in range(2 * LENGTH):
-            stale.xadd(FLUSH_REQUESTS, {"data": "of another release"})
+            stale.xadd(STREAM, {"data": "of another release"})
         stale.execute()
     deployment.request()
     # Redis trims whole nodes of 100 entries.
-    assert LENGTH <= deployment.redis.xlen(FLUSH_REQUESTS) <= LENGTH + 100
+    assert LENGTH <= deployment.redis.xlen(STREAM) <= LENGTH + 100
 
 
 def test_results_that_cannot_be_kept_hinder_nothing(deployment: Deployment) -> None:
@@ -271,7 +270,7 @@ def test_several_workers_and_schedulers_are_harmless(deployment: Deployment) -> 
     for worker in workers:
         assert worker.terminate() == 0
     assert deployment.count("close") == 4
-    assert deployment.redis.xinfo_consumers(FLUSH_REQUESTS, GROUP) == []
+    assert deployment.redis.xinfo_consumers(STREAM, GROUP) == []
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def _shape(world: World) -> World:
 
 def _one_round(setup: Setup, world: World) -> World:
     """Everybody does what there is to do, one after the other."""
-    setup, world = setup.at_rest, world._replace(faults=Faults(true_up=1))
+    setup, world = setup.at_rest, world._replace(faults=Faults(reconcile=1))
     for who in range(setup.workers):
         world = _while_possible(setup, world, who, working.WORK)
     for who in range(len(world.producers)):
@@ -109,8 +109,8 @@ def _one_round(setup: Setup, world: World) -> World:
             world = producing.begin_replay(setup, world, who)
         world = _while_possible(setup, world, who, (producing.look, producing.push))
     world = _while_possible(setup, world, 0, (_lease_ends, working.claim, *working.WORK))
-    if setup.flaw is not Flaw.NO_TRUE_UP:
-        world = _while_possible(setup, world, 0, (working.begin_true_up, *working.WORK))
+    if setup.flaw is not Flaw.NO_RECONCILING:
+        world = _while_possible(setup, world, 0, (working.begin_reconcile, *working.WORK))
     return world
 
 

@@ -42,7 +42,7 @@ class Flaw(Enum):
     ACK_BELIEVES_OLD_SAVED = auto()
     ACK_ALWAYS_TAKES_THE_SHORT_CUT = auto()
     ACK_ALWAYS_SETTLES = auto()
-    NO_TRUE_UP = auto()
+    NO_RECONCILING = auto()
     NO_NEW_ID_AFTER_A_RESTORE = auto()
 
 

@@ -9,13 +9,13 @@ from tests.model.world import Faults
 
 # Each completely, in seconds.
 SMALL: Final = {
-    "dying": Setup(((1,),), Faults(emptied=1, death=1, true_up=1)),
+    "dying": Setup(((1,),), Faults(emptied=1, death=1, reconcile=1)),
     "emptied": Setup(((1, 1),), Faults(emptied=1, lost_reply=1, crash=1)),
     "older": Setup(((1, 1),), Faults(replica=1, failover=1, crash=1), workers=1),
     "late": Setup(((1, 1),), Faults(late=1, expiry=1)),
     "repeated": Setup(((1, 1),), Faults(repeated=1, expiry=1), workers=1),
-    "two workers": Setup(((1, 1),), Faults(crash=1, true_up=1)),
-    "chunks": Setup(((2, 1),), Faults(crash=1, true_up=1), chunks=(1, 2)),
+    "two workers": Setup(((1, 1),), Faults(crash=1, reconcile=1)),
+    "chunks": Setup(((2, 1),), Faults(crash=1, reconcile=1), chunks=(1, 2)),
     "two producers": Setup(((1,), (1, 1)), Faults(emptied=1, crash=1), workers=1),
     "full": Setup(((2, 1),), Faults(emptied=1, lost_reply=1), backlog=2),
     "bound": Setup(((1, 1, 1),), Faults(bound=1, emptied=1), workers=1),
@@ -27,13 +27,13 @@ SMALL: Final = {
 # Each as far as one likes: hundreds of thousands of worlds, or millions.
 LARGE: Final = {
     "emptied twice": Setup(
-        ((1, 1),), Faults(emptied=2, crash=1, true_up=1, lost_reply=1), claims=3
+        ((1, 1),), Faults(emptied=2, crash=1, reconcile=1, lost_reply=1), claims=3
     ),
     "older twice": Setup(
         ((1, 1, 1),), Faults(replica=2, failover=2, crash=1, lost_reply=1), claims=3
     ),
     "all late": Setup(((1, 1),), Faults(late=2, repeated=1, emptied=1, expiry=1), claims=3),
-    "late true-ups": Setup(((1, 1),), Faults(late=2, true_up=2, replica=1, failover=1)),
+    "late reconciling": Setup(((1, 1),), Faults(late=2, reconcile=2, replica=1, failover=1)),
     "small chunks": Setup(
         ((2, 1),), Faults(crash=2, emptied=1, repeated=1), chunks=(1, 2), claims=3
     ),
@@ -50,7 +50,9 @@ LARGE: Final = {
     "spool and lossy": Setup(
         ((1, 1),), Faults(spooled_death=1, replay=2, emptied=1, lost_reply=1, late=1)
     ),
-    "restored twice": Setup(((1, 1, 1),), Faults(copy=1, restored=2, late=1, true_up=1), claims=3),
+    "restored twice": Setup(
+        ((1, 1, 1),), Faults(copy=1, restored=2, late=1, reconcile=1), claims=3
+    ),
     "deleted and lossy": Setup(((1, 1),), Faults(deleted=1, emptied=1, crash=1, late=1), claims=3),
     "everything": Setup(
         ((2,), (1,)),
@@ -64,7 +66,7 @@ LARGE: Final = {
             failover=1,
             expiry=1,
             bound=1,
-            true_up=1,
+            reconcile=1,
         ),
         chunks=(1, 2),
     ),
@@ -93,6 +95,6 @@ MISSED_IN: Final = {
     Flaw.ACK_BELIEVES_OLD_SAVED: "chunks",
     Flaw.ACK_ALWAYS_TAKES_THE_SHORT_CUT: "two workers",
     Flaw.ACK_ALWAYS_SETTLES: "two workers",
-    Flaw.NO_TRUE_UP: "emptied",
+    Flaw.NO_RECONCILING: "emptied",
     Flaw.NO_NEW_ID_AFTER_A_RESTORE: "restored",
 }

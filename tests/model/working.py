@@ -1,4 +1,4 @@
-"""The steps of workers: claim, read, commit, acknowledge; and true-ups."""
+"""The steps of workers: claim, read, commit, acknowledge; and reconcile."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.model.world import (
     Doubting,
     Figures,
     Reading,
+    Reconciling,
     Saving,
-    TruingUp,
     bits_of,
     counted,
     spent,
@@ -114,28 +114,28 @@ def acknowledge(setup: Setup, world: World, who: int) -> Steps:
     yield from _carried(world, arrived, who, message, f"W acknowledges c{message.token}")
 
 
-def begin_true_up(setup: Setup, world: World, who: int) -> Steps:
+def begin_reconcile(setup: Setup, world: World, who: int) -> Steps:
     """An idle worker reads the totals of all functions."""
-    if world.workers[who] is None and world.faults.true_up:
-        yield "W begins a true-up", spent(_with(world, who, truing_up(world.sql)), "true_up")
+    if world.workers[who] is None and world.faults.reconcile:
+        yield "W begins to reconcile", spent(_with(world, who, reconciling(world.sql)), "reconcile")
 
 
-def truing_up(sql: Sql) -> TruingUp:
+def reconciling(sql: Sql) -> Reconciling:
     """The first step of telling Redis what SQL has."""
-    return TruingUp(0, sql.rows, sql.db, sql.no)
+    return Reconciling(0, sql.rows, sql.db, sql.no)
 
 
-def true_up(setup: Setup, world: World, who: int) -> Steps:
+def reconcile(setup: Setup, world: World, who: int) -> Steps:
     """A worker tells Redis what SQL had of the next function."""
     phase = world.workers[who]
-    if not isinstance(phase, TruingUp):
+    if not isinstance(phase, Reconciling):
         return
     at = phase.function
     figures = (Figures(at, 0, phase.totals[at], None),)
     message = Acknowledgement(None, 0, 0, figures, (), phase.db, phase.no)
     after = phase._replace(function=at + 1) if at + 1 < FUNCTIONS else None
     arrived = told(setup, world, who, message, after)
-    yield from _carried(world, arrived, who, message, f"W trues up f{at}")
+    yield from _carried(world, arrived, who, message, f"W reconciles f{at}")
 
 
 def told(
@@ -162,7 +162,7 @@ def doubt(setup: Setup, world: World, who: int) -> Steps:
     if phase.token is not None:
         after = Reading(phase.token)
     elif restored:
-        after = truing_up(sql)
+        after = reconciling(sql)
     yield "W compares SQL and Redis", _with(world, who, after)
 
 
@@ -187,5 +187,5 @@ def _with(world: World, who: int, phase: Phase | None) -> World:
     return world._replace(workers=with_item(world.workers, who, phase))
 
 
-WORK = (read, commit, acknowledge, true_up, doubt)  # what a worker does once it has begun
-TRANSITIONS = (claim, begin_true_up, *WORK, crash)
+WORK = (read, commit, acknowledge, reconcile, doubt)  # what a worker does once it has begun
+TRANSITIONS = (claim, begin_reconcile, *WORK, crash)

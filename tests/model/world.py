@@ -190,7 +190,7 @@ class Acknowledging(NamedTuple):
     emptied: bool  # the chunk was all of the claim
 
 
-class TruingUp(NamedTuple):
+class Reconciling(NamedTuple):
     """A worker that has read SQL's totals, and tells Redis those of one function after the other."""
 
     function: int
@@ -207,7 +207,7 @@ class Doubting(NamedTuple):
     ahead: tuple[tuple[int, int], ...]
 
 
-Phase: TypeAlias = Reading | Saving | Acknowledging | TruingUp | Doubting
+Phase: TypeAlias = Reading | Saving | Acknowledging | Reconciling | Doubting
 Message: TypeAlias = Push | Acknowledgement
 
 
@@ -226,7 +226,7 @@ class Faults(NamedTuple):
     expiry: int = 0  # of a producer's key
     bound: int = 0  # a producer lets its oldest batch go
     replay: int = 0  # of a spooled batch that was sent already
-    true_up: int = 0  # no fault, but as free in time
+    reconcile: int = 0  # no fault, but as free in time
     copy: int = 0  # of the database
     restored: int = 0  # that copy
     deleted: int = 0  # the database

@@ -21,22 +21,22 @@ from metrics_collector._errors import (
     UnknownFunctionError,
 )
 from metrics_collector._reading.query import Query
-from metrics_collector._redis.keys import METRICS_LIST
 from metrics_collector._saving.flush import Flush
 from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.driving import drive
 from tests.helpers.folders import fast_folder
 from tests.helpers.pipeline import (
+    KEYS,
     NOON,
     PRODUCER,
     Call,
     During,
     batch_of,
+    commands_on,
     entries_of,
     foreign,
     lines_of,
-    store_on,
     totals_of,
 )
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from metrics_collector._core.entries import Entry
-    from metrics_collector._redis.store import HotStore
+    from tests.helpers.pipeline import Commands
 
 NOTHING = frozenset[str]()
 
@@ -53,23 +53,23 @@ def at(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def query_of(redis: Any, path: Path, *measured: str) -> Query:
-    return Query(redis, SQLiteStore(str(path)), frozenset(measured))
+def query_of(reader: Any, path: Path, *measured: str) -> Query:
+    return Query(reader, SQLiteStore(str(path)), frozenset(measured))
 
 
 @pytest.fixture
-def store(fake_client: Any) -> HotStore:
-    return store_on(fake_client)
+def redis(fake_client: Any) -> Commands:
+    return commands_on(fake_client)
 
 
 @pytest.fixture
-def flush(store: HotStore, path: Path) -> Flush:
-    return flush_of(store, path)
+def flush(redis: Commands, path: Path) -> Flush:
+    return flush_of(redis, path)
 
 
-def flush_of(store: Any, path: Path) -> Flush:
+def flush_of(redis: Commands, path: Path) -> Flush:
     return Flush(
-        store,
+        redis.worker,
         SQLiteStore(str(path)),
         ledger_days=30,
         log=RateLimitedLog(),
@@ -77,8 +77,8 @@ def flush_of(store: Any, path: Path) -> Flush:
     )
 
 
-async def push(store: HotStore, *calls: Call, first: int = 1, when: float = NOON) -> None:
-    reply = await store.push(PRODUCER, batch_of(*calls, first=first, at=when), 0)
+async def push(redis: Commands, *calls: Call, first: int = 1, when: float = NOON) -> None:
+    reply = await redis.producer.push(PRODUCER, batch_of(*calls, first=first, at=when), 0)
     assert reply.kind == "ok"
 
 
@@ -86,9 +86,9 @@ async def push(store: HotStore, *calls: Call, first: int = 1, when: float = NOON
 
 
 async def test_a_call_is_seen_wherever_it_is(
-    store: HotStore, flush: Flush, path: Path, fake_client: Any
+    redis: Commands, flush: Flush, path: Path, fake_client: Any
 ) -> None:
-    query = query_of(store, path)
+    query = query_of(redis.reader, path)
 
     async def counted() -> int:
         (listed,) = await query.functions(None, None)
@@ -96,14 +96,14 @@ async def test_a_call_is_seen_wherever_it_is(
         assert one == listed
         return one.call_count
 
-    await push(store, Call(seconds=1.0))
+    await push(redis, Call(seconds=1.0))
     assert await counted() == 1  # pending, and no database yet
     await flush.drain()
-    await push(store, Call(seconds=2.0), first=2)
+    await push(redis, Call(seconds=2.0), first=2)
     assert await counted() == 2  # SQL's part is in the live totals
     await fake_client.flushall()
     assert await counted() == 1  # what was pending is lost, and SQL steps in
-    await push(store, Call(seconds=3.0), first=3)
+    await push(redis, Call(seconds=3.0), first=3)
     assert await counted() == 2  # SQL and what is pending
     one = await query.function("app.f", None, None)
     assert (one.min_execution_time, one.max_execution_time) == (1.0, 3.0)
@@ -112,8 +112,8 @@ async def test_a_call_is_seen_wherever_it_is(
     assert await counted() == 2
 
 
-async def test_a_function_that_was_not_called_gives_zeros(store: HotStore, path: Path) -> None:
-    query = query_of(store, path, "app.f")
+async def test_a_function_that_was_not_called_gives_zeros(redis: Commands, path: Path) -> None:
+    query = query_of(redis.reader, path, "app.f")
     assert await query.function("app.f", None, None) == FunctionMetrics(func_name="app.f")
     assert await query.function("app.f", at(0), None) == FunctionMetrics(func_name="app.f")
     assert await query.functions(None, None) == []
@@ -121,20 +121,20 @@ async def test_a_function_that_was_not_called_gives_zeros(store: HotStore, path:
 
 
 async def test_totals_whose_calls_are_gone_are_nothing(
-    store: HotStore, flush: Flush, path: Path, fake_client: Any
+    redis: Commands, flush: Flush, path: Path, fake_client: Any
 ) -> None:
-    await push(store, Call())
-    await fake_client.delete(METRICS_LIST)
+    await push(redis, Call())
+    await fake_client.delete(KEYS.metrics_list)
     await flush.reconcile()
-    query = query_of(store, path)
+    query = query_of(redis.reader, path)
     assert await query.function("app.f", None, None) == FunctionMetrics(func_name="app.f")
     assert await query.functions(None, None) == []
 
 
-async def test_figures_of_all_kinds(store: HotStore, flush: Flush, path: Path) -> None:
+async def test_figures_of_all_kinds(redis: Commands, flush: Flush, path: Path) -> None:
     calls = [Call(seconds=n / 100) for n in range(1, 98)]
-    await push(store, *calls, Call(seconds=5.0, mark="KeyError"), Call(seconds=9.0, mark=""))
-    query = query_of(store, path)
+    await push(redis, *calls, Call(seconds=5.0, mark="KeyError"), Call(seconds=9.0, mark=""))
+    query = query_of(redis.reader, path)
     for since in (None, at(NOON)):
         one = await query.function("app.f", since, None)
         assert (one.call_count, one.error_count, one.cancelled_count) == (99, 1, 1)
@@ -148,10 +148,10 @@ async def test_figures_of_all_kinds(store: HotStore, flush: Flush, path: Path) -
 
 
 async def test_what_is_acknowledged_between_the_two_reads_counts_once(
-    store: HotStore, flush: Flush, path: Path
+    redis: Commands, flush: Flush, path: Path
 ) -> None:
-    await push(store, Call(), Call())
-    between = During(store, "live", flush.drain)
+    await push(redis, Call(), Call())
+    between = During(redis.reader, "live", flush.drain)
     one = await query_of(between, path).function("app.f", None, None)
     assert one.call_count == 2
 
@@ -160,44 +160,44 @@ async def test_what_is_acknowledged_between_the_two_reads_counts_once(
 
 
 async def test_pending_entries_count_once_while_they_are_saved(
-    store: HotStore, flush: Flush, path: Path, fake_client: Any
+    redis: Commands, flush: Flush, path: Path, fake_client: Any
 ) -> None:
-    await push(store, Call("app.f"), Call("app.g"))
+    await push(redis, Call("app.f"), Call("app.g"))
     await fake_client.rpush("metrics_list", foreign("app.f"), "rubbish")
 
-    async def check(redis: Any, *, foreign_ones: int = 1) -> None:
-        query = query_of(redis, path)
+    async def check() -> None:
+        query = query_of(redis.reader, path)
         counts = {one.func_name: one.call_count for one in await query.functions(at(NOON), None)}
-        assert counts == {"app.f": 1 + foreign_ones, "app.g": 1}
+        assert counts == {"app.f": 2, "app.g": 1}
         points = await query.history(None, at(NOON), None, "minute")
         assert {p.func_name: p.call_count for p in points} == counts
 
-    await check(store)
-    claim = await store.claim()
-    await check(store)
+    await check()
+    claim = await redis.worker.claim()
+    await check()
     # Saved, but the worker died before it said so.
-    length, elements = await store.read(claim.token, 10)
+    length, elements = await redis.worker.read(claim.token, 10)
     async with SQLiteStore(str(path)).writing() as database:
         await database.save(claim.token, length, elements, NOON)
-    await check(store)
-    await store.release(claim.token)
+    await check()
+    await redis.worker.release(claim.token)
     await flush.drain()
-    await check(store)
+    await check()
 
 
 async def test_what_is_saved_between_the_two_reads_counts_once(
-    store: HotStore, flush: Flush, path: Path
+    redis: Commands, flush: Flush, path: Path
 ) -> None:
-    await push(store, Call(), Call())
+    await push(redis, Call(), Call())
 
     class Overtaken:
         """Redis, from which the flush takes all that a reader has just seen as pending."""
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(store, name)
+            return getattr(redis.reader, name)
 
         async def pending(self) -> AsyncIterator[Waiting]:
-            async for one in store.pending():
+            async for one in redis.reader.pending():
                 yield one
             await flush.drain()
 
@@ -206,13 +206,13 @@ async def test_what_is_saved_between_the_two_reads_counts_once(
 
 
 async def test_entries_count_in_their_own_minute_however_late(
-    store: HotStore, flush: Flush, path: Path
+    redis: Commands, flush: Flush, path: Path
 ) -> None:
-    await push(store, Call(seconds=0.0), when=NOON + 30)
+    await push(redis, Call(seconds=0.0), when=NOON + 30)
     await flush.drain()
-    await push(store, Call(seconds=0.0), first=2, when=NOON - 3600)
-    await push(store, Call(seconds=0.0), first=3, when=NOON - 86400 * 40)
-    query = query_of(store, path)
+    await push(redis, Call(seconds=0.0), first=2, when=NOON - 3600)
+    await push(redis, Call(seconds=0.0), first=3, when=NOON - 86400 * 40)
+    query = query_of(redis.reader, path)
     for _ in range(2):  # pending, and saved
         window = await query.function("app.f", at(NOON - 3600), at(NOON - 3599))
         assert window.call_count == 1
@@ -225,10 +225,10 @@ async def test_entries_count_in_their_own_minute_however_late(
         await flush.drain()
 
 
-async def test_no_database_here_but_somewhere(store: HotStore, flush: Flush, path: Path) -> None:
+async def test_no_database_here_but_somewhere(redis: Commands, flush: Flush, path: Path) -> None:
     elsewhere = path.with_name("elsewhere.db")
-    await push(store, Call())
-    query = query_of(store, elsewhere)
+    await push(redis, Call())
+    query = query_of(redis.reader, elsewhere)
     # Nothing was saved yet: what is pending is all there is.
     assert (await query.function("app.f", at(NOON), None)).call_count == 1
     await flush.drain()
@@ -247,14 +247,14 @@ async def test_no_database_here_but_somewhere(store: HotStore, flush: Flush, pat
     assert not await asyncio.to_thread(elsewhere.exists)
 
 
-async def test_history_by_minute_hour_and_day(store: HotStore, flush: Flush, path: Path) -> None:
+async def test_history_by_minute_hour_and_day(redis: Commands, flush: Flush, path: Path) -> None:
     for n, seconds in enumerate((0, 59.9, 60, 3600, 86400), start=1):
         await push(
-            store, Call(seconds=0.0), Call("app.g", 0.0), first=2 * n - 1, when=NOON + seconds
+            redis, Call(seconds=0.0), Call("app.g", 0.0), first=2 * n - 1, when=NOON + seconds
         )
         if n == 3:
             await flush.drain()
-    query = query_of(store, path)
+    query = query_of(redis.reader, path)
 
     async def starts(resolution: str, since: float, until: float | None = None) -> list[float]:
         end = None if until is None else at(until)
@@ -449,12 +449,12 @@ def check_history(
 # Names
 
 
-async def test_names_are_found_by_their_ends(store: HotStore, flush: Flush, path: Path) -> None:
-    await push(store, Call("app.saved.run"), Call("deep.app.saved.run2"))
+async def test_names_are_found_by_their_ends(redis: Commands, flush: Flush, path: Path) -> None:
+    await push(redis, Call("app.saved.run"), Call("deep.app.saved.run2"))
     await flush.drain()
-    await store.client.flushall()
-    await push(store, Call("app.live.walk"), Call("walk"), first=3, when=NOON)
-    query = query_of(store, path, "app.measured.sit", "app.other.sit")
+    await redis.connection.execute("FLUSHALL")
+    await push(redis, Call("app.live.walk"), Call("walk"), first=3, when=NOON)
+    query = query_of(redis.reader, path, "app.measured.sit", "app.other.sit")
     for asked, meant in {
         "app.saved.run": "app.saved.run",
         "saved.run": "app.saved.run",
@@ -485,15 +485,15 @@ async def test_names_are_found_by_their_ends(store: HotStore, flush: Flush, path
         await query.resolve("un")  # an end, but not at a dot
 
 
-async def test_many_names_are_not_all_listed(store: HotStore, path: Path) -> None:
+async def test_many_names_are_not_all_listed(redis: Commands, path: Path) -> None:
     names = [f"app{n}.f" for n in range(8)]
     with pytest.raises(AmbiguousNameError, match=r"'app4.f' and 3 more; give more of the name"):
-        await query_of(store, path, *names).resolve("f")
+        await query_of(redis.reader, path, *names).resolve("f")
 
 
-async def test_windows_end_where_they_are_told(store: HotStore, path: Path) -> None:
-    await push(store, Call(seconds=0.0), when=NOON)
-    query = query_of(store, path)
+async def test_windows_end_where_they_are_told(redis: Commands, path: Path) -> None:
+    await push(redis, Call(seconds=0.0), when=NOON)
+    query = query_of(redis.reader, path)
     for since, until, count in (
         (NOON + 59, None, 1),  # the minute of `since` counts in full
         (NOON + 60, None, 0),
@@ -511,13 +511,13 @@ async def test_windows_end_where_they_are_told(store: HotStore, path: Path) -> N
 
 
 async def test_many_functions_come_from_sql_where_redis_has_none(
-    store: HotStore, flush: Flush, path: Path
+    redis: Commands, flush: Flush, path: Path
 ) -> None:
     batch = batch_of(*[Call(f"app.f{n}", 0.5 + n) for n in range(120)])
-    await store.push(PRODUCER, batch, 0)
+    await redis.producer.push(PRODUCER, batch, 0)
     await flush.drain()
-    await store.client.flushall()
-    found = await query_of(store, path).functions(None, None)
+    await redis.connection.execute("FLUSHALL")
+    found = await query_of(redis.reader, path).functions(None, None)
     expected = totals_of(entries_of(lines_of(batch)))
     assert found == [
         FunctionMetrics(**figures(name, totals)) for name, totals in sorted(expected.items())

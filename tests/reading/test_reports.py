@@ -31,6 +31,7 @@ from metrics_collector._reading.reports import (
     window_steps,
 )
 from metrics_collector._reading.reports.redis_state import Flow
+from metrics_collector._redis.heartbeat import Heartbeat
 from metrics_collector._runtime.collector import collector
 from metrics_collector._storage.sqlite import SQLiteStore
 from tests.helpers.driving import drive
@@ -38,10 +39,10 @@ from tests.helpers.folders import fast_folder
 from tests.helpers.pipeline import (
     Call,
     batch_of,
+    commands_on,
     entries_of,
     foreign,
     lines_of,
-    store_on,
     totals_of,
 )
 from tests.reading.test_query import NOTHING, Pending, save
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from metrics_collector._core.entries import Entry
     from metrics_collector._reading.reports import FunctionRow, Pipeline, Window
+    from tests.helpers.pipeline import Commands
 
 DAY = SECONDS["day"]
 ERRORS = [None, "", "KeyError", 'Odd"Error\\', "größe"]
@@ -427,18 +429,17 @@ async def test_the_pipeline_without_redis_is_a_report(path: Path) -> None:
     assert "secret" not in repr(report)
 
 
-async def test_what_redis_says(store: Any, client: Any) -> None:
+async def test_what_redis_says(redis: Commands, client: Any) -> None:
     now = time.time()
-    await store.push("a" * 16, batch_of(Call(), Call(), at=now - 90, producer="a" * 16), 0)
-    await store.tell_dropped("a" * 16, 7)
-    await store.claim()
-    await store.push("b" * 16, batch_of(Call(), at=now - 10, producer="b" * 16), 0)
-    await store.beat(
-        "{metrics_list}:alive:worker:host:1:12", {"flushed_at": now, "error": "disk"}, 20
-    )
-    await store.beat("{metrics_list}:alive:scheduler:other:13", {"error": None}, 20)
+    await redis.producer.push("a" * 16, batch_of(Call(), Call(), at=now - 90, producer="a" * 16), 0)
+    await redis.producer.tell_dropped("a" * 16, 7)
+    await redis.worker.claim()
+    await redis.producer.push("b" * 16, batch_of(Call(), at=now - 10, producer="b" * 16), 0)
+    beating = Heartbeat(redis.connection, "worker", "host:1:12")
+    await beating.beat({"flushed_at": now, "error": "disk"}, 20)
+    await Heartbeat(redis.connection, "scheduler", "other:13").beat({"error": None}, 20)
     flow = Flow()
-    await flow.look(store, "redis://here", embedded=False)
+    await flow.look(redis.connection, embedded=False)
     assert (flow.waiting, flow.claims, flow.producers, flow.dropped) == (3, 1, 2, 7)
     assert flow.lag == pytest.approx(90.5, abs=60)
     worker, scheduler = sorted(flow.processes, key=lambda one: one.role, reverse=True)
@@ -456,7 +457,7 @@ async def test_rubbish_at_the_head_has_no_lag() -> None:
     client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
     await client.rpush("metrics_list", "rubbish")
     flow = Flow()
-    await flow.look(store_on(client), "redis://here", embedded=True)
+    await flow.look(commands_on(client).connection, embedded=True)
     assert (flow.waiting, flow.lag) == (1, None)
     await client.aclose()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import fakeredis
 import pytest
 
-from metrics_collector._redis.connection import connect
+from metrics_collector._redis.connection import RedisConnection, connect
 from metrics_collector._redis.server_risks import dangers
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ pytestmark = pytest.mark.integration
 async def test_each_danger_is_named_with_its_remedy(
     options: dict[str, str], expected: list[str], start_redis: Callable[..., RedisServer]
 ) -> None:
-    client = connect(start_redis(**options).url)
-    found = await dangers(client, "redis://here")
-    await client.aclose()
+    connection = RedisConnection(connect(start_redis(**options).url), label="redis://here")
+    found = await dangers(connection)
+    await connection.aclose()
     assert len(found) == len(expected)
     for line, part in zip(found, expected, strict=True):
         assert line.startswith("Redis at redis://here ")
@@ -51,7 +51,7 @@ async def test_each_danger_is_named_with_its_remedy(
 async def test_a_server_that_does_not_say_is_no_danger(redis_server: RedisServer) -> None:
     client = connect(redis_server.url)
     await client.acl_setuser("default", commands=["-info", "-config"], keys=["*"], enabled=True)
-    assert await dangers(client, "here") == []
+    assert await dangers(RedisConnection(client, label="here")) == []
     await client.aclose()
 
 
@@ -59,5 +59,5 @@ async def test_nor_is_one_that_is_away() -> None:
     server = fakeredis.FakeServer()
     server.connected = False
     client: Any = fakeredis.FakeAsyncRedis(server=server)
-    assert await dangers(client, "here") == []
+    assert await dangers(RedisConnection(client, label="here")) == []
     await client.aclose()

@@ -35,14 +35,14 @@ from metrics_collector._runtime import collector as collector_module
 from metrics_collector._runtime.collector import collector
 from metrics_collector._runtime.sending_pipeline import SendingPipeline
 from metrics_collector._support import process
-from tests.helpers.pipeline import store_on
+from tests.helpers.pipeline import commands_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from taskiq.message import BrokerMessage
 
-    from metrics_collector._redis.store import HotStore
+    from metrics_collector._redis.connection import RedisConnection
     from metrics_collector._runtime.sender_thread import SenderThread
 
 SENDER = "metrics_collector"  # the thread's name
@@ -58,18 +58,17 @@ class World:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.server = fakeredis.FakeServer()
-        self.stores = 0  # that were made for it
-        self.max_items = 10**6
+        self.connections = 0  # that were made for it
         self.too_old = False
         self.silent = False
 
-    def store(self, settings: Settings, _server: object) -> HotStore:
-        """In place of the one that connects to the URL."""
-        self.stores += 1
+    def connect(self, _settings: Settings, _server: object) -> RedisConnection:
+        """In place of what connects to the URL."""
+        self.connections += 1
         client = fakeredis.FakeAsyncRedis(server=self.server)
-        store = store_on(client, max_items=self.max_items, max_backlog=settings.max_backlog)
-        store.check_version = self.check_version  # type: ignore[method-assign]  # which fakeredis lacks
-        return store
+        connection = commands_on(client).connection
+        connection.check_version = self.check_version  # type: ignore[method-assign]  # which fakeredis lacks
+        return connection
 
     async def check_version(self) -> None:
         for _ in range(3):
@@ -102,12 +101,13 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A process that has recorded nothing yet, and a Redis for it."""
-    settings = Settings(redis_url="redis://here:1/0", send_interval=0.005, exit_timeout=20)
+    settings = Settings(
+        redis_url="redis://here:1/0", max_items=10**6, send_interval=0.005, exit_timeout=20
+    )
     world = World(settings)
-    monkeypatch.setattr(
-        "metrics_collector._runtime.sending_pipeline._CHECK_TIMEOUT", 20.0
-    )  # the machine may be busy
-    monkeypatch.setattr(assembly, "hot_store", world.store)
+    # The machine may be busy.
+    monkeypatch.setattr("metrics_collector._runtime.sending_pipeline._CHECK_TIMEOUT", 20.0)
+    monkeypatch.setattr(assembly, "redis_connection", world.connect)
     monkeypatch.setattr(collector, "log", type(collector.log)())
     collector.reset(settings)
     yield world
@@ -187,7 +187,7 @@ class TestRun:
             assert sender_thread() is thread
             call(1)
             await send()
-            assert world.stores == 1
+            assert world.connections == 1
 
         world.assert_has(2)
 
@@ -195,7 +195,7 @@ class TestRun:
         runs = [MetricsCollector() for _ in range(5)]
         await asyncio.gather(*(run.__aenter__() for run in runs))
         call(1)
-        assert world.stores == 1
+        assert world.connections == 1
         await asyncio.gather(*(run.aclose() for run in runs[:-1]))
         await runs[-1].aclose()
 
@@ -327,7 +327,7 @@ class TestRun:
         world.assert_has(1)
 
     async def test_refuses_other_settings_than_those_it_has(self, world: World) -> None:
-        other = world.settings.model_copy(update={"max_items": 7})
+        other = world.settings.model_copy(update={"max_items": 10**7})
         async with MetricsCollector():
             with pytest.raises(ConfigurationError, match="already running, with other settings"):
                 await MetricsCollector(other).__aenter__()
@@ -335,12 +335,12 @@ class TestRun:
 
         world.assert_has(1)
         async with MetricsCollector(other):
-            assert collector.settings().max_items == 7
+            assert collector.settings().max_items == 10**7
             call(1)
         async with MetricsCollector():
             assert collector.settings() is world.settings
             call(1)
-        assert world.stores == 3  # a thread for each change
+        assert world.connections == 3  # a thread for each change
         world.assert_has(3)
 
     async def test_raises_for_a_wrong_setting_and_breaks_nothing(
@@ -581,7 +581,7 @@ class TestForgottenRun:
         world.assert_has(2)
 
     def test_is_no_obstacle_to_other_settings_once_it_is_garbage(self, world: World) -> None:
-        other = world.settings.model_copy(update={"max_items": 7})
+        other = world.settings.model_copy(update={"max_items": 10**7})
 
         async def enter(settings: Settings) -> None:
             await MetricsCollector(settings).__aenter__()
@@ -737,7 +737,7 @@ class TestCalls:
                     problems.append(error)
 
         async def run(turn: int) -> None:
-            other = world.settings.model_copy(update={"max_items": 100 + turn})
+            other = world.settings.model_copy(update={"max_items": 10**7 + turn})
             async with MetricsCollector(other):
                 await asyncio.sleep(turn / 10_000)
 
@@ -771,7 +771,7 @@ class TestCalls:
         call(1)
         asking = asyncio.ensure_future(collector.call(action))
         await settled(lambda: bool(seen))
-        async with MetricsCollector(world.settings.model_copy(update={"max_items": 7})):
+        async with MetricsCollector(world.settings.model_copy(update={"max_items": 10**7})):
             assert await asking == "done"
 
         assert len(seen) == 2
@@ -839,7 +839,7 @@ class TestOwnBroker:
 
     @pytest.fixture
     def broker(self, world: World) -> NotingBroker:
-        world.max_items = 1
+        collector.reset(world.settings.model_copy(update={"max_items": 1}))
         broker = NotingBroker()
         tasks.register_tasks(broker)
         return broker
@@ -897,7 +897,7 @@ class TestExit:
 
         collector.at_exit()
 
-        assert world.stores == 0
+        assert world.connections == 0
         assert not caplog.messages
 
     def test_without_threads_it_is_done_here(

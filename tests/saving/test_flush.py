@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
-from metrics_collector._redis import keys
 from metrics_collector._redis.connection import connect
 from metrics_collector._saving import flush as flush_module
 from metrics_collector._saving.flush import DAY, Flush
@@ -22,6 +21,7 @@ from metrics_collector._storage.sqlite import SQLiteStore, schema, session
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.cancelling import at_each_await
 from tests.helpers.pipeline import (
+    KEYS,
     NOON,
     OTHER_PRODUCER,
     PRODUCER,
@@ -30,12 +30,12 @@ from tests.helpers.pipeline import (
     all_same,
     batch_of,
     check_pending,
+    commands_on,
     contents,
     foreign,
     lines_of,
     live_totals,
     same,
-    store_on,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from metrics_collector._recording.recorder import Record
-    from metrics_collector._redis.store import HotStore
+    from tests.helpers.pipeline import Commands
 
 
 def flush_of(source: Any, sink: Any, **options: Any) -> Flush:
@@ -58,8 +58,8 @@ def flush_of(source: Any, sink: Any, **options: Any) -> Flush:
 
 
 @pytest.fixture
-def flush(store: HotStore, path: Path) -> Flush:
-    return flush_of(store, SQLiteStore(str(path)))
+def flush(redis: Commands, path: Path) -> Flush:
+    return flush_of(redis.worker, SQLiteStore(str(path)))
 
 
 @pytest.fixture(autouse=True)
@@ -68,16 +68,16 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flush_module, "FUNCTIONS", 1)
 
 
-async def fill(store: HotStore, *, first: int = 1, producer: str = PRODUCER) -> None:
+async def fill(redis: Commands, *, first: int = 1, producer: str = PRODUCER) -> None:
     """Push five entries of two functions."""
     calls = [Call("app.fg"[: 5 + n % 2], 0.25 * n, (None, "KeyError", "")[n % 3]) for n in range(5)]
     batch = batch_of(*calls, first=first, producer=producer)
-    assert (await store.push(producer, batch, first - 1)).kind == "ok"
+    assert (await redis.producer.push(producer, batch, first - 1)).kind == "ok"
 
 
 async def check_at_rest(client: Any, path: Path, numbers: dict[str, int]) -> None:
     """Nothing waits; SQL has each number of these producers once, and the live totals are SQL's."""
-    assert not await client.exists("metrics_list", keys.CLAIMS)
+    assert not await client.exists("metrics_list", KEYS.claims)
     await check_pending(client)
     found = await asyncio.to_thread(contents, path)
     expected = {(producer, n) for producer, last in numbers.items() for n in range(1, last + 1)}
@@ -89,14 +89,14 @@ async def check_at_rest(client: Any, path: Path, numbers: dict[str, int]) -> Non
 
 
 async def test_a_drain_saves_all_that_waits(
-    flush: Flush, store: HotStore, client: Any, path: Path
+    flush: Flush, redis: Commands, client: Any, path: Path
 ) -> None:
-    await fill(store)
-    await fill(store, producer=OTHER_PRODUCER)
+    await fill(redis)
+    await fill(redis, producer=OTHER_PRODUCER)
     assert await flush.drain() == 10
     await check_at_rest(client, path, {PRODUCER: 5, OTHER_PRODUCER: 5})
-    assert (await store.look(PRODUCER)).saved == "1-5"
-    assert (await store.look(OTHER_PRODUCER)).saved == "1-5"
+    assert (await redis.producer.look(PRODUCER)).saved == "1-5"
+    assert (await redis.producer.look(OTHER_PRODUCER)).saved == "1-5"
     assert await flush.drain() == 0
 
 
@@ -107,65 +107,65 @@ async def test_an_empty_redis_opens_no_database(flush: Flush, path: Path) -> Non
 
 @pytest.mark.parametrize("once", [False, True])
 async def test_what_comes_meanwhile_is_saved_too_unless_once(
-    store: HotStore, client: Any, path: Path, once: bool
+    redis: Commands, client: Any, path: Path, once: bool
 ) -> None:
     pushes = iter(range(3))
 
     async def push() -> None:
         if (n := next(pushes, None)) is not None:
-            await fill(store, first=6 + 5 * n)
+            await fill(redis, first=6 + 5 * n)
 
-    await fill(store)
-    flush = flush_of(During(store, "claim", push), SQLiteStore(str(path)))
+    await fill(redis)
+    flush = flush_of(During(redis.worker, "claim", push), SQLiteStore(str(path)))
     assert await flush.drain(once=once) == (5 if once else 20)
-    assert await store.waiting() == (5 if once else 0)
+    assert await redis.reader.waiting() == (5 if once else 0)
     await check_pending(client)
 
 
 async def test_once_goes_on_after_what_others_left(
-    flush: Flush, store: HotStore, client: Any, path: Path
+    flush: Flush, redis: Commands, client: Any, path: Path
 ) -> None:
-    await fill(store)
-    await store.claim()
-    await fill(store, first=6)
+    await fill(redis)
+    await redis.worker.claim()
+    await fill(redis, first=6)
     assert await flush.drain(ignore_leases=True, once=True) == 10
     await check_at_rest(client, path, {PRODUCER: 10})
 
 
 async def test_another_workers_lease_is_respected_until_it_ends(
-    flush: Flush, store: HotStore, client: Any, path: Path
+    flush: Flush, redis: Commands, client: Any, path: Path
 ) -> None:
-    await fill(store)
-    token = (await store.claim()).token
-    await fill(store, first=6)
+    await fill(redis)
+    token = (await redis.worker.claim()).token
+    await fill(redis, first=6)
     assert await flush.drain() == 0
-    await client.zadd(keys.CLAIMS, {token: 1})  # as after its time
+    await client.zadd(KEYS.claims, {token: 1})  # as after its time
     assert await flush.drain() == 10
     await check_at_rest(client, path, {PRODUCER: 10})
 
 
 async def test_a_claim_that_is_gone_is_forgotten(flush: Flush, client: Any) -> None:
-    await client.zadd(keys.CLAIMS, {"0" * 16: 1})
+    await client.zadd(KEYS.claims, {"0" * 16: 1})
     assert await flush.drain() == 0
-    assert not await client.exists(keys.CLAIMS)
+    assert not await client.exists(KEYS.claims)
 
 
 async def test_a_claim_that_is_gone_no_longer_counts_as_backlog(
-    flush: Flush, store: HotStore, client: Any, path: Path
+    flush: Flush, redis: Commands, client: Any, path: Path
 ) -> None:
-    await fill(store)
-    claim = await store.claim()
-    await client.delete(keys.claim(claim.token))  # evicted, or by hand
-    await client.zadd(keys.CLAIMS, {claim.token: 1})
+    await fill(redis)
+    claim = await redis.worker.claim()
+    await client.delete(KEYS.claim(claim.token))  # evicted, or by hand
+    await client.zadd(KEYS.claims, {claim.token: 1})
     await flush.drain()
-    assert await store.waiting() == 0
-    await fill(store, first=6)
+    assert await redis.reader.waiting() == 0
+    await fill(redis, first=6)
     assert await flush.drain() == 5
-    assert await store.waiting() == 0
+    assert await redis.reader.waiting() == 0
 
 
 async def test_a_producer_learns_that_sql_has_what_was_no_entry(
-    flush: Flush, store: HotStore, client: Any, path: Path
+    flush: Flush, redis: Commands, client: Any, path: Path
 ) -> None:
     batch = batch_of(Call(), Call(), Call())
     first, second, third = lines_of(batch)
@@ -173,14 +173,14 @@ async def test_a_producer_learns_that_sql_has_what_was_no_entry(
     for _ in range(2):  # a copy is known by its number, too
         await client.rpush("metrics_list", first, newer, third)
         await flush.drain()
-    assert (await store.look(PRODUCER)).saved == "1-3"
+    assert (await redis.producer.look(PRODUCER)).saved == "1-3"
     found = await asyncio.to_thread(contents, path)
     assert found.rejected == [(newer.decode(), "error_occurred is neither 0 nor 1")]
     assert found.ids == dict.fromkeys([(PRODUCER, 1), (PRODUCER, 3)], 1)
 
 
 async def test_a_producer_learns_what_is_saved_after_any_number_of_losses(
-    flush: Flush, store: HotStore, client: Any
+    flush: Flush, redis: Commands, client: Any
 ) -> None:
     buffer: deque[Record] = deque()
     outbox = Outbox(buffer, monotonic=lambda: 0.0, wall=lambda: NOON)
@@ -191,7 +191,7 @@ async def test_a_producer_learns_what_is_saved_after_any_number_of_losses(
         outbox.close_batch()
         while following := outbox.next():
             batch, need = following
-            outbox.replied(await store.push(outbox.producer, batch, need), batch)
+            outbox.replied(await redis.producer.push(outbox.producer, batch, need), batch)
 
     for losses in range(1, 41):
         await send()
@@ -199,24 +199,24 @@ async def test_a_producer_learns_what_is_saved_after_any_number_of_losses(
         await client.flushall()  # for good, as nobody else has it
         await send()
         await flush.drain()
-        outbox.replied(await store.look(outbox.producer))
+        outbox.replied(await redis.producer.look(outbox.producer))
         assert (outbox.counts().saved, outbox.counts().dropped) == (losses, losses)
         assert not outbox.unsaved
 
 
-async def test_two_drains_of_the_same_claims(store: HotStore, client: Any, path: Path) -> None:
+async def test_two_drains_of_the_same_claims(redis: Commands, client: Any, path: Path) -> None:
     for n in range(4):
-        await fill(store, first=1 + 5 * n)
-    flushes = [flush_of(store, SQLiteStore(str(path))) for _ in range(3)]
+        await fill(redis, first=1 + 5 * n)
+    flushes = [flush_of(redis.worker, SQLiteStore(str(path))) for _ in range(3)]
     saved = await asyncio.gather(*(flush.drain(ignore_leases=True) for flush in flushes))
     assert sum(saved) == 20
     await check_at_rest(client, path, {PRODUCER: 20})
 
 
 async def test_rubbish_among_good_entries(
-    flush: Flush, store: HotStore, client: Any, path: Path, caplog: pytest.LogCaptureFixture
+    flush: Flush, redis: Commands, client: Any, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await fill(store)
+    await fill(redis)
     rubbish = [b"", b"{", b"\xff", b"[1]", b"a" * 100_000, b"import os", foreign().upper()]
     for raw in rubbish:
         await client.rpush("metrics_list", raw, foreign("app.other"))
@@ -292,23 +292,23 @@ class FaultyStore:
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 async def test_a_crash_at_each_step(fake_client: Any, path: Path, before: bool) -> None:
-    client, store = fake_client, store_on(fake_client)
+    client, redis = fake_client, commands_on(fake_client)
     number = 0
     while True:
         number += 1
         path = path.with_name(f"{number}.db")
         await client.flushall()
-        await fill(store)
+        await fill(redis)
         await client.rpush("metrics_list", foreign("app.other"), "rubbish")
         fault = Fault(number, before=before)
-        crashing = flush_of(Faulty(store, fault), FaultyStore(path, fault))
+        crashing = flush_of(Faulty(redis.worker, fault), FaultyStore(path, fault))
         try:
             await crashing.drain()
             await crashing.reconcile()
         except StoreUnavailableError:
             await check_pending(client)
-        await fill(store, first=6)
-        healthy = flush_of(store, SQLiteStore(str(path)))
+        await fill(redis, first=6)
+        healthy = flush_of(redis.worker, SQLiteStore(str(path)))
         await healthy.drain(ignore_leases=True)
         await check_at_rest(client, path, {PRODUCER: 10})
         found = await asyncio.to_thread(contents, path)
@@ -318,42 +318,42 @@ async def test_a_crash_at_each_step(fake_client: Any, path: Path, before: bool) 
     assert number > 15
 
 
-async def test_a_crash_ends_the_lease(store: HotStore, client: Any, path: Path) -> None:
-    await fill(store)
+async def test_a_crash_ends_the_lease(redis: Commands, client: Any, path: Path) -> None:
+    await fill(redis)
     fault = Fault(3, before=True)
     with pytest.raises(StoreUnavailableError):
-        await flush_of(Faulty(store, fault), FaultyStore(path, fault)).drain()
-    assert (await client.zrange(keys.CLAIMS, 0, -1, withscores=True))[0][1] == 0
-    assert await flush_of(store, SQLiteStore(str(path))).drain() == 5
+        await flush_of(Faulty(redis.worker, fault), FaultyStore(path, fault)).drain()
+    assert (await client.zrange(KEYS.claims, 0, -1, withscores=True))[0][1] == 0
+    assert await flush_of(redis.worker, SQLiteStore(str(path))).drain() == 5
 
 
 @pytest.mark.integration
 async def test_a_cancel_at_each_await(redis_url: str, path: Path) -> None:
     done = 0
     client = connect(redis_url)
-    store = store_on(client)
+    redis = commands_on(client)
 
     async def work() -> None:
-        flush = flush_of(store, SQLiteStore(str(path)))
+        flush = flush_of(redis.worker, SQLiteStore(str(path)))
         await flush.drain(ignore_leases=True)
         await flush.reconcile()
 
-    await fill(store)
+    await fill(redis)
     async for _ in at_each_await(work):
         await check_pending(client)
         done += 5
-        await fill(store, first=done + 1)
-    await flush_of(store, SQLiteStore(str(path))).drain(ignore_leases=True)
+        await fill(redis, first=done + 1)
+    await flush_of(redis.worker, SQLiteStore(str(path))).drain(ignore_leases=True)
     await check_at_rest(client, path, {PRODUCER: done + 5})
-    await store.aclose()
+    await redis.connection.aclose()
 
 
-async def test_redis_is_emptied_at_each_step(store: HotStore, client: Any, path: Path) -> None:
-    commands = ["claim", "read", "acknowledge", "true_up", "saved_function_names"]
+async def test_redis_is_emptied_at_each_step(redis: Commands, client: Any, path: Path) -> None:
+    commands = ["claim", "read", "acknowledge", "reconcile", "function_names"]
     for number, command in enumerate(commands):
         path = path.with_name(f"{number}.db")
         await client.flushall()
-        await fill(store)
+        await fill(redis)
 
         losses = iter(range(5))
 
@@ -362,10 +362,10 @@ async def test_redis_is_emptied_at_each_step(store: HotStore, client: Any, path:
                 await client.flushall()
                 await client.rpush("metrics_list", foreign("app.after"))
 
-        flush = flush_of(During(store, command, lose), SQLiteStore(str(path)))
+        flush = flush_of(During(redis.worker, command, lose), SQLiteStore(str(path)))
         await flush.drain()
         await flush.reconcile()
-        healthy = flush_of(store, SQLiteStore(str(path)))
+        healthy = flush_of(redis.worker, SQLiteStore(str(path)))
         await healthy.drain(ignore_leases=True)
         await healthy.reconcile()
         found = await asyncio.to_thread(contents, path)
@@ -424,14 +424,14 @@ async def test_entries_wait_for_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(session, "BUSY_TIMEOUT", 0.05)
-    store = store_on(fake_client)
-    flush = flush_of(store, SQLiteStore(str(path)))
-    await fill(store)
+    redis = commands_on(fake_client)
+    flush = flush_of(redis.worker, SQLiteStore(str(path)))
+    await fill(redis)
     with spoiled(path):
         for work in (flush.drain, flush.drain, flush.reconcile):
             with pytest.raises(MetricsCollectorError, match=str(path)):
                 await work()
-            assert await store.waiting() == 5
+            assert await redis.reader.waiting() == 5
             await check_pending(fake_client)
     assert await flush.drain() == 5
     await check_at_rest(fake_client, path, {PRODUCER: 5})
@@ -467,10 +467,10 @@ class ChangingStore:
 
 
 async def test_a_file_deleted_under_the_worker_is_made_anew(
-    store: HotStore, client: Any, path: Path
+    redis: Commands, client: Any, path: Path
 ) -> None:
-    await fill(store)
-    flush = flush_of(store, ChangingStore(path, 2, path.unlink))
+    await fill(redis)
+    flush = flush_of(redis.worker, ChangingStore(path, 2, path.unlink))
     assert await flush.drain() == 5
     await flush.reconcile()
     await check_pending(client)
@@ -481,15 +481,15 @@ async def test_a_file_deleted_under_the_worker_is_made_anew(
 
 
 async def test_an_older_copy_put_in_place_gets_a_new_id(
-    store: HotStore, client: Any, path: Path
+    redis: Commands, client: Any, path: Path
 ) -> None:
     copy = path.with_name("copy.db")
-    flush = flush_of(store, SQLiteStore(str(path)))
-    await fill(store)
+    flush = flush_of(redis.worker, SQLiteStore(str(path)))
+    await fill(redis)
     await flush.drain()
     await asyncio.to_thread(shutil.copy, path, copy)
     old = (await asyncio.to_thread(contents, path)).db
-    await fill(store, first=6)
+    await fill(redis, first=6)
     await flush.drain()
     await asyncio.to_thread(copy.rename, path)
     await flush.reconcile()
@@ -497,7 +497,7 @@ async def test_an_older_copy_put_in_place_gets_a_new_id(
     assert found.db != old
     assert all_same(await live_totals(client), found.totals)
     # It goes on from there, and needs no other id.
-    await fill(store, first=11)
+    await fill(redis, first=11)
     assert await flush.drain() == 5
     await flush.reconcile()
     again = await asyncio.to_thread(contents, path)
@@ -507,59 +507,59 @@ async def test_an_older_copy_put_in_place_gets_a_new_id(
 
 
 async def test_producers_learn_what_an_older_copy_has_saved(
-    store: HotStore, client: Any, path: Path
+    redis: Commands, client: Any, path: Path
 ) -> None:
     copy = path.with_name("copy.db")
-    flush = flush_of(store, SQLiteStore(str(path)), wall=count(NOON).__next__)
-    await fill(store)
+    flush = flush_of(redis.worker, SQLiteStore(str(path)), wall=count(NOON).__next__)
+    await fill(redis)
     await flush.drain()
     await asyncio.to_thread(shutil.copy, path, copy)
     for first in (6, 11, 16):
-        await fill(store, first=first)
+        await fill(redis, first=first)
         await flush.drain()
     await asyncio.to_thread(copy.rename, path)
     # The last that it hears of this producer.
-    await store.push(PRODUCER, batch_of(Call("app.new"), first=21), 20)
-    await store.push(OTHER_PRODUCER, batch_of(Call(), producer=OTHER_PRODUCER), 0)
+    await redis.producer.push(PRODUCER, batch_of(Call("app.new"), first=21), 20)
+    await redis.producer.push(OTHER_PRODUCER, batch_of(Call(), producer=OTHER_PRODUCER), 0)
     await client.rpush("metrics_list", foreign())
     await flush.drain()
-    assert (await store.look(PRODUCER)).saved == "1-5,21-21"
-    assert (await store.look(OTHER_PRODUCER)).saved == "1-1"
+    assert (await redis.producer.look(PRODUCER)).saved == "1-5,21-21"
+    assert (await redis.producer.look(OTHER_PRODUCER)).saved == "1-1"
     assert sorted(await client.keys("*producer*")) == sorted(
-        keys.producer(name).encode() for name in (PRODUCER, OTHER_PRODUCER)
+        KEYS.producer(name).encode() for name in (PRODUCER, OTHER_PRODUCER)
     )
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
 async def test_an_older_copy_is_recognised_however_many_commits_it_lacks(
-    store: HotStore, client: Any, path: Path, lost: int
+    redis: Commands, client: Any, path: Path, lost: int
 ) -> None:
     copy = path.with_name("copy.db")
-    flush = flush_of(store, SQLiteStore(str(path)), wall=count(NOON).__next__)
-    await fill(store)
+    flush = flush_of(redis.worker, SQLiteStore(str(path)), wall=count(NOON).__next__)
+    await fill(redis)
     await flush.drain()
     await asyncio.to_thread(shutil.copy, path, copy)
     for number in range(6, 6 + lost):
-        await store.push(PRODUCER, batch_of(Call(), first=number), number - 1)
+        await redis.producer.push(PRODUCER, batch_of(Call(), first=number), number - 1)
         await flush.drain()
     await asyncio.to_thread(copy.rename, path)
     number = 6 + lost
-    await store.push(PRODUCER, batch_of(Call(seconds=2.0), first=number), number - 1)
+    await redis.producer.push(PRODUCER, batch_of(Call(seconds=2.0), first=number), number - 1)
     await flush.drain()
     await flush.reconcile()
     found = await asyncio.to_thread(contents, path)
     assert all_same(await live_totals(client), found.totals, extremes=False)
-    assert (await store.look(PRODUCER)).saved == f"1-5,{number}-{number}"
+    assert (await redis.producer.look(PRODUCER)).saved == f"1-5,{number}-{number}"
 
 
 async def test_an_older_copy_is_recognised_by_each_function(
-    store: HotStore, client: Any, path: Path
+    redis: Commands, client: Any, path: Path
 ) -> None:
     copy = path.with_name("copy.db")
-    flush = flush_of(store, SQLiteStore(str(path)))
+    flush = flush_of(redis.worker, SQLiteStore(str(path)))
 
     async def save(name: str, number: int) -> None:
-        await store.push(PRODUCER, batch_of(Call(name), first=number), number - 1)
+        await redis.producer.push(PRODUCER, batch_of(Call(name), first=number), number - 1)
         await flush.drain()
 
     await save("app.f", 1)
@@ -576,14 +576,14 @@ async def test_an_older_copy_is_recognised_by_each_function(
 
 
 async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(
-    store: HotStore, client: Any, path: Path
+    redis: Commands, client: Any, path: Path
 ) -> None:
     copy = path.with_name("copy.db")
     clock = count(NOON)
-    flush = flush_of(store, SQLiteStore(str(path)), wall=lambda: next(clock))
+    flush = flush_of(redis.worker, SQLiteStore(str(path)), wall=lambda: next(clock))
 
     async def save(name: str, number: int, seconds: float) -> None:
-        await store.push(PRODUCER, batch_of(Call(name, seconds), first=number), number - 1)
+        await redis.producer.push(PRODUCER, batch_of(Call(name, seconds), first=number), number - 1)
         await flush.drain()
 
     await save("app.f", 1, 0.5)
@@ -594,14 +594,14 @@ async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(
     await flush.reconcile()
     found = await asyncio.to_thread(contents, path)
     assert all_same(await live_totals(client), found.totals, extremes=False)
-    await store.push(PRODUCER, batch_of(Call("app.f", 4.0), first=4), 3)
-    claim = await store.claim()
-    await store.push(PRODUCER, batch_of(Call("app.f", 8.0), first=5), 4)  # it is not quiet
-    length, elements = await store.read(claim.token, 1)
+    await redis.producer.push(PRODUCER, batch_of(Call("app.f", 4.0), first=4), 3)
+    claim = await redis.worker.claim()
+    await redis.producer.push(PRODUCER, batch_of(Call("app.f", 8.0), first=5), 4)  # it is not quiet
+    length, elements = await redis.worker.read(claim.token, 1)
     async with SQLiteStore(str(path)).writing() as database:
         saved = await database.save(claim.token, length, elements, next(clock))
     assert saved is not None
-    await store.acknowledge(
+    await redis.worker.acknowledge(
         claim.token,
         length,
         1,
@@ -615,25 +615,25 @@ async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(
     await flush.reconcile()
     found = await asyncio.to_thread(contents, path)
     assert all_same(await live_totals(client), found.totals, extremes=False)
-    assert (await store.look(PRODUCER)).saved == "1-1,3-5"
-    assert int(await client.hget(keys.saved("app.f"), "no")) == found.no
+    assert (await redis.producer.look(PRODUCER)).saved == "1-1,3-5"
+    assert int(await client.hget(KEYS.saved("app.f"), "no")) == found.no
 
 
 async def test_being_behind_another_worker_is_no_reason_for_a_new_id(
-    store: HotStore, client: Any, path: Path
+    redis: Commands, client: Any, path: Path
 ) -> None:
-    other = flush_of(store, SQLiteStore(str(path)))
-    await fill(store)
+    other = flush_of(redis.worker, SQLiteStore(str(path)))
+    await fill(redis)
     await other.drain()
     db = (await asyncio.to_thread(contents, path)).db
     pushes = iter([6, 11, 16])
 
     async def overtake() -> None:
         if first := next(pushes, None):
-            await fill(store, first=first)
+            await fill(redis, first=first)
             await other.drain(ignore_leases=True)
 
-    slow = flush_of(During(store, "saved_function_names", overtake), SQLiteStore(str(path)))
+    slow = flush_of(During(redis.worker, "function_names", overtake), SQLiteStore(str(path)))
     for _ in range(3):
         await slow.reconcile()
     assert (await asyncio.to_thread(contents, path)).db == db
@@ -644,29 +644,31 @@ async def test_being_behind_another_worker_is_no_reason_for_a_new_id(
 
 
 async def test_reconciling_heals_totals(
-    flush: Flush, store: HotStore, client: Any, path: Path
+    flush: Flush, redis: Commands, client: Any, path: Path
 ) -> None:
-    await fill(store)
+    await fill(redis)
     await flush.drain()
-    await client.delete(keys.totals("app.f"))
-    await client.hset(keys.totals("app.fg"), "call_count", 99)
-    await fill(store, first=6)  # pending: these stay on top
+    await client.delete(KEYS.totals("app.f"))
+    await client.hset(KEYS.totals("app.fg"), "call_count", 99)
+    await fill(redis, first=6)  # pending: these stay on top
     await client.delete("metrics_list")  # by hand: these are lost
-    await store.push(OTHER_PRODUCER, batch_of(Call("app.lost"), producer=OTHER_PRODUCER), 0)
+    await redis.producer.push(
+        OTHER_PRODUCER, batch_of(Call("app.lost"), producer=OTHER_PRODUCER), 0
+    )
     await client.delete("metrics_list")
     await flush.reconcile()
     await check_at_rest(client, path, {PRODUCER: 5})
 
 
 async def test_reconciling_after_redis_was_emptied(
-    flush: Flush, store: HotStore, client: Any, path: Path
+    flush: Flush, redis: Commands, client: Any, path: Path
 ) -> None:
-    await fill(store)
+    await fill(redis)
     await flush.drain()
     life = flush.life
     await client.flushall()
     batch = batch_of(Call("app.f", 9.0), first=6)
-    await store.push(PRODUCER, batch, 0)
+    await redis.producer.push(PRODUCER, batch, 0)
     await flush.reconcile()
     await check_pending(client)
     live = await live_totals(client)
@@ -677,13 +679,13 @@ async def test_reconciling_after_redis_was_emptied(
     assert same((await live_totals(client))["app.f"], found.totals["app.f"])
 
 
-async def test_reconciling_forgets_old_parts_of_the_ledger(store: HotStore, path: Path) -> None:
-    await fill(store)
-    await flush_of(store, SQLiteStore(str(path))).drain()
+async def test_reconciling_forgets_old_parts_of_the_ledger(redis: Commands, path: Path) -> None:
+    await fill(redis)
+    await flush_of(redis.worker, SQLiteStore(str(path))).drain()
 
     def later(days: float) -> Flush:
         wall = NOON + days * DAY
-        return flush_of(store, SQLiteStore(str(path)), ledger_days=3.0, wall=lambda: wall)
+        return flush_of(redis.worker, SQLiteStore(str(path)), ledger_days=3.0, wall=lambda: wall)
 
     with closing(sqlite3.connect(path)) as connection:
         await later(2.9).reconcile()
@@ -694,12 +696,12 @@ async def test_reconciling_forgets_old_parts_of_the_ledger(store: HotStore, path
 
 
 async def test_nothing_is_made_where_nothing_is(
-    flush: Flush, store: HotStore, client: Any, path: Path
+    flush: Flush, redis: Commands, client: Any, path: Path
 ) -> None:
     await flush.reconcile()
     assert await flush.drain() == 0
     assert not await asyncio.to_thread(path.exists)
-    await fill(store)
+    await fill(redis)
     await client.delete("metrics_list")  # the totals are to be set right, to nothing
     await flush.reconcile()
     assert await asyncio.to_thread(path.exists)

@@ -21,7 +21,6 @@ from metrics_collector import metrics_collector
 from metrics_collector._core.entries import MAX_ENTRY_BYTES, RejectedEntryError, decode
 from metrics_collector._reading.query import Query
 from metrics_collector._recording import recorder
-from metrics_collector._redis import keys
 from metrics_collector._saving import flush as flush_module
 from metrics_collector._saving.flush import Flush
 from metrics_collector._sending.outbox import Outbox
@@ -31,14 +30,15 @@ from metrics_collector.cli import _figures
 from tests.helpers import outside
 from tests.helpers.folders import fast_folder
 from tests.helpers.pipeline import (
+    KEYS,
     NOON,
     Call,
     all_same,
     batch_of,
+    commands_on,
     contents,
     lines_of,
     live_totals,
-    store_on,
     totals_of,
 )
 from tests.helpers.rows import rows
@@ -81,9 +81,9 @@ def sort(elements: Sequence[bytes]) -> Sorted:
 async def save(client: Any, path: Path, elements: Sequence[bytes]) -> int:
     """Push the elements as another program does, and flush as a worker does."""
     for raw in elements:
-        await client.rpush(keys.METRICS_LIST, raw)
+        await client.rpush(KEYS.metrics_list, raw)
     flush = Flush(
-        store_on(client),
+        commands_on(client).worker,
         SQLiteStore(str(path)),
         ledger_days=30,
         log=RateLimitedLog(),
@@ -97,8 +97,8 @@ async def save(client: Any, path: Path, elements: Sequence[bytes]) -> int:
 
 async def check(client: Any, path: Path, elements: Sequence[bytes]) -> None:
     """Each is where it belongs, once, nothing waits, and all of it can be read."""
-    assert not await client.exists(keys.METRICS_LIST, keys.CLAIMS)
-    assert int(await client.get(keys.CLAIMED) or 0) == 0
+    assert not await client.exists(KEYS.metrics_list, KEYS.claims)
+    assert int(await client.get(KEYS.claimed) or 0) == 0
     expected = sort(elements)
     found = await asyncio.to_thread(contents, path)
     assert Counter(found.entries) == Counter(expected.entries)
@@ -117,7 +117,7 @@ def _as_kept(raw: bytes) -> str | bytes:
 
 
 async def check_reading(client: Any, path: Path, entries: Sequence[Entry]) -> None:
-    query = Query(store_on(client), SQLiteStore(str(path)), frozenset())
+    query = Query(commands_on(client).reader, SQLiteStore(str(path)), frozenset())
     calls = Counter(entry.func_name for entry in entries)
     metrics = await query.functions(None, None)
     for some in (metrics, await query.functions(BEGINNING, None)):
@@ -193,20 +193,20 @@ def test_whole_claims_of_anything(some: list[bytes], more: list[bytes]) -> None:
 
 async def test_a_forged_id_of_a_living_producer_stops_nothing(client: Any, path: Path) -> None:
     """Whoever can write to Redis can take the place of an entry, but no more than that."""
-    store = store_on(client)
+    redis = commands_on(client)
     producer = outside.PRODUCER
     forged = [
         outside.element(id=f"{producer}-{number}", func_name="forged")
         for number in (2, 10**15 - 1, *range(1000, 1100, 2))
     ]
     await save(client, path, forged)
-    await store.push(producer, batch_of(*[Call()] * 3, producer=producer), 0)
+    await redis.producer.push(producer, batch_of(*[Call()] * 3, producer=producer), 0)
     await save(client, path, forged)
     found = await asyncio.to_thread(contents, path)
     assert set(found.ids.values()) == {1}
     assert Counter(entry.func_name for entry in found.entries) == {"forged": 52, "app.f": 2}
     assert all_same(await live_totals(client), found.totals)
-    assert (await store.look(producer)).saved.startswith("1-3,1000-1000,")
+    assert (await redis.producer.look(producer)).saved.startswith("1-3,1000-1000,")
 
 
 async def test_names_that_code_may_have_come_through_unharmed(client: Any, path: Path) -> None:
@@ -230,15 +230,15 @@ async def test_names_that_code_may_have_come_through_unharmed(client: Any, path:
     outbox.close_batch()
     following = outbox.next()
     assert following is not None
-    store = store_on(client)
-    assert (await store.push(outbox.producer, *following)).kind == "ok"
+    redis = commands_on(client)
+    assert (await redis.producer.push(outbox.producer, *following)).kind == "ok"
     assert await save(client, path, []) == 3 * len(names)
     elements = lines_of(following[0])
     await check(client, path, elements)
     entries = sort(elements).entries
     assert {entry.error_type for entry in entries} == set(names)
     assert {entry.func_name.removeprefix(f"{__name__}.") for entry in entries} == set(names)
-    outbox.replied(await store.look(outbox.producer))
+    outbox.replied(await redis.producer.look(outbox.producer))
     assert outbox.counts().saved == 3 * len(names)
 
 
@@ -254,7 +254,7 @@ async def test_clocks_that_break_lose_no_entry(client: Any, path: Path, broken: 
         following = outbox.next()
         assert following is not None
         await client.flushall()
-        assert (await store_on(client).push(outbox.producer, *following)).kind == "ok"
+        assert (await commands_on(client).producer.push(outbox.producer, *following)).kind == "ok"
         database = path.with_name(f"{wall}.db")
         assert await save(client, database, []) == len(buffer)
         await check(client, database, lines_of(following[0]))

@@ -25,7 +25,7 @@ from metrics_collector._saving.taskiq import scheduler as scheduler_module
 from metrics_collector._saving.taskiq import stream, tasks
 from metrics_collector._saving.taskiq.result_backend import Results
 from metrics_collector._saving.taskiq.shared import PURGE_NAME, TASK_NAME
-from metrics_collector._saving.taskiq.stream import FLUSH_REQUESTS, GROUP
+from metrics_collector._saving.taskiq.stream import GROUP, STREAM
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
@@ -168,19 +168,19 @@ async def acknowledge(message: AckableMessage) -> None:
 
 async def pending(broker: FakeBroker) -> int:
     async with broker.connect() as redis:
-        summary: Any = await redis.xpending(FLUSH_REQUESTS, GROUP)
+        summary: Any = await redis.xpending(STREAM, GROUP)
     return int(summary["pending"])
 
 
 async def consumers(broker: FakeBroker) -> list[str]:
     async with broker.connect() as redis:
-        return [c["name"].decode() for c in await redis.xinfo_consumers(FLUSH_REQUESTS, GROUP)]
+        return [c["name"].decode() for c in await redis.xinfo_consumers(STREAM, GROUP)]
 
 
 async def take_and_die(broker: FakeBroker, name: str) -> None:
     async with broker.connect() as redis:
-        await redis.xgroup_create(FLUSH_REQUESTS, GROUP, id="0", mkstream=True)
-        await redis.xreadgroup(GROUP, name, {FLUSH_REQUESTS: ">"})
+        await redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        await redis.xreadgroup(GROUP, name, {STREAM: ">"})
 
 
 # The brokers
@@ -295,11 +295,11 @@ async def test_what_is_no_request_is_skipped_and_reported_once(
     broker: FakeBroker, fields: dict[Any, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with broker.connect() as redis, listening(broker) as following:
-        await redis.xadd(FLUSH_REQUESTS, fields)
+        await redis.xadd(STREAM, fields)
         waiting = asyncio.ensure_future(following())
         while not caplog.messages:
             await asyncio.sleep(0.001)
-        await redis.xadd(FLUSH_REQUESTS, fields)
+        await redis.xadd(STREAM, fields)
         await taskiq.request_flush(broker)
         await acknowledge(await waiting)
         assert await pending(broker) == 0
@@ -332,7 +332,7 @@ async def test_consumers_of_dead_workers_are_forgotten_unless_they_hold_requests
     await taskiq.request_flush(broker)
     await take_and_die(broker, "holds one")
     async with broker.connect() as redis:
-        await redis.xgroup_createconsumer(FLUSH_REQUESTS, GROUP, "gone")
+        await redis.xgroup_createconsumer(STREAM, GROUP, "gone")
     await taskiq.request_flush(broker)
     async with listening(broker) as following:
         await acknowledge(await following())
@@ -381,8 +381,8 @@ async def test_a_request_lost_with_its_connection_is_sent_again(broker: FakeBrok
         async with broker.connect() as redis:
             # Taken in this worker's name, and the reply never came.
             (name,) = await consumers(broker)
-            await redis.xadd(FLUSH_REQUESTS, {b"data": b""})
-            await redis.xreadgroup(GROUP, name, {FLUSH_REQUESTS: ">"})
+            await redis.xadd(STREAM, {b"data": b""})
+            await redis.xreadgroup(GROUP, name, {STREAM: ">"})
         broker.server.absences = 1
         await acknowledge(await following())
         assert await pending(broker) == 1

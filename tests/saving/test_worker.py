@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from metrics_collector._errors import StoreUnavailableError
-from metrics_collector._redis import keys
+from metrics_collector._redis.heartbeat import Heartbeat
 from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.worker import GRACE, Worker
 from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers import jumping_loop
-from tests.helpers.pipeline import PRODUCER, Call, During, batch_of, contents, store_on
+from tests.helpers.pipeline import PRODUCER, Call, During, batch_of, commands_on, contents
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
-
-KEY = "heartbeat"
 
 
 def now() -> float:
@@ -61,17 +59,17 @@ class Heartbeats:
         self.stopped = False
         self._away = away
 
-    async def beat(self, key: str, state: Mapping[str, object], ttl: float) -> None:
-        assert (key, ttl) == (KEY, 20.0)
+    async def beat(self, state: Mapping[str, object], ttl: float) -> None:
+        assert ttl == 20.0
         json.dumps(state)
         self.states.append((since(self.began), state["error"]))
         if self._away:
             raise StoreUnavailableError("away")
 
-    async def stop_beating(self, key: str) -> None:
+    async def stop(self) -> None:
         if self._away:
             raise StoreUnavailableError("away")
-        self.stopped = key == KEY
+        self.stopped = True
 
 
 class Purges:
@@ -109,7 +107,6 @@ def worker_of(
     beats: Any,
     *,
     purge: Any = None,
-    key: str = KEY,
     every: float = 5.0,
     dangers: Callable[[], Awaitable[list[str]]] = no_dangers,
     close: Callable[[], Awaitable[None]] | None = None,
@@ -118,7 +115,6 @@ def worker_of(
         flush,
         purge or Purges(),
         beats,
-        key=key,
         every=every,
         log=RateLimitedLog(),
         dangers=dangers,
@@ -347,27 +343,26 @@ def test_an_end_that_is_cut_off_leaves_no_task_behind() -> None:
 
 
 async def test_with_a_real_flush(fake_client: Any, path: Path) -> None:
-    store = store_on(fake_client)
-    key = keys.alive("worker", "host", 1)
+    redis = commands_on(fake_client)
     beaten = asyncio.Event()
 
     async def note() -> None:
         beaten.set()
 
-    flush = Flush(store, SQLiteStore(str(path)), ledger_days=30, log=RateLimitedLog())
-    beats = During(store, "beat", note)
-    worker = worker_of(flush, beats, key=key, every=60, close=store.aclose)
+    flush = Flush(redis.worker, SQLiteStore(str(path)), ledger_days=30, log=RateLimitedLog())
+    beats = During(Heartbeat(redis.connection, "worker", "host:1"), "beat", note)
+    worker = worker_of(flush, beats, every=60, close=redis.connection.aclose)
     await asyncio.to_thread(path.mkdir)
-    await store.push(PRODUCER, batch_of(Call(), Call()), 0)
+    await redis.producer.push(PRODUCER, batch_of(Call(), Call()), 0)
     assert await worker.flush() == 0
     await worker.start()
     await beaten.wait()
-    state = (await store.heartbeats("worker", "host"))[key]
+    state = (await redis.reader.heartbeats("worker"))["host:1"]
     assert state["flushed_at"] is None
     assert "is a folder; let DATABASE_NAME name a file" in state["error"]
     await asyncio.to_thread(path.rmdir)
     await worker.flush()  # or the timer was faster
-    assert (await store.live(["app.f"]))["app.f"].whole
+    assert (await redis.reader.live(["app.f"]))["app.f"].whole
     assert len((await asyncio.to_thread(contents, path)).entries) == 2
     await worker.aclose()
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
-from metrics_collector._redis import keys
+from metrics_collector._redis.producer import ProducerCommands
 from metrics_collector._saving.flush import Flush
 from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import Outbox
@@ -25,6 +25,7 @@ from metrics_collector._sending.spool import Replay, Spool, replay, spool_file
 from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.pipeline import (
+    KEYS,
     OTHER_PRODUCER,
     PRODUCER,
     Call,
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from metrics_collector._recording.recorder import Record
-    from metrics_collector._redis.store import HotStore
     from metrics_collector._sending.batch import Batch, DiskCopy
+    from tests.helpers.pipeline import Commands
 
 
 LIMIT = 60.0  # seconds that something may take before it counts as never
@@ -292,11 +293,11 @@ def test_one_that_its_owner_deletes_meanwhile_is_nobody_s(
 class Scene:
     """A process with a memory limit of 100 entries, and a Redis that may be away."""
 
-    def __init__(self, folder: Path, store: HotStore, *, most: int = 100) -> None:
+    def __init__(self, folder: Path, redis: Commands, *, most: int = 100) -> None:
         self.buffer: deque[Record] = deque()
         self.outbox = Outbox(self.buffer)
         self.errors: list[str] = []
-        self.store = store
+        self.redis = redis
         self.away = False
         self.spool = Spool(str(folder), self.outbox.producer)
         self.memory_limit = MemoryLimit(
@@ -323,15 +324,15 @@ class Scene:
     async def push(self, producer: str, batch: Batch, need: int, /) -> Any:
         if self.away:
             raise StoreUnavailableError("away")
-        return await self.store.push(producer, batch, need)
+        return await self.redis.producer.push(producer, batch, need)
 
     async def tell_dropped(self, producer: str, count: int, /) -> None:
-        await self.store.tell_dropped(producer, count)
+        await self.redis.producer.tell_dropped(producer, count)
 
     async def look(self, producer: str, /) -> Any:
         if self.away:
             raise StoreUnavailableError("away")
-        return await self.store.look(producer)
+        return await self.redis.producer.look(producer)
 
     def record(self, count: int) -> None:
         self.buffer.extend(("app.f", 0.0, 0.25, None) for _ in range(count))
@@ -372,14 +373,14 @@ async def listed(client: Any, count: int) -> None:
             await asyncio.sleep(0.002)
 
 
-def drain(store: HotStore, path: Path) -> Flush:
-    return Flush(store, SQLiteStore(str(path)), ledger_days=30, log=RateLimitedLog())
+def drain(redis: Commands, path: Path) -> Flush:
+    return Flush(redis.worker, SQLiteStore(str(path)), ledger_days=30, log=RateLimitedLog())
 
 
 async def test_what_memory_cannot_hold_goes_to_disk_and_then_to_redis(
-    folder: Path, store: HotStore, client: Any, path: Path
+    folder: Path, redis: Commands, client: Any, path: Path
 ) -> None:
-    scene = Scene(folder, store)
+    scene = Scene(folder, redis)
     scene.away = True
     async with running(scene.sender.run()):
         for _ in range(20):
@@ -396,7 +397,7 @@ async def test_what_memory_cannot_hold_goes_to_disk_and_then_to_redis(
         scene.away = False
         await scene.sender.send(30)
         assert scene.outbox.counts().sent == 1000
-        await drain(store, path).drain()
+        await drain(redis, path).drain()
         await scene.sender.look()
 
     scene.check(1000)
@@ -413,8 +414,8 @@ async def check_at_rest(client: Any, path: Path, producer: str, count: int) -> N
     assert all_same(await live_totals(client), found.totals)
 
 
-async def test_copies_of_what_redis_has_may_fill_the_memory(folder: Path, store: HotStore) -> None:
-    scene = Scene(folder, store)
+async def test_copies_of_what_redis_has_may_fill_the_memory(folder: Path, redis: Commands) -> None:
+    scene = Scene(folder, redis)
     for _ in range(9):
         scene.record(10)
         await scene.sender.send(5)
@@ -424,9 +425,9 @@ async def test_copies_of_what_redis_has_may_fill_the_memory(folder: Path, store:
 
 
 async def test_redis_emptied_after_the_disk_was_sent_is_sent_again(
-    folder: Path, store: HotStore, client: Any, path: Path
+    folder: Path, redis: Commands, client: Any, path: Path
 ) -> None:
-    scene = Scene(folder, store)
+    scene = Scene(folder, redis)
     scene.record(300)
     await scene.memory_limit.enforce()
     await scene.sender.send(30)
@@ -435,7 +436,7 @@ async def test_redis_emptied_after_the_disk_was_sent_is_sent_again(
     await scene.sender.look()
     assert scene.outbox.counts().spooled + scene.outbox.counts().buffered == 300
     await scene.sender.send(30)
-    await drain(store, path).drain()
+    await drain(redis, path).drain()
     await scene.sender.look()
 
     assert not files_in(folder)
@@ -443,9 +444,9 @@ async def test_redis_emptied_after_the_disk_was_sent_is_sent_again(
 
 
 async def test_a_file_deleted_by_hand_is_counted_as_dropped(
-    folder: Path, store: HotStore, caplog: pytest.LogCaptureFixture
+    folder: Path, redis: Commands, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scene = Scene(folder, store)
+    scene = Scene(folder, redis)
     scene.record(300)
     await scene.memory_limit.enforce()
     spooled = scene.outbox.counts().spooled
@@ -460,10 +461,10 @@ async def test_a_file_deleted_by_hand_is_counted_as_dropped(
 
 
 async def test_where_the_disk_is_full_the_oldest_are_dropped(
-    folder: Path, store: HotStore, caplog: pytest.LogCaptureFixture
+    folder: Path, redis: Commands, caplog: pytest.LogCaptureFixture
 ) -> None:
     await asyncio.to_thread(folder.write_text, "no folder")
-    scene = Scene(folder, store)
+    scene = Scene(folder, redis)
     for _ in range(40):
         scene.record(90)
         await scene.memory_limit.enforce()
@@ -476,8 +477,8 @@ async def test_where_the_disk_is_full_the_oldest_are_dropped(
     assert "dropped the oldest" in caplog.text
 
 
-async def test_what_is_left_goes_to_disk_at_the_end(folder: Path, store: HotStore) -> None:
-    scene = Scene(folder, store)
+async def test_what_is_left_goes_to_disk_at_the_end(folder: Path, redis: Commands) -> None:
+    scene = Scene(folder, redis)
     scene.record(5)
     await scene.sender.send(5)
     scene.record(45)
@@ -495,18 +496,18 @@ async def test_what_is_left_goes_to_disk_at_the_end(folder: Path, store: HotStor
 # Replay
 
 
-def replay_of(folder: Path, store: HotStore, errors: list[str] | None = None) -> Replay:
+def replay_of(folder: Path, redis: Commands, errors: list[str] | None = None) -> Replay:
     errors = [] if errors is None else errors
-    return Replay(str(folder), store, log=RateLimitedLog(), failed=errors.append)
+    return Replay(str(folder), redis.producer, log=RateLimitedLog(), failed=errors.append)
 
 
 async def test_what_a_process_left_is_sent_by_another(
-    folder: Path, store: HotStore, client: Any, path: Path
+    folder: Path, redis: Commands, client: Any, path: Path
 ) -> None:
     file = await asyncio.to_thread(left, folder, *batches(5))
-    async with running(replay_of(folder, store).run()):
+    async with running(replay_of(folder, redis).run()):
         await listed(client, 15)
-        await drain(store, path).drain()
+        await drain(redis, path).drain()
         await gone(file)
 
     assert not files_in(folder)
@@ -514,50 +515,50 @@ async def test_what_a_process_left_is_sent_by_another(
 
 
 async def test_what_redis_or_sql_already_have_is_not_sent_again(
-    folder: Path, store: HotStore, client: Any, path: Path
+    folder: Path, redis: Commands, client: Any, path: Path
 ) -> None:
     some = batches(5)
     file = await asyncio.to_thread(left, folder, *some)
-    await store.push(PRODUCER, some[0], 0)
-    await drain(store, path).drain()
-    await store.push(PRODUCER, some[1], 3)
-    async with running(replay_of(folder, store).run()):
+    await redis.producer.push(PRODUCER, some[0], 0)
+    await drain(redis, path).drain()
+    await redis.producer.push(PRODUCER, some[1], 3)
+    async with running(replay_of(folder, redis).run()):
         await listed(client, 12)
         assert await client.llen("metrics_list") == 12
-        await drain(store, path).drain()
+        await drain(redis, path).drain()
         await gone(file)
     await check_at_rest(client, path, PRODUCER, 15)
 
 
 async def test_two_processes_do_not_replay_one_file(
-    folder: Path, store: HotStore, client: Any, path: Path
+    folder: Path, redis: Commands, client: Any, path: Path
 ) -> None:
     files = [await asyncio.to_thread(left, folder, batch) for batch in batches(6)]
-    async with running(replay_of(folder, store).run()), running(replay_of(folder, store).run()):
+    async with running(replay_of(folder, redis).run()), running(replay_of(folder, redis).run()):
         await listed(client, 18)
         await asyncio.sleep(0.1)  # for a second copy to come, if there were one
         assert await client.llen("metrics_list") == 18
-        await drain(store, path).drain()
+        await drain(redis, path).drain()
         await until(lambda: not any(file.exists() for file in files))
     await check_at_rest(client, path, PRODUCER, 18)
 
 
 async def test_no_more_files_are_open_than_a_few(
-    folder: Path, store: HotStore, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, redis: Commands, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "AT_ONCE", 2)
     for batch in batches(7):
         await asyncio.to_thread(left, folder, batch)
-    async with running(replay_of(folder, store).run()):
+    async with running(replay_of(folder, redis).run()):
         while files_in(folder):
             assert len(spool_file._open) <= 3  # one may be on its way in
-            await drain(store, path).drain()
+            await drain(redis, path).drain()
             await asyncio.sleep(0.005)
     await check_at_rest(client, path, PRODUCER, 21)
 
 
 async def test_stopped_at_any_moment_no_file_stays_open(
-    folder: Path, store: HotStore, monkeypatch: pytest.MonkeyPatch
+    folder: Path, redis: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = spool_file.producer_in
 
@@ -569,7 +570,7 @@ async def test_stopped_at_any_moment_no_file_stays_open(
     for batch in batches(7):
         await asyncio.to_thread(left, folder, batch)
     for turns in range(40):
-        async with running(replay_of(folder, store).run()):
+        async with running(replay_of(folder, redis).run()):
             for _ in range(turns):
                 await asyncio.sleep(0.0005)
         while any(thread.name.endswith("in_thread") for thread in threading.enumerate()):
@@ -578,41 +579,41 @@ async def test_stopped_at_any_moment_no_file_stays_open(
 
 
 async def test_killed_while_it_replays_another_goes_on_and_nothing_is_twice(
-    folder: Path, store: HotStore, client: Any, path: Path
+    folder: Path, redis: Commands, client: Any, path: Path
 ) -> None:
     file = await asyncio.to_thread(left, folder, *batches(5))
-    async with running(replay_of(folder, store).run()):
+    async with running(replay_of(folder, redis).run()):
         await listed(client, 3)
-    await drain(store, path).drain()
+    await drain(redis, path).drain()
     # And Redis has forgotten all of it meanwhile.
     await client.flushall()
-    async with running(replay_of(folder, store).run()):
+    async with running(replay_of(folder, redis).run()):
         await listed(client, 15)
-        await drain(store, path).drain()
+        await drain(redis, path).drain()
         await gone(file)
-    await drain(store, path).reconcile()
+    await drain(redis, path).reconcile()
     await check_at_rest(client, path, PRODUCER, 15)
 
 
 async def test_redis_emptied_before_sql_had_it_is_sent_it_again(
-    folder: Path, store: HotStore, client: Any, path: Path
+    folder: Path, redis: Commands, client: Any, path: Path
 ) -> None:
     file = await asyncio.to_thread(left, folder, *batches(5))
-    async with running(replay_of(folder, store).run()):
+    async with running(replay_of(folder, redis).run()):
         for _ in range(3):
             await listed(client, 15)
             await client.flushall()
         await listed(client, 15)
         assert file.exists()
-        await drain(store, path).drain()
+        await drain(redis, path).drain()
         await gone(file)
     await check_at_rest(client, path, PRODUCER, 15)
 
 
 async def test_redis_emptied_right_after_it_took_the_last_batch_is_sent_all_again(
-    folder: Path, store: HotStore, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, redis: Commands, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, pushes = type(store).push, 0
+    real, pushes = ProducerCommands.push, 0
 
     async def push(*arguments: Any, **options: Any) -> Any:
         nonlocal pushes
@@ -622,25 +623,25 @@ async def test_redis_emptied_right_after_it_took_the_last_batch_is_sent_all_agai
             await client.flushall()
         return reply
 
-    monkeypatch.setattr(type(store), "push", push)
+    monkeypatch.setattr(ProducerCommands, "push", push)
     file = await asyncio.to_thread(left, folder, *batches(5))
-    async with running(replay_of(folder, store).run()):
+    async with running(replay_of(folder, redis).run()):
         await until(lambda: pushes == 15)
         await listed(client, 15)
-        await drain(store, path).drain()
+        await drain(redis, path).drain()
         await gone(file)
     await check_at_rest(client, path, PRODUCER, 15)
 
 
 async def test_a_torn_file_is_sent_up_to_there_and_set_aside(
-    folder: Path, store: HotStore, client: Any, path: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, redis: Commands, client: Any, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = await asyncio.to_thread(left, folder, *batches(3))
     os.truncate(file, file.stat().st_size - 7)
     errors: list[str] = []
-    async with running(replay_of(folder, store, errors).run()):
+    async with running(replay_of(folder, redis, errors).run()):
         await listed(client, 6)
-        await drain(store, path).drain()
+        await drain(redis, path).drain()
         await gone(file)
     assert [one.name for one in files_in(folder)] == [file.with_suffix(".damaged").name]
     assert "is damaged" in caplog.text
@@ -650,38 +651,38 @@ async def test_a_torn_file_is_sent_up_to_there_and_set_aside(
 
 @pytest.mark.parametrize("content", [b"", b"{}\n", b'{"metrics_collector_spool": 1}\n', b"\xff\n"])
 async def test_what_is_no_spool_file_is_set_aside(
-    content: bytes, folder: Path, store: HotStore
+    content: bytes, folder: Path, redis: Commands
 ) -> None:
     put(folder / "x.spool", content)
-    async with running(replay_of(folder, store).run()):
+    async with running(replay_of(folder, redis).run()):
         await until(lambda: files_in(folder) == [folder / "x.damaged"])
 
 
 async def test_a_newer_file_is_left_alone(
-    folder: Path, store: HotStore, caplog: pytest.LogCaptureFixture
+    folder: Path, redis: Commands, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = await asyncio.to_thread(left, folder, *batches(1))
     file.write_bytes(file.read_bytes().replace(b'spool": 1', b'spool": 2'))
-    async with running(replay_of(folder, store).run()):
+    async with running(replay_of(folder, redis).run()):
         await until(lambda: "newer release" in caplog.text)
     assert file.exists()
     assert spool_file.open_locked(file) is not None
 
 
 async def test_one_that_cannot_be_replayed_does_not_stop_the_others(
-    folder: Path, store: HotStore, client: Any, path: Path
+    folder: Path, redis: Commands, client: Any, path: Path
 ) -> None:
     odd = batch_of(Call(), first=1, producer=OTHER_PRODUCER)
     bad = await asyncio.to_thread(left, folder, odd, producer=OTHER_PRODUCER)
     good = await asyncio.to_thread(left, folder, batches(1)[0])
-    note = keys.producer(OTHER_PRODUCER)
+    note = KEYS.producer(OTHER_PRODUCER)
     await client.hset(note, "given:rubbish", 1)
     await asyncio.to_thread((folder / "0.spool").mkdir)  # not even root can open it for writing
     errors: list[str] = []
-    async with running(replay_of(folder, store, errors).run()):
+    async with running(replay_of(folder, redis, errors).run()):
         for file, count in ((good, 3), (bad, 1)):
             await listed(client, count)
-            await drain(store, path).drain()
+            await drain(redis, path).drain()
             await gone(file)
             await client.hdel(note, "given:rubbish")
     assert any("0.spool" in error for error in errors)
@@ -690,26 +691,26 @@ async def test_one_that_cannot_be_replayed_does_not_stop_the_others(
     assert (await asyncio.to_thread(contents, path)).ids.total() == 4
 
 
-async def test_an_unfinished_file_is_removed(folder: Path, store: HotStore) -> None:
+async def test_an_unfinished_file_is_removed(folder: Path, redis: Commands) -> None:
     unfinished = folder / f"{PRODUCER}-1.new"
     put(unfinished, b"")
-    async with running(replay_of(folder, store).run()):
+    async with running(replay_of(folder, redis).run()):
         await gone(unfinished)
 
 
 async def test_no_folder_is_nothing_to_replay(
-    folder: Path, store: HotStore, caplog: pytest.LogCaptureFixture
+    folder: Path, redis: Commands, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(replay_of(folder, store).run()):
+    async with running(replay_of(folder, redis).run()):
         await asyncio.sleep(0.05)
     assert not caplog.messages
 
 
 async def test_redis_away_is_reported_and_waited_for(
-    folder: Path, store: HotStore, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, redis: Commands, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = await asyncio.to_thread(left, folder, *batches(2))
-    real = type(store).push
+    real = ProducerCommands.push
     tries = 0
 
     async def push(*arguments: Any, **options: Any) -> Any:
@@ -719,24 +720,24 @@ async def test_redis_away_is_reported_and_waited_for(
             raise StoreUnavailableError("away")
         return await real(*arguments, **options)
 
-    monkeypatch.setattr(type(store), "push", push)
+    monkeypatch.setattr(ProducerCommands, "push", push)
     errors: list[str] = []
-    async with running(replay_of(folder, store, errors).run()):
+    async with running(replay_of(folder, redis, errors).run()):
         await listed(client, 6)
-        await drain(store, path).drain()
+        await drain(redis, path).drain()
         await gone(file)
     assert any("away" in error for error in errors)
     await check_at_rest(client, path, PRODUCER, 6)
 
 
 async def test_a_full_backlog_is_waited_for(
-    folder: Path, store: HotStore, client: Any, path: Path
+    folder: Path, redis: Commands, client: Any, path: Path
 ) -> None:
-    store._max_backlog = 7
+    redis.producer._max_backlog = 7
     file = await asyncio.to_thread(left, folder, *batches(5))
-    async with running(replay_of(folder, store).run()):
+    async with running(replay_of(folder, redis).run()):
         while file.exists():
             assert await client.llen("metrics_list") <= 7
-            await drain(store, path).drain()
+            await drain(redis, path).drain()
             await asyncio.sleep(0.01)
     await check_at_rest(client, path, PRODUCER, 15)

@@ -28,8 +28,8 @@ from tests.helpers.pipeline import NOON, PRODUCER, Call, batch_of, contents, lin
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
-    from metrics_collector._redis.store import HotStore
     from metrics_collector._storage.sqlite.session import Steps
+    from tests.helpers.pipeline import Commands
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),
@@ -312,7 +312,7 @@ def test_forks_are_frequent_when_several_of_late_have_closed_something(
 class ForksAfter:
     """Redis, beside which the process forks with the database open."""
 
-    def __init__(self, source: HotStore, path: Path) -> None:
+    def __init__(self, source: object, path: Path) -> None:
         self._source = source
         self._path = path
         self.forks = 0
@@ -331,11 +331,11 @@ class ForksAfter:
 
 
 async def test_a_flush_saves_everything_once_whatever_forks(
-    store: HotStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    redis: Commands, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flush_module, "CHUNK", 2)
-    await store.push(PRODUCER, batch_of(*[Call()] * 5), 0)
-    source = ForksAfter(store, path)
+    await redis.producer.push(PRODUCER, batch_of(*[Call()] * 5), 0)
+    source = ForksAfter(redis.worker, path)
     database = SQLiteStore(str(path))
     flush = Flush(source, database, ledger_days=30.0, log=RateLimitedLog(), wall=lambda: NOON)
     assert await flush.drain() == 5
@@ -379,12 +379,16 @@ def forks_whenever_it_can() -> Iterator[None]:
 
 
 async def test_a_flush_comes_to_its_end_however_often_its_own_thread_forks(
-    store: HotStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    redis: Commands, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flush_module, "CHUNK", 2)
-    await store.push(PRODUCER, batch_of(*[Call()] * 5), 0)
+    await redis.producer.push(PRODUCER, batch_of(*[Call()] * 5), 0)
     flush = Flush(
-        store, SQLiteStore(str(path)), ledger_days=30.0, log=RateLimitedLog(), wall=lambda: NOON
+        redis.worker,
+        SQLiteStore(str(path)),
+        ledger_days=30.0,
+        log=RateLimitedLog(),
+        wall=lambda: NOON,
     )
     with forks_whenever_it_can():
         async with asyncio.timeout(90):

@@ -31,11 +31,12 @@ async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -
         StoreUnavailableError: Redis cannot be reached.
     """
     from metrics_collector._reading.query import Query
+    from metrics_collector._redis.reader import ReaderCommands
 
     @reopening
     async def ask(pipeline: SendingPipeline) -> T:
         await pipeline.send_for_read(SEND_TIMEOUT)
         database = await pipeline.database(live=live)
-        return await action(Query(pipeline.store, database, registry.names()))
+        return await action(Query(ReaderCommands(pipeline.redis), database, registry.names()))
 
     return await collector.call(ask)

@@ -1,14 +1,28 @@
-"""Connections to Redis."""
+"""A connection to Redis: commands and scripts go in, answers or the package's own errors come out."""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
+from metrics_collector._errors import (
+    IncompatibleStoreError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from metrics_collector._redis.keys import Keys
+
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Sequence
+
     from redis.asyncio import Redis
 
 COMMAND_TIMEOUT: Final = 5.0  # seconds
 CONNECT_TIMEOUT: Final = 2.0
+OLDEST_SERVER: Final = (6, 2)
+FUNCTIONS_A_CALL: Final = 100  # of which a script is given the keys at once
 
 
 def connect(url: str) -> Redis:
@@ -37,3 +51,148 @@ def connect(url: str) -> Redis:
         "retry": Retry(NoBackoff(), 0),
     }
     return Redis.from_pool(ConnectionPool(**options))
+
+
+class RedisConnection:
+    """Runs commands and the scripts in `lua/`, of which each has its contract in its first lines.
+
+    A call that timed out or was cancelled may have taken effect; the protocol is made for that, so nothing retries.
+    Every method raises `StoreUnavailableError` when Redis does not answer or refuses.
+
+    Args:
+        client: bound to the loop on which this is used; closed by `aclose`.
+        label: the URL without its secrets, for messages.
+        known_version: the server need not be asked for its version.
+
+    Attributes:
+        label: as given.
+        keys: the names of the keys.
+    """
+
+    def __init__(self, client: Redis, *, label: str, known_version: bool = False) -> None:
+        self._client: Any = client  # redis-py has no types for some of what is used here
+        self.label = label
+        self.keys = Keys()
+        self._known_version = known_version
+        self._scripts = {
+            name: client.register_script(
+                resources.files("metrics_collector._redis")
+                .joinpath(f"lua/{name}.lua")
+                .read_text("utf-8")
+            )
+            for name in ("push", "claim", "read", "ack", "live")
+        }
+
+    async def aclose(self) -> None:
+        """Close the client's connections."""
+        await self._client.aclose()
+
+    async def check_version(self) -> None:
+        """Look at the server's version, once; every script waits for that.
+
+        Raises:
+            IncompatibleStoreError: it is older than 6.2.
+        """
+        from redis.exceptions import NoPermissionError
+
+        if self._known_version:
+            return
+        info = {}
+        try:
+            info = await self.execute("INFO", "server")
+        except StoreUnavailableError as error:
+            if not isinstance(error.__cause__, NoPermissionError):
+                raise  # a user without INFO may go on: the commands will tell
+        version = str(info.get("redis_version", ""))
+        parts = [int(part) for part in version.split(".")[:2] if part.isdigit()]
+        if parts and tuple(parts) < OLDEST_SERVER:
+            raise IncompatibleStoreError(
+                f"Redis at {self.label} is version {version}; metrics-collector needs 6.2 or newer (or Valkey)"
+            )
+        self._known_version = True
+
+    async def execute(self, *command: Any) -> Any:
+        """What Redis answers to one command."""
+        return await self._answer(self._client.execute_command(*command))
+
+    async def execute_all(self, *commands: Sequence[Any], atomic: bool = False) -> list[Any]:
+        """What Redis answers to each of the commands.
+
+        Args:
+            commands: sent in one go.
+            atomic: either all of them take effect or none; a full Redis then refuses reads, too.
+        """
+        pipeline = self._client.pipeline(transaction=atomic)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return await self._answers(pipeline)
+
+    async def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """What a script answers."""
+        await self.check_version()
+        return await self._answer(self._scripts[script](keys=keys, args=arguments))
+
+    async def run_each(self, script: str, groups: Iterable[Sequence[str]]) -> list[Any]:
+        """What a script answers to each group of keys; while one answer is read, Redis makes the next one."""
+        await self.check_version()
+        pipeline = self._client.pipeline(transaction=False)
+        for keys in groups:
+            await self._scripts[script](keys=keys, client=pipeline)
+        return await self._answers(pipeline)
+
+    async def names(self, prefix: str) -> set[str]:
+        """The keys that begin with a prefix of `keys`, in which there is no wildcard; each without it."""
+        names: set[str] = set()
+        cursor = 0
+        while True:
+            cursor, keys = await self.execute("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", 1000)
+            names.update(key.decode("utf-8", "replace").removeprefix(prefix) for key in keys)
+            if not cursor:
+                return names
+
+    async def _answers(self, pipeline: Any) -> list[Any]:
+        # With `raise_on_error`, redis-py would put all that was sent into the message.
+        answers: list[Any] = await self._answer(pipeline.execute(raise_on_error=False))
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise self._translated(answer) from answer
+        return answers
+
+    async def _answer(self, command: Awaitable[Any]) -> Any:
+        task = asyncio.current_task()
+        cancels = 0 if task is None else task.cancelling()
+        answer, failure = None, None
+        try:
+            answer = await command
+        except Exception as error:  # noqa: BLE001 - translated below
+            failure = error
+            await self._leave_replica(error)
+        # redis-py sends by `asyncio.wait_for`, which swallows cancels before Python 3.12, and whoever waits for the
+        # task to end would wait for ever.
+        if task is not None and task.cancelling() > cancels:
+            raise asyncio.CancelledError from failure
+        if failure is not None:
+            raise self._translated(failure) from failure
+        return answer
+
+    async def _leave_replica(self, error: Exception) -> None:
+        """Close the connections if the server refuses to write: new ones may find the master after a failover."""
+        from redis.exceptions import ReadOnlyError, RedisError
+
+        # Redis 6 says it of a script within another error.
+        if isinstance(error, ReadOnlyError) or "-READONLY" in str(error):
+            with suppress(RedisError, OSError):
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+
+    def _translated(self, error: Exception) -> StoreUnavailableError:
+        from redis import exceptions
+
+        # uvloop's way to say that the other side has closed the connection, where asyncio's own loop is silent.
+        closed = isinstance(error, RuntimeError) and str(error).endswith("the handler is closed")
+        if not (closed or isinstance(error, exceptions.RedisError | OSError | TimeoutError)):
+            raise error
+        detail = str(error) or type(error).__name__
+        # Redis 6 says it of a script within another error.
+        full = isinstance(error, exceptions.OutOfMemoryError) or "-OOM" in detail
+        kind = StoreFullError if full else StoreUnavailableError
+        return kind(f"Redis at {self.label} cannot be used: {detail}")

@@ -1,49 +1,45 @@
-"""What in a Redis server's configuration endangers entries that wait there."""
+"""What a Redis server says of itself, and what in its configuration endangers entries that wait there."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from metrics_collector._errors import StoreUnavailableError
+
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from metrics_collector._redis.connection import RedisConnection
 
 
-async def dangers(client: Redis, label: str) -> list[str]:
-    """A line for each danger, with its remedy; none where the server does not say or cannot be asked.
+async def server(redis: RedisConnection) -> dict[str, Any]:
+    """The fields of INFO, numbers as numbers; none where the server refuses or does not answer."""
+    return await _told(redis, "INFO")
 
-    Args:
-        client: for the running loop.
-        label: the URL without its secrets.
-    """
-    memory = await told(client.info("memory"))
+
+async def dangers(redis: RedisConnection) -> list[str]:
+    """A line for each danger, with its remedy; none where the server does not say or cannot be asked."""
+    memory = await _told(redis, "INFO", "memory")
     found = []
     policy = str(memory.get("maxmemory_policy", ""))
     if memory.get("maxmemory") and policy.startswith("allkeys"):
         found.append(
-            f"Redis at {label} may evict entries before they are saved, as its maxmemory-policy is {policy}; "
+            f"Redis at {redis.label} may evict entries before they are saved, as its maxmemory-policy is {policy}; "
             "set it to noeviction"
         )
-    persistence = await told(client.info("persistence"))
-    snapshots = await told(client.config_get("save"))
+    persistence = await _told(redis, "INFO", "persistence")
+    snapshots = await _told(redis, "CONFIG GET", "save")
     if persistence.get("aof_enabled") == 0 and snapshots.get("save") == "":
         found.append(
-            f"Redis at {label} keeps nothing on disk: if it dies, entries are lost whose producers have ended; "
+            f"Redis at {redis.label} keeps nothing on disk: if it dies, entries are lost whose producers have ended; "
             "set its appendonly to yes"
         )
     return found
 
 
-async def told(answer: Any) -> dict[str, Any]:
-    """What a server says in fields, numbers as numbers; nothing where it refuses or does not answer."""
-    from redis.exceptions import RedisError
-
+async def _told(redis: RedisConnection, *command: str) -> dict[str, Any]:
     try:
-        fields = await answer
-    except (
-        RedisError,
-        OSError,
-    ):  # managed servers refuse CONFIG; and what is away is said elsewhere
-        return {}
+        fields = await redis.execute(*command)
+    except StoreUnavailableError:
+        return {}  # managed servers refuse CONFIG; and what is away is said elsewhere
     text = {_text(name): _text(value) for name, value in fields.items()}
     return {name: int(value) if value.isdigit() else value for name, value in text.items()}
 

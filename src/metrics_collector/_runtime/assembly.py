@@ -8,18 +8,20 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._redis import keys, server_risks
-from metrics_collector._redis.connection import connect
-from metrics_collector._redis.store import HotStore
+from metrics_collector._redis import server_risks
+from metrics_collector._redis.connection import RedisConnection, connect
+from metrics_collector._redis.heartbeat import Heartbeat
+from metrics_collector._redis.producer import ProducerCommands
+from metrics_collector._redis.worker import WorkerCommands
 from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.purge import Purge
 from metrics_collector._saving.worker import Worker
-from metrics_collector._sending.spool import Replay, Spool
+from metrics_collector._sending.spool import Spool
 from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.settings import mask_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from metrics_collector._storage.base import Store
     from metrics_collector._support.rate_limited_log import RateLimitedLog
@@ -47,7 +49,7 @@ def embedded_server() -> Any:
     return fakeredis.FakeServer()
 
 
-def hot_store(settings: Settings, server: Any = None) -> HotStore:
+def redis_connection(settings: Settings, server: Any = None) -> RedisConnection:
     """Redis, for use on the running loop.
 
     Args:
@@ -60,26 +62,28 @@ def hot_store(settings: Settings, server: Any = None) -> HotStore:
         client: Any = fakeredis.FakeAsyncRedis(server=server)
     else:
         client = connect(settings.redis_url)
-    return HotStore(
-        client,
-        label=mask_url(settings.redis_url),
-        max_items=settings.max_items,
-        max_backlog=settings.max_backlog,
-        lease=settings.claim_lease,
-        known_version=is_embedded(settings),
-    )
+    label = mask_url(settings.redis_url)
+    return RedisConnection(client, label=label, known_version=is_embedded(settings))
+
+
+@asynccontextmanager
+async def redis_for_a_while(settings: Settings) -> AsyncIterator[RedisConnection]:
+    """Redis for a command or a heartbeat, closed at the end."""
+    redis = redis_connection(settings)
+    try:
+        yield redis
+    finally:
+        await redis.aclose()
+
+
+def producer_commands(settings: Settings, redis: RedisConnection) -> ProducerCommands:
+    """What a producer asks of Redis."""
+    return ProducerCommands(redis, max_items=settings.max_items, max_backlog=settings.max_backlog)
 
 
 def spool(folder: str, producer: str) -> Spool:
     """What writes to disk what this process can neither send nor hold in memory."""
     return Spool(folder, producer)
-
-
-def replay(
-    folder: str, store: HotStore, log: RateLimitedLog, failed: Callable[[str], None]
-) -> Replay:
-    """What sends the spool files of processes that have ended."""
-    return Replay(folder, store, log=log, failed=failed)
 
 
 def database(settings: Settings, *, plain: bool = False) -> Store:
@@ -92,19 +96,24 @@ def database(settings: Settings, *, plain: bool = False) -> Store:
     return SQLiteStore(settings.database_name, plain=plain)
 
 
+def worker_commands(settings: Settings, redis: RedisConnection) -> WorkerCommands:
+    """What a worker asks of Redis."""
+    return WorkerCommands(redis, lease=settings.claim_lease)
+
+
 def flush(
-    settings: Settings, store: HotStore, log: RateLimitedLog, *, plain: bool = False
+    settings: Settings, redis: RedisConnection, log: RateLimitedLog, *, plain: bool = False
 ) -> Flush:
     """What saves the entries that are in Redis.
 
     Args:
         settings: say in which database.
-        store: Redis.
+        redis: where they are.
         log: where trouble is logged.
         plain: without threads.
     """
     return Flush(
-        store,
+        worker_commands(settings, redis),
         database(settings, plain=plain),
         ledger_days=settings.ledger_days,
         log=log,
@@ -122,48 +131,35 @@ def purge(settings: Settings) -> Purge:
     return Purge(database(settings), keep)
 
 
-def heartbeat_key(role: str) -> str:
-    """The key of this process's heartbeat as `worker` or `scheduler`."""
-    return keys.alive(role, socket.gethostname(), os.getpid())
+def heartbeat(role: str, redis: RedisConnection) -> Heartbeat:
+    """This process's heartbeat as `worker` or `scheduler`."""
+    return Heartbeat(redis, role, f"{socket.gethostname()}:{os.getpid()}")
 
 
-def worker(settings: Settings, log: RateLimitedLog, store: HotStore | None = None) -> Worker:
+def worker(settings: Settings, log: RateLimitedLog, redis: RedisConnection | None = None) -> Worker:
     """What runs in a worker process.
 
     Args:
         settings: of the process.
         log: where trouble is logged.
-        store: Redis, which stays open when the worker closes; `None`: it has a connection of its own.
+        redis: a connection that stays open when the worker closes; `None`: it has one of its own.
     """
-    own = store is None
-    store = hot_store(settings) if store is None else store
+    own = redis is None
+    redis = redis_connection(settings) if redis is None else redis
 
     async def close() -> None:
         if own:
-            await store.aclose()
+            await redis.aclose()
 
     async def dangers() -> list[str]:
-        if is_embedded(settings):
-            return []
-        return await server_risks.dangers(store.client, mask_url(settings.redis_url))
+        return [] if is_embedded(settings) else await server_risks.dangers(redis)
 
     return Worker(
-        flush(settings, store, log),
+        flush(settings, redis, log),
         purge(settings),
-        store,
-        key=heartbeat_key("worker"),
+        heartbeat("worker", redis),
         every=settings.max_waiting_time,
         log=log,
         dangers=dangers,
         close=close,
     )
-
-
-@asynccontextmanager
-async def store_for_a_while(settings: Settings) -> AsyncIterator[HotStore]:
-    """Redis for a command or a heartbeat, closed at the end."""
-    store = hot_store(settings)
-    try:
-        yield store
-    finally:
-        await store.aclose()

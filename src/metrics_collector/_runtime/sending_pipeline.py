@@ -15,6 +15,7 @@ from metrics_collector._runtime import assembly
 from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH
 from metrics_collector._sending.sender import Sender
+from metrics_collector._sending.spool import Replay
 from metrics_collector._support import process
 from metrics_collector._support.backoff import Backoff
 
@@ -68,7 +69,8 @@ class SendingPipeline:
         self._spool = spool
         self._log = log
         self._failed = failed
-        self.store = assembly.hot_store(settings, server)
+        self.redis = assembly.redis_connection(settings, server)
+        self._destination = assembly.producer_commands(settings, self.redis)
         # Redis would never take a batch above its limit; and the batch on its way counts to the memory limit.
         batch = min(BATCH, settings.max_backlog, max(1, settings.max_buffered // 4))
         self._memory_limit = MemoryLimit(
@@ -81,7 +83,7 @@ class SendingPipeline:
         )
         self.sender = Sender(
             outbox,
-            self.store,
+            self._destination,
             interval=settings.send_interval,
             memory_limit=self._memory_limit,
             request_flush=self._request_flush,
@@ -96,9 +98,10 @@ class SendingPipeline:
         """Start the background tasks."""
         self._spawn(self.sender.run())
         if self._spool is not None:
-            self._spawn(
-                assembly.replay(self._spool.folder, self.store, self._log, self._failed).run()
+            replay = Replay(
+                self._spool.folder, self._destination, log=self._log, failed=self._failed
             )
+            self._spawn(replay.run())
         if self._server is not None:
             try:
                 await self._start_embedded()
@@ -118,7 +121,7 @@ class SendingPipeline:
             await process.in_thread(self._spool.check)
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):
-                await self.store.check_version()
+                await self.redis.check_version()
         except TimeoutError:
             raise StoreUnavailableError("Redis does not answer") from None
 
@@ -170,7 +173,7 @@ class SendingPipeline:
             StoreUnavailableError: Redis or the database cannot be used.
             IncompatibleStoreError: the database is too new, or not ours.
         """
-        flush = assembly.flush(self.settings, self.store, self._log, plain=plain)
+        flush = assembly.flush(self.settings, self.redis, self._log, plain=plain)
         saved = await flush.drain(ignore_leases=True, once=True)
         await self.sender.look()
         return saved
@@ -188,7 +191,8 @@ class SendingPipeline:
             async with self._worker.flush_lock, database.reading() as reader:
                 if reader is not None:
                     db, no = await reader.state()
-                    await self.store.true_up(db, no, await reader.all_totals())
+                    commands = assembly.worker_commands(self.settings, self.redis)
+                    await commands.reconcile(db, no, await reader.all_totals())
         return database
 
     async def finish(self, timeout: float, *, plain: bool = False) -> bool:
@@ -254,7 +258,7 @@ class SendingPipeline:
             with contextlib.suppress(Exception):
                 await self._broker.shutdown()
         with contextlib.suppress(StoreUnavailableError, OSError):
-            await self.store.aclose()
+            await self.redis.aclose()
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
@@ -267,7 +271,7 @@ class SendingPipeline:
 
         from metrics_collector._saving import taskiq
 
-        self._worker = assembly.worker(self.settings, self._log, self.store)
+        self._worker = assembly.worker(self.settings, self._log, self.redis)
         self._broker = taskiq.make_broker("memory://", "memory://", log=self._log)
         worker = self._worker
         taskiq.register(

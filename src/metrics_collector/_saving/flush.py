@@ -15,9 +15,10 @@ from metrics_collector._core.pipeline_types import Numbered
 from metrics_collector._core.totals import Totals
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._storage.reopening import ClosedByForkError, reopening
+from metrics_collector._support.groups import in_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from metrics_collector._core.pipeline_types import Acknowledged, Claim, FunctionState, Saved
     from metrics_collector._storage.base import Store, StoreWriter
@@ -45,9 +46,10 @@ class Source(Protocol):
         functions: Mapping[str, FunctionState],
         producers: Mapping[str, str],
     ) -> Acknowledged: ...
-    async def true_up(self, db: str, no: int, totals: Mapping[str, Numbered]) -> dict[str, int]: ...
+    async def reconcile(
+        self, db: str, no: int, totals: Mapping[str, Numbered]
+    ) -> dict[str, int]: ...
     async def function_names(self) -> set[str]: ...
-    async def saved_function_names(self) -> set[str]: ...
 
 
 class Flush:
@@ -206,25 +208,16 @@ class Flush:
         async with self._store.reading() as reader:
             if reader is not None:
                 return False
-        source = self._source
-        return not (await source.function_names() or await source.saved_function_names())
+        return not await self._source.function_names()
 
     async def _reconcile_all(self, writer: StoreWriter) -> bool:
         """Give Redis what SQL has of every function; whether to do that again, as the database has a new id."""
         db, no = await writer.state()
-        source = self._source
-        names = {*await writer.function_names()}
-        names |= await source.function_names() | await source.saved_function_names()
+        names = {*await writer.function_names()} | await self._source.function_names()
         ahead: dict[str, int] = {}
         # In groups: there may be any number of functions, each with hundreds of buckets.
-        for some in _in_groups(sorted(names), FUNCTIONS):
+        for some in in_groups(sorted(names), FUNCTIONS):
             known = await writer.totals_of(some)
             totals = {name: known.get(name) or Numbered(Totals(), no) for name in some}
-            ahead |= await source.true_up(db, no, totals)
+            ahead |= await self._source.reconcile(db, no, totals)
         return await self._renew_id_if_restored(db, ahead, writer)
-
-
-def _in_groups(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """The names in groups of at most `size`."""
-    for start in range(0, len(names), size):
-        yield names[start : start + size]

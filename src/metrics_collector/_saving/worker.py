@@ -38,11 +38,11 @@ class Purge(Protocol):
     async def run(self) -> None: ...
 
 
-class Heartbeats(Protocol):
-    """Redis, as a worker uses it."""
+class Heartbeat(Protocol):
+    """Shows others that this process is alive."""
 
-    async def beat(self, key: str, state: Mapping[str, object], ttl: float) -> None: ...
-    async def stop_beating(self, key: str) -> None: ...
+    async def beat(self, state: Mapping[str, object], ttl: float) -> None: ...
+    async def stop(self) -> None: ...
 
 
 class Worker:
@@ -51,8 +51,7 @@ class Worker:
     Args:
         flush: saves what waits in Redis.
         purge: deletes what is no longer to be kept.
-        beats: where heartbeats go.
-        key: of this process's heartbeat.
+        heartbeat: this process's.
         every: seconds between two flush requests of the scheduler.
         log: where trouble is logged.
         dangers: asks what threatens the entries in Redis; a line for each.
@@ -66,9 +65,8 @@ class Worker:
         self,
         flush: Flush,
         purge: Purge,
-        beats: Heartbeats,
+        heartbeat: Heartbeat,
         *,
-        key: str,
         every: float,
         log: RateLimitedLog,
         dangers: Callable[[], Awaitable[Sequence[str]]],
@@ -76,8 +74,7 @@ class Worker:
     ) -> None:
         self._flush = flush
         self._purge = purge
-        self._beats = beats
-        self._key = key
+        self._heartbeat = heartbeat
         self._every = every
         self._log = log
         self._dangers = dangers
@@ -169,7 +166,7 @@ class Worker:
         async with self.flush_lock:  # until the flush has closed the database
             pass
         with suppress(MetricsCollectorError):  # it expires by itself
-            await self._beats.stop_beating(self._key)
+            await self._heartbeat.stop()
         await self._close()
 
     async def _reconcile_if_due(self) -> None:
@@ -196,7 +193,7 @@ class Worker:
         while True:
             state = {"flushed_at": self._flushed_at, "error": self._error}
             try:
-                await self._beats.beat(self._key, state, BEAT_TTL)
+                await self._heartbeat.beat(state, BEAT_TTL)
             except MetricsCollectorError as error:
                 self._log.trouble("beat", "%s", error)
             await asyncio.sleep(BEAT_EVERY)

@@ -66,8 +66,8 @@ def _settings() -> Settings:
 async def _run(seconds: float, settings: Settings, database: Store) -> None:
     embedded = assembly.is_embedded(settings)
     if not embedded:  # what would fail at the end is better told before
-        async with assembly.store_for_a_while(settings) as store:
-            await store.check_version()
+        async with assembly.redis_for_a_while(settings) as redis:
+            await redis.check_version()
     where = "inside this process" if embedded else f"through {mask_url(settings.redis_url)}"
     _say(f"A pretend order service, measured for {seconds:g} s {where}.")
     async with _api.MetricsCollector(settings):

@@ -70,6 +70,7 @@ async def look(role: str, settings: Settings) -> Health:
         ConfigurationError: they are part of each program, in the embedded mode.
         StoreUnavailableError: Redis does not answer.
     """
+    from metrics_collector._redis.reader import ReaderCommands
     from metrics_collector._runtime import assembly
     from metrics_collector._support.settings import mask_url
 
@@ -78,16 +79,17 @@ async def look(role: str, settings: Settings) -> Health:
             f"with REDIS_URL=memory:// there is no {role} process: each program saves its own entries"
         )
     host = socket.gethostname()
-    async with assembly.store_for_a_while(settings) as store:
-        beats = await store.heartbeats(role, host)
-    if not beats:
+    async with assembly.redis_for_a_while(settings) as redis:
+        beats = await ReaderCommands(redis).heartbeats(role)
+    states = [state for process, state in beats.items() if process.rpartition(":")[0] == host]
+    if not states:
         url = mask_url(settings.redis_url)
         return Health(
             well=False,
             line=f"{role}: no heartbeat from this host ({host}); is `{STARTED_BY[role]}` running here, "
             f"on the Redis of REDIS_URL ({url})?",
         )
-    return judge(role, beats.values(), time.time())
+    return judge(role, states, time.time())
 
 
 def judge(role: str, states: Collection[Mapping[str, Any]], now: float) -> Health:

@@ -42,7 +42,7 @@ async def _pipeline(sending: SendingPipeline) -> Pipeline:
     error = None
     try:
         async with asyncio.timeout(_PATIENCE):
-            await flow.look(sending.store, mask_url(settings.redis_url), embedded=embedded)
+            await flow.look(sending.redis, embedded=embedded)
     except TimeoutError:
         url = mask_url(settings.redis_url)
         error = f"Redis at {url} did not answer within {_PATIENCE:g} s"

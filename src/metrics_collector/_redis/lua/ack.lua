@@ -1,5 +1,5 @@
 -- ack: what SQL has committed leaves the claim, and the live totals learn what SQL says now: T += (A - B) - d, B = A.
--- With n = 0 and the totals of functions it is a true-up.
+-- With n = 0 and the totals of functions it reconciles them.
 -- KEYS: claim, claims, claimed, list, then T and B of each function, then the producers
 -- ARGV: token, expected length of the claim, n, lease_ms, ttl_ms, no, db, number of functions,
 --       per function: d (JSON: all numbered entries of the chunk), A (JSON: all that SQL has), A's no,
@@ -7,7 +7,7 @@
 --       per producer: saved (text)
 -- Returns {1 if the claim was as expected, else 0; {i, no of B, …} of the functions of which B has seen a later A}.
 -- The first write (PERSIST) is one that a full Redis takes; the rest of a script then passes too. No error ends it in the
--- midst: a key that holds something else, or a field that is no number, is left to the true-ups.
+-- midst: a key that holds something else, or a field that is no number, is left to reconciling.
 local expected, n, no, db = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[6]), ARGV[7]
 local functions = tonumber(ARGV[8])
 local d, A = {}, {}

@@ -22,7 +22,7 @@ from typing_extensions import override  # Taskiq's own dependency; typing has it
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._saving.taskiq.result_backend import Results
 from metrics_collector._saving.taskiq.shared import PURGE_NAME, REDIS, TASK_NAME, TASK_NAMES, reason
-from metrics_collector._saving.taskiq.stream import FLUSH_REQUESTS, GROUP, LENGTH, Stream
+from metrics_collector._saving.taskiq.stream import GROUP, LENGTH, STREAM, Stream
 from metrics_collector._support.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class FlushRequestBroker(RedisStreamBroker):
     def __init__(self, url: str, log: RateLimitedLog) -> None:
         super().__init__(
             url,
-            queue_name=FLUSH_REQUESTS,
+            queue_name=STREAM,
             consumer_group_name=GROUP,
             consumer_id="0",
             maxlen=LENGTH,
@@ -136,7 +136,7 @@ class FlushRequestBroker(RedisStreamBroker):
                 "with metrics_collector.tasks.register_tasks(broker) if you like"
             )
         async with asyncio.timeout(KICK_TIMEOUT), self.connect() as redis:
-            await redis.xadd(FLUSH_REQUESTS, {b"data": message.message}, maxlen=LENGTH)
+            await redis.xadd(STREAM, {b"data": message.message}, maxlen=LENGTH)
 
     @override
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
@@ -196,7 +196,7 @@ class FlushRequestBroker(RedisStreamBroker):
             (flushes if task == TASK_NAME else others).append(entry[0])
         if malformed:
             text = "skipped %d malformed messages in %s; only metrics_collector is to write there"
-            self._log.trouble("malformed", text, malformed, FLUSH_REQUESTS)
+            self._log.trouble("malformed", text, malformed, STREAM)
         if others:
             await stream.acknowledge(others)
         messages = []

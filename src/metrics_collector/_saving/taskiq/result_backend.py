@@ -13,6 +13,7 @@ from taskiq.serializers import JSONSerializer
 from taskiq_redis import RedisAsyncResultBackend
 from typing_extensions import override  # Taskiq's own dependency; typing has it from 3.12
 
+from metrics_collector._redis.keys import Keys
 from metrics_collector._saving.taskiq.shared import REDIS, reason
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 EXPIRY: Final = 3600  # seconds
-PREFIX: Final = "{metrics_list}:result"
 TIMEOUT: Final = 1.0  # seconds; a worker that ends on SIGTERM may have to wait this long
 
 
@@ -38,7 +38,7 @@ class Results(RedisAsyncResultBackend[Any]):
             url,
             result_ex_time=EXPIRY,
             serializer=JSONSerializer(),  # Taskiq's own choice is pickle, which runs what it reads
-            prefix_str=PREFIX,
+            prefix_str=Keys().results,
             driver_info=None,  # else each connection looks up redis-py's version on the disk
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
+from metrics_collector._redis.keys import Keys
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from redis.asyncio import Redis
 
-FLUSH_REQUESTS: Final = "{metrics_list}:doorbell"
+STREAM: Final = Keys().flush_requests
 GROUP: Final = "workers"
 LENGTH: Final = 1000  # requests that the stream keeps; without a worker they would pile up for ever
 
@@ -42,7 +44,7 @@ class Stream:
     async def declare(self) -> None:
         """Make the group, which begins with the oldest request, and the stream, unless they are there."""
         try:
-            await self._redis.xgroup_create(FLUSH_REQUESTS, GROUP, id="0", mkstream=True)
+            await self._redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
@@ -54,7 +56,7 @@ class Stream:
             block: seconds to wait for the first one.
         """
         reply: Any = await self._redis.xreadgroup(
-            GROUP, self._name, {FLUSH_REQUESTS: ">"}, count=LENGTH, block=int(block * 1000)
+            GROUP, self._name, {STREAM: ">"}, count=LENGTH, block=int(block * 1000)
         )
         entries: list[Entry] = [entry for _, entries in reply for entry in entries]
         self._taken.update(entry_id for entry_id, _ in entries)
@@ -64,7 +66,7 @@ class Stream:
         """Acknowledge requests: they are answered."""
         ids = list(ids)
         self._taken.difference_update(ids)
-        await self._redis.xack(FLUSH_REQUESTS, GROUP, *ids)
+        await self._redis.xack(STREAM, GROUP, *ids)
 
     async def sweep(self) -> bool:
         """Acknowledge what dead workers took, and delete their consumers.
@@ -78,7 +80,7 @@ class Stream:
         ids = {*await self._pending(idle=idle), *await self._pending(consumername=self._name)}
         lost = ids - self._taken
         # Several workers may see the same: the one whose XACK counts it sends another.
-        again = bool(lost and await self._redis.xack(FLUSH_REQUESTS, GROUP, *lost))
+        again = bool(lost and await self._redis.xack(STREAM, GROUP, *lost))
         await self._delete_consumers(lambda _, idle: idle > FORGOTTEN_AFTER)
         return again
 
@@ -88,14 +90,14 @@ class Stream:
 
     async def _pending(self, **which: Any) -> list[bytes]:
         entries: Any = await self._redis.xpending_range(
-            FLUSH_REQUESTS, GROUP, min="-", max="+", count=LENGTH, **which
+            STREAM, GROUP, min="-", max="+", count=LENGTH, **which
         )
         return [entry["message_id"] for entry in entries]
 
     async def _delete_consumers(self, gone: Callable[[str, float], bool]) -> None:
         """Delete the consumers for whom `gone(name, idle seconds)` holds."""
-        for consumer in await self._redis.xinfo_consumers(FLUSH_REQUESTS, GROUP):
+        for consumer in await self._redis.xinfo_consumers(STREAM, GROUP):
             name = consumer["name"].decode()
             # What it has pending would be deleted with it, so that has to be acknowledged first.
             if not consumer["pending"] and gone(name, consumer["idle"] / 1000):
-                await self._redis.xgroup_delconsumer(FLUSH_REQUESTS, GROUP, name)
+                await self._redis.xgroup_delconsumer(STREAM, GROUP, name)

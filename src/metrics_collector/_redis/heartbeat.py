@@ -1,0 +1,33 @@
+"""The heartbeat of a worker or scheduler."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from metrics_collector._redis.connection import RedisConnection
+
+
+class Heartbeat:
+    """Says that a process is alive.
+
+    Args:
+        redis: where.
+        role: `worker` or `scheduler`.
+        process: `host:id`.
+    """
+
+    def __init__(self, redis: RedisConnection, role: str, process: str) -> None:
+        self._redis = redis
+        self._key = redis.keys.heartbeat(role, process)
+
+    async def beat(self, state: Mapping[str, object], ttl: float) -> None:
+        """Say it, with the state, for `ttl` seconds."""
+        await self._redis.execute("SET", self._key, json.dumps(state), "PX", int(ttl * 1000))
+
+    async def stop(self) -> None:
+        """Say it no more."""
+        await self._redis.execute("DEL", self._key)

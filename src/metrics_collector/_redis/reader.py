@@ -1,0 +1,114 @@
+"""What a reader asks of Redis; nothing of it changes anything there."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector._core.pipeline_types import Live, Waiting
+from metrics_collector._core.totals import Totals
+from metrics_collector._redis.connection import FUNCTIONS_A_CALL
+from metrics_collector._support.groups import in_groups
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from metrics_collector._redis.connection import RedisConnection
+
+_FUNCTIONS_READ: Final = 1000  # in one go
+_PAGE: Final = 1000  # elements in one go
+_CLAIMS: Final = 100  # of which the oldest entry is asked for
+
+
+class ReaderCommands:
+    """Live totals, what is pending, and who is there.
+
+    Args:
+        redis: where from.
+    """
+
+    def __init__(self, redis: RedisConnection) -> None:
+        self._redis = redis
+        self._keys = redis.keys
+
+    async def live(self, func_names: Iterable[str]) -> dict[str, Live]:
+        """The live totals of those of the functions that Redis knows."""
+        found: dict[str, Live] = {}
+        for names in in_groups(list(func_names), _FUNCTIONS_READ):
+            calls = [[*map(self._keys.totals, some)] for some in in_groups(names, FUNCTIONS_A_CALL)]
+            replies = await self._redis.run_each("live", calls)
+            for name, pairs in zip(names, chain.from_iterable(replies), strict=True):
+                if pairs:
+                    fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
+                    found[name] = Live(Totals.from_hash(fields), b"as_of" in fields)
+        return found
+
+    async def function_names(self) -> set[str]:
+        """The functions that have live totals."""
+        return await self._redis.names(self._keys.totals(""))
+
+    async def saved_function_names(self) -> set[str]:
+        """The functions of which Redis holds SQL's part."""
+        return await self._redis.names(self._keys.saved(""))
+
+    async def pending(self) -> AsyncIterator[Waiting]:
+        """Every element that is in `metrics_list` or in a claim, in no special order.
+
+        An element moves from the list into a claim, and off the claim's head once SQL has it. So the list is read
+        before the claims are, and these from their ends: what moves meanwhile is met twice, or saved, but not missed.
+        """
+        seen = 0
+        while page := await self._range(self._keys.metrics_list, seen, seen + _PAGE - 1):
+            for raw in page:
+                seen += 1
+                yield Waiting(raw, "", seen)
+        for token in await self._claims():
+            seen = 0
+            while page := await self._range(self._keys.claim(token), -seen - _PAGE, -seen - 1):
+                for raw in reversed(page):
+                    seen += 1
+                    yield Waiting(raw, token, seen)
+
+    async def _range(self, key: str, start: int, stop: int) -> list[bytes]:
+        elements: list[bytes] = await self._redis.execute("LRANGE", key, start, stop)
+        return elements
+
+    async def _claims(self) -> list[str]:
+        tokens = await self._redis.execute("ZRANGE", self._keys.claims, 0, -1)
+        return [token.decode() for token in tokens]
+
+    async def waiting(self) -> int:
+        """How many entries are in Redis and not yet saved."""
+        listed, claimed = await self._redis.execute_all(
+            ("LLEN", self._keys.metrics_list), ("GET", self._keys.claimed)
+        )
+        return int(listed) + int(claimed or 0)
+
+    async def oldest(self) -> tuple[int, list[bytes]]:
+        """How many claims there are, and the oldest element of `metrics_list` and of each of the first claims."""
+        tokens = await self._claims()
+        lists = [self._keys.metrics_list, *map(self._keys.claim, tokens[:_CLAIMS])]
+        heads = await self._redis.execute_all(*(("LINDEX", key, 0) for key in lists))
+        return len(tokens), [head for head in heads if head is not None]
+
+    async def dropped(self) -> dict[str, int]:
+        """How many entries each producer has dropped that sent something in the last 24 hours."""
+        producers = await self._redis.names(self._keys.producer(""))
+        counts = await self._redis.execute_all(
+            *(("HGET", self._keys.producer(producer), "dropped") for producer in producers)
+        )
+        return {
+            producer: int(count or 0) for producer, count in zip(producers, counts, strict=True)
+        }
+
+    async def heartbeats(self, role: str) -> dict[str, dict[str, Any]]:
+        """The heartbeats of processes in a role (`worker` or `scheduler`), by process (`host:id`)."""
+        processes = await self._redis.names(self._keys.heartbeat(role, ""))
+        keys = [self._keys.heartbeat(role, process) for process in processes]
+        states = await self._redis.execute("MGET", *keys) if keys else []
+        return {
+            process: json.loads(state)
+            for process, state in zip(processes, states, strict=True)
+            if state
+        }

@@ -1,0 +1,26 @@
+"""Heartbeats, on fakeredis and on a real server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from metrics_collector._redis.heartbeat import Heartbeat
+from tests.helpers.pipeline import KEYS
+
+if TYPE_CHECKING:
+    from tests.helpers.pipeline import Commands
+
+
+async def test_heartbeats(redis: Commands, client: Any) -> None:
+    host = "ho*st[1]"
+    mine, other = (Heartbeat(redis.connection, "worker", f"{name}:1") for name in (host, "host"))
+    await mine.beat({"error": None}, 20.0)
+    await other.beat({"error": "x"}, 20.0)
+    assert await redis.reader.heartbeats("worker") == {
+        f"{host}:1": {"error": None},
+        "host:1": {"error": "x"},
+    }
+    assert await redis.reader.heartbeats("scheduler") == {}
+    assert 0 < await client.pttl(KEYS.heartbeat("worker", f"{host}:1")) <= 20_000
+    await mine.stop()
+    assert await redis.reader.heartbeats("worker") == {"host:1": {"error": "x"}}
