@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from metrics_collector._core import figures as table
 from metrics_collector._core import histogram as buckets
+from metrics_collector._core.as_json import iso
 from metrics_collector._core.totals import (
     BUCKET_PREFIX,
     CALLS,
@@ -52,6 +54,11 @@ class FunctionMetrics:
     histogram: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     @property
+    def error_rate(self) -> float | None:
+        """The share of calls that raised, from 0 to 1; `None` without calls."""
+        return self.error_count / self.call_count if self.call_count else None
+
+    @property
     def average_execution_time(self) -> float | None:
         """Seconds a call; `None` without calls."""
         return self.total_execution_time / self.call_count if self.call_count else None
@@ -90,6 +97,10 @@ class FunctionMetrics:
             "Number of errors": self.error_count,
         }
 
+    def as_dict(self) -> dict[str, Any]:
+        """All figures under the names of their attributes, ready for JSON: moments are ISO 8601 in UTC."""
+        return {"func_name": self.func_name, **table.as_dict(self)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPoint(FunctionMetrics):
@@ -103,6 +114,11 @@ class HistoryPoint(FunctionMetrics):
 
     start: datetime
     resolution: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As that of `FunctionMetrics`, after `start` and `resolution`."""
+        own = {"start": iso(self.start), "resolution": self.resolution}
+        return own | FunctionMetrics.as_dict(self)
 
 
 def figures(func_name: str, totals: Totals) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from metrics_collector._core.figures import FIGURES
 from metrics_collector._core.pipeline_types import Rollup
 from metrics_collector._core.totals import (
     CALLS,
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
     from metrics_collector._storage.base import ErrorCounts
 
-FIGURE_COLUMNS: Final = (
-    "call_count, error_count, cancelled_count, execution_time, "
-    "min_execution_time, max_execution_time, last_called_at, details"
-)
+_STORED: Final = [(one.column or one.name, one.merge) for one in FIGURES if one.merge]
+FIGURE_COLUMNS: Final = ", ".join([*(column for column, _ in _STORED), "details"])
 """The figures of a function, the same in rollups and totals; details: JSON, "error:{type}" and "h:{bucket}" → count."""
+SUMS: Final = ", ".join(f"{merge}({column})" for column, merge in _STORED)
+"""Several of these in one, all but details."""
 
 _COUNTS: Final = (CALLS, ERRORS, CANCELLED)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import Numbered
-from metrics_collector._storage.rows import FIGURE_COLUMNS, as_rollups, as_totals, summed
+from metrics_collector._storage.rows import FIGURE_COLUMNS, SUMS, as_rollups, as_totals, summed
 from metrics_collector._storage.steps import Compute, Statement
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from metrics_collector._core.rollup_ranges import Tile
     from metrics_collector._core.totals import Totals
     from metrics_collector._storage.sqlite.session import Steps
-
-_SUMS: Final = (
-    "sum(call_count), sum(error_count), sum(cancelled_count), sum(execution_time), "
-    "min(min_execution_time), max(max_execution_time), max(last_called_at), group_concat(details)"
-)
 
 
 def begin() -> Steps[None]:
@@ -88,7 +83,8 @@ def sums(tiles: Iterable[Tile], func_name: str | None) -> Steps[dict[str, Totals
     for tile in tiles:
         where, parameters = within(tile, func_name)
         rows = yield Statement(
-            f"SELECT func_name, {_SUMS} FROM rollups WHERE {where} GROUP BY func_name", parameters
+            f"SELECT func_name, {SUMS}, group_concat(details) FROM rollups WHERE {where} GROUP BY func_name",
+            parameters,
         )
         yield Compute(partial(add, rows))
     return found
