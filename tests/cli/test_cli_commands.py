@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import cli, flush, list_metrics, measure
+from metrics_collector import cli, flush, get_metrics, list_metrics, measure
+from metrics_collector._core.as_json import iso
 from metrics_collector._reading import reports
 from metrics_collector._runtime.collector import collector
 from metrics_collector.cli import _export
@@ -167,14 +168,7 @@ class TestStats:
 
     def test_json_has_what_the_library_has(self, capsys: pytest.CaptureFixture[str]) -> None:
         shown = json.loads(output("stats --json --sort name", capsys))
-        metrics = asyncio.run(list_metrics())
-        assert [one["func_name"] for one in shown] == [one.func_name for one in metrics]
-        for one, figures in zip(shown, metrics, strict=True):
-            assert one.pop("error_types") == dict(figures.error_types)
-            called = one.pop("last_called_at")
-            assert datetime.fromisoformat(called) == figures.last_called_at
-            assert one == {name: getattr(figures, name) for name in one}
-            assert len(one) == 11
+        assert shown == [one.as_dict() for one in asyncio.run(list_metrics())]
 
     def test_another_time_has_no_calls(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.run(["stats", "--until", "2020-01-01"]) == 0
@@ -211,11 +205,13 @@ class TestHistory:
 
     def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         shown = json.loads(output("history checkout --since 10m --json", capsys))
-        assert shown["func_name"] == "shop.checkout"
-        assert (shown["call_count"], shown["error_count"], shown["step"]) == (6, 2, 60)
-        assert sum(point["call_count"] for point in shown["points"]) == 6
-        begin, end = moments(shown["since"], shown["until"])
-        starts = moments(*(point["start"] for point in shown["points"]))
+        window, points = shown["window"], shown["points"]
+        metrics = asyncio.run(get_metrics("checkout")).as_dict()
+        assert {"func_name": shown["func_name"], **shown["totals"]} == metrics
+        assert {name for point in points for name in point} == {*metrics, "start", "resolution"}
+        assert sum(point["call_count"] for point in points) == 6
+        begin, end = moments(window["since"], window["until"])
+        starts = moments(*(point["start"] for point in points))
         assert begin <= min(starts) <= max(starts) < end
 
 
@@ -237,7 +233,9 @@ class TestErrors:
         (checkout,) = [one for one in shown["errors"] if one["func_name"] == "shop.checkout"]
         assert (checkout["error_type"], checkout["count"]) == ("KeyError", 2)
         assert sum(checkout["counts"]) == 2
-        moves = moments(shown["since"], checkout["first_seen_at"], checkout["last_seen_at"])
+        moves = moments(
+            shown["window"]["since"], checkout["first_seen_at"], checkout["last_seen_at"]
+        )
         assert moves == sorted(moves)
 
 
@@ -250,12 +248,14 @@ def test_an_empty_name_is_wrong_input(command: str, capsys: pytest.CaptureFixtur
 
 
 def saved() -> list[dict[str, Any]]:
-    """All entries, as the library has them."""
+    """All entries, as the library has them, but for their moments: those are ISO 8601."""
 
     async def read() -> list[Any]:
         return [entry async for some in reports.entries() for entry in some]
 
-    return [entry._asdict() for entry in asyncio.run(read())]
+    return [
+        entry._asdict() | {"created_at": iso(entry.created_at)} for entry in asyncio.run(read())
+    ]
 
 
 @pytest.mark.usefixtures("calls")
@@ -275,7 +275,7 @@ class TestExport:
             name = entry["func_name"]
             assert row["func_name"] == ("'" + name if name == FORMULA else name)
             assert float(row["execution_time"]) == entry["execution_time"]
-            assert float(row["created_at"]) == entry["created_at"]
+            assert row["created_at"] == entry["created_at"]
             assert int(row["error_occurred"]) == entry["error_occurred"]
             assert row["error_type"] == (entry["error_type"] or "")
             assert row["id"] == entry["id"]
@@ -289,12 +289,12 @@ class TestExport:
     @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
     def test_what_a_spreadsheet_would_compute_is_marked(self, begin: str) -> None:
         with Path("out.csv").open("w+", encoding="utf-8", newline="") as file:
-            entry = reports.StoredEntry(begin + "1", 1.0, 0, -1.0, "ok", None, None)
+            entry = reports.StoredEntry(begin + "1", -1.0, 0, 0.0, "ok", None, None)
             _export._csv(file)([entry])
             file.seek(0)
             (row,) = csv.DictReader(file)
         assert row["func_name"] == f"'{begin}1"
-        assert row["created_at"] == "-1.0"  # a number is none
+        assert row["execution_time"] == "-1.0"  # a number is none
 
 
 @pytest.mark.usefixtures("calls")

@@ -15,7 +15,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from metrics_collector import measure, send
+from metrics_collector import get_metrics, measure, send
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._runtime.collector import collector
 from metrics_collector.dashboard import create_app
@@ -93,39 +93,39 @@ class TestJson:
         answer = (await local.get("/api/overview")).json()
         recent = [call for call in calls if call.at > time.time() - 3600]
         totals = answer["totals"]
-        assert totals["calls"] == len(recent)
-        assert totals["errors"] == sum(call.error is not None for call in recent)
-        assert totals["error_rate"] == pytest.approx(totals["errors"] / totals["calls"])
+        assert totals["call_count"] == len(recent)
+        assert totals["error_count"] == sum(call.error is not None for call in recent)
+        assert totals["error_rate"] == pytest.approx(totals["error_count"] / totals["call_count"])
         assert totals["calls_per_second"] == pytest.approx(
             len(recent) / answer["window"]["seconds"]
         )
-        assert totals["functions"] == len({call.func_name for call in recent})
-        assert totals["before"]["calls"] == 0
-        assert sum(answer["by_step"]["calls"]) == len(recent)
-        assert sum(answer["by_step"]["errors"]) == totals["errors"]
-        assert len(answer["by_step"]["calls"]) == len(answer["window"]["starts"])
+        assert totals["function_count"] == len({call.func_name for call in recent})
+        assert totals["before"]["call_count"] == 0
+        assert sum(answer["by_step"]["call_count"]) == len(recent)
+        assert sum(answer["by_step"]["error_count"]) == totals["error_count"]
+        assert len(answer["by_step"]["call_count"]) == len(answer["window"]["starts"])
         times: dict[str, float] = {}
         for call in recent:
             times[call.func_name] = times.get(call.func_name, 0.0) + call.seconds
         expected = sorted(times, key=lambda name: -times[name])
-        assert [one["name"] for one in answer["top"][:2]] == expected[:2]
-        assert answer["top"][0]["total_time"] == pytest.approx(times[expected[0]])
+        assert [one["func_name"] for one in answer["top"][:2]] == expected[:2]
+        assert answer["top"][0]["total_execution_time"] == pytest.approx(times[expected[0]])
         first = answer["table"]["rows"][0]
-        assert first["name"] == expected[0]
+        assert first["func_name"] == expected[0]
         assert first["share"] == pytest.approx(times[expected[0]] / sum(times.values()))
-        assert sum(first["calls_by_step"]) == first["calls"]
+        assert sum(first["by_step"]["call_count"]) == first["call_count"]
 
     @pytest.mark.usefixtures("calls")
     async def test_the_table_is_sorted_searched_and_paged_by_the_server(
         self, local: httpx.AsyncClient
     ) -> None:
-        first = (await local.get("/api/overview?q=CART&sort=name")).json()["table"]
-        second = (await local.get("/api/overview?q=CART&sort=name&page=2")).json()["table"]
-        names = [row["name"] for row in first["rows"] + second["rows"]]
+        first = (await local.get("/api/overview?q=CART&sort=func_name")).json()["table"]
+        second = (await local.get("/api/overview?q=CART&sort=func_name&page=2")).json()["table"]
+        names = [row["func_name"] for row in first["rows"] + second["rows"]]
         assert names == sorted(f"shop.cart.f{n}" for n in range(40))
         assert (first["found"], first["of"], first["pages"]) == (40, 42, 2)
         slowest = (await local.get("/api/overview?sort=-p99")).json()["table"]["rows"]
-        assert slowest[0]["name"] == EVIL
+        assert slowest[0]["func_name"] == EVIL
         assert [row["p99"] for row in slowest] == sorted(
             (row["p99"] for row in slowest), reverse=True
         )
@@ -134,7 +134,7 @@ class TestJson:
         self, local: httpx.AsyncClient, calls: list[Call]
     ) -> None:
         answer = (await local.get("/api/overview?window=24h")).json()
-        assert answer["totals"]["calls"] == len(calls)
+        assert answer["totals"]["call_count"] == len(calls)
 
     @pytest.mark.usefixtures("calls")
     async def test_a_custom_window_and_the_period_before_it(self, local: httpx.AsyncClient) -> None:
@@ -142,19 +142,19 @@ class TestJson:
         middle = now - timedelta(hours=4)
         around = {"since": f"{middle:%Y-%m-%dT%H:%MZ}", "until": f"{now:%Y-%m-%dT%H:%MZ}"}
         answer = (await local.get("/api/function", params={"name": "shop.pay", **around})).json()
-        assert answer["totals"]["calls"] == 50
-        assert answer["totals"]["before"]["calls"] == 1
+        assert answer["totals"]["call_count"] == 50
+        assert answer["totals"]["before"]["call_count"] == 1
 
     async def test_function(
         self, local: httpx.AsyncClient, calls: list[Call], tmp_path: Path
     ) -> None:
         answer = (await local.get("/api/function?name=pay&window=24h")).json()
         own = [call for call in calls if call.func_name == "shop.pay"]
-        assert answer["name"] == "shop.pay"
+        assert answer["func_name"] == "shop.pay"
         assert (
-            answer["totals"]["calls"]
+            answer["totals"]["call_count"]
             == len(own)
-            == sum(point["calls"] for point in answer["points"])
+            == sum(point["call_count"] for point in answer["points"])
         )
         assert sum(map(sum, answer["heatmap"]["counts"])) == len(own)
         assert {len(column) + 1 for column in answer["heatmap"]["counts"]} == {
@@ -164,7 +164,7 @@ class TestJson:
         assert sum(counts) == len(own)
         for low, high, count in zip(bounds, bounds[1:], counts, strict=False):
             assert count == sum(low < call.seconds <= high for call in own)
-        assert {row["type"]: row["count"] for row in answer["errors"]} == {
+        assert {row["error_type"]: row["count"] for row in answer["errors"]} == {
             "CardDeclinedError": 5,
             "TimeoutError": 1,
         }
@@ -187,17 +187,17 @@ class TestJson:
     @pytest.mark.usefixtures("calls")
     async def test_errors(self, local: httpx.AsyncClient) -> None:
         answer = (await local.get("/api/errors?window=24h")).json()
-        assert answer["totals"] == {"errors": 7, "types": 3, "functions": 2}
-        assert answer["types"][0]["type"] == "CardDeclinedError"
+        assert answer["totals"] == {"error_count": 7, "type_count": 3, "function_count": 2}
+        assert answer["types"][0]["error_type"] == "CardDeclinedError"
         assert answer["types"][0]["count"] == 5
-        assert all(sum(one["by_step"]) == one["count"] for one in answer["types"])
-        assert [row["type"] for row in answer["table"]["rows"]] == [
+        assert all(sum(one["counts"]) == one["count"] for one in answer["types"])
+        assert [row["error_type"] for row in answer["table"]["rows"]] == [
             EVIL,
             "CardDeclinedError",
             "TimeoutError",
         ]
         found = (await local.get("/api/errors?window=24h&q=timeout&sort=-count")).json()["table"]
-        assert [(row["name"], row["count"]) for row in found["rows"]] == [("shop.pay", 1)]
+        assert [(row["func_name"], row["count"]) for row in found["rows"]] == [("shop.pay", 1)]
 
     async def test_of_many_types_the_rarest_are_added_up(
         self, local: httpx.AsyncClient, tmp_path: Path
@@ -208,10 +208,12 @@ class TestJson:
             tmp_path / "metrics.db",
         )
         answer = (await local.get("/api/errors")).json()
-        assert [one["type"] for one in answer["types"]] == [f"Error{n}" for n in (8, 7, 6, 5, 4)]
-        assert answer["other_types"]["types"] == 4
+        assert [one["error_type"] for one in answer["types"]] == [
+            f"Error{n}" for n in (8, 7, 6, 5, 4)
+        ]
+        assert answer["other_types"]["type_count"] == 4
         assert (
-            answer["other_types"]["count"] == sum(answer["other_types"]["by_step"]) == 1 + 2 + 3 + 4
+            answer["other_types"]["count"] == sum(answer["other_types"]["counts"]) == 1 + 2 + 3 + 4
         )
 
     async def test_pipeline(
@@ -226,6 +228,22 @@ class TestJson:
         assert answer["database"]["saved"] == len(calls)
         assert answer["database"]["size"] > 0
         assert answer["redis"]["embedded"] is True
+
+    @pytest.mark.usefixtures("calls")
+    async def test_figures_are_those_of_the_library(self, local: httpx.AsyncClient) -> None:
+        overview = (await local.get("/api/overview?window=24h&q=pay")).json()
+        function = (await local.get("/api/function?name=shop.pay&window=24h")).json()
+        metrics = (await get_metrics("shop.pay")).as_dict()
+        (row,) = overview["table"]["rows"]
+        assert {name: row[name] for name in metrics} == metrics
+        del metrics["func_name"]
+        assert {name: function["totals"][name] for name in metrics} == metrics
+        for some in (row, function["totals"], *function["points"], overview["totals"]):
+            assert metrics.keys() <= some.keys()
+            assert metrics.keys() <= some.get("before", metrics).keys()
+        text = re.sub(r"<[^>]+>", " ", (await local.get("/api")).text)
+        for name in metrics:
+            assert re.search(rf"\b{name}\b", text), name
 
     @pytest.mark.usefixtures("calls")
     async def test_every_field_is_explained(self, local: httpx.AsyncClient) -> None:
@@ -528,7 +546,7 @@ class TestToken:
             base="https://metrics.example.com",
             authorization=f"Bearer {TOKEN}",
         ) as program:
-            assert (await program.get("/api/overview")).json()["totals"]["calls"]
+            assert (await program.get("/api/overview")).json()["totals"]["call_count"]
 
     async def test_the_page_that_asks_for_it_has_its_style(self, app: ASGIApp) -> None:
         async with client(app) as browser:
@@ -684,4 +702,4 @@ class TestMounted:
             answer = await program.get(
                 "/inner/met%20rics/api/overview", headers={"authorization": f"Bearer {TOKEN}"}
             )
-            assert answer.json()["totals"]["calls"] == 0
+            assert answer.json()["totals"]["call_count"] == 0

@@ -30,7 +30,7 @@ class TestState:
             State,
             window=st.sampled_from([*WINDOWS, "90s", "1.5h", "2w"]),
             search=st.text(max_size=20).map(str.strip),
-            sort=st.sampled_from(["p95", "total_time"]),
+            sort=st.sampled_from(["p95", "total_execution_time"]),
             descending=st.booleans(),
             page=st.integers(1, 999),
             live=st.booleans(),

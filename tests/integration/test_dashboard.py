@@ -88,7 +88,7 @@ async def test_others_are_let_in_with_the_token(tmp_path: Path) -> None:
         async with httpx.AsyncClient(
             headers={"Authorization": f"Bearer {TOKEN}"}, timeout=LIMIT
         ) as program:
-            assert (await program.get(url)).json()["totals"]["calls"] == 1
+            assert (await program.get(url)).json()["totals"]["call_count"] == 1
             for host, status in (("metrics.example.com", 200), ("evil.example.com", 400)):
                 assert (await program.get(url, headers={"Host": host})).status_code == status
         async with httpx.AsyncClient(timeout=LIMIT) as stranger:

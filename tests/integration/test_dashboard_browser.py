@@ -195,13 +195,13 @@ class TestTable:
         async with tab(address(shop, "overview")) as page:
             before = await names(page)
             await page.get_by_role("link", name="Function", exact=True).click()
-            header = page.locator("th", has=page.locator("#sort-name"))
+            header = page.locator("th", has=page.locator("#sort-func_name"))
             await expect(header).to_have_attribute("aria-sort", "ascending")
             assert await names(page) == sorted(await names(page), key=str.casefold)
-            assert "sort=name" in query_of(page)
-            await page.locator("#sort-name").click()
+            assert "sort=func_name" in query_of(page)
+            await page.locator("#sort-func_name").click()
             await expect(header).to_have_attribute("aria-sort", "descending")
-            assert "sort=-name" in query_of(page)
+            assert "sort=-func_name" in query_of(page)
             await page.go_back()
             await page.go_back()
             await expect(header).not_to_have_attribute("aria-sort", re.compile(".*"))
@@ -255,7 +255,7 @@ class TestTable:
         async with tab(address(shop, "overview"), width=PHONE) as page:
             await page.locator(".scroll").focus()
             await page.locator(".scroll").evaluate("all => { all.scrollLeft = all.scrollWidth; }")
-            last = await page.locator("#sort-total_time").bounding_box()
+            last = await page.locator("#sort-total_execution_time").bounding_box()
             name = await page.locator("#table .fn").first.bounding_box()
             assert last
             assert name
@@ -417,11 +417,11 @@ class TestLive:
             async with tab(own.url()) as page:
                 await page.evaluate("window.same = true")
                 await expect(page.locator("#table .fn")).to_have_count(1)
-                await page.locator("#sort-calls").focus()
+                await page.locator("#sort-call_count").focus()
                 await dashboards.save([Call("late", time.time() - 1)], database)
                 await expect(page.locator("#table .fn")).to_have_count(2)
                 assert await page.evaluate("window.same")  # it was not loaded anew
-                await expect(page.locator("#sort-calls")).to_be_focused()
+                await expect(page.locator("#sort-call_count")).to_be_focused()
 
     async def test_it_can_be_paused(self, shop: Dashboard, tab: Open) -> None:
         async with tab(shop.url("api")) as page:  # a page that does not renew itself
@@ -455,7 +455,7 @@ class TestLive:
             async with tab(own.url(), allowed="ERR_CONNECTION_REFUSED") as page:
                 await expect(page.locator("#trouble")).to_be_hidden()
                 own.process.close()
-                await page.locator("#sort-name").click()
+                await page.locator("#sort-func_name").click()
                 await expect(page.locator("#trouble")).to_contain_text("Not refreshed since")
                 await expect(page.locator("#table .fn")).to_have_count(25)
 

@@ -162,9 +162,11 @@ def test_the_period_before_is_as_long(history: Any, span: str) -> None:
         assert report.functions_before == len({e.func_name for e in before})
         for row in report.rows:
             mine = [e for e in before if e.func_name == row.metrics.func_name]
-            assert row.calls_before == len(mine)
-            assert row.errors_before == sum(bool(e.error_occurred) for e in mine)
-            assert row.time_before == pytest.approx(sum(e.execution_time for e in mine))
+            assert row.before.call_count == len(mine)
+            assert row.before.error_count == sum(bool(e.error_occurred) for e in mine)
+            assert row.before.total_execution_time == pytest.approx(
+                sum(e.execution_time for e in mine)
+            )
 
 
 @settings(max_examples=40)

@@ -13,8 +13,7 @@ import typer.main
 from metrics_collector import __version__
 from metrics_collector._errors import ConfigurationError
 from metrics_collector.cli import _health
-from metrics_collector.cli._choice import Order
-from metrics_collector.cli._options import AsJson, Format, Since, SinceDay, Until, What
+from metrics_collector.cli._options import AsJson, Format, Order, Since, SinceDay, Until, What
 
 # What wrong input raises. In some releases of typer it is a class of click's, in others its own, of no public name.
 _WrongInput: Final[Any] = typer.BadParameter.__base__

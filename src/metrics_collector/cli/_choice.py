@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import difflib
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final
+
+from metrics_collector._core.figures import COLUMNS, TOTAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
 
     from metrics_collector._core.models import FunctionMetrics
 
-Order = Literal["total", "calls", "errors", "average", "p50", "p95", "p99", "name"]
-ORDERS: Final[tuple[Order, ...]] = get_args(Order)
-
-_VALUES: Final[Mapping[Order, Callable[[FunctionMetrics], float | None]]] = {
-    "total": lambda one: one.total_execution_time,
-    "calls": lambda one: one.call_count,
-    "errors": lambda one: one.error_count,
-    "average": lambda one: one.average_execution_time,
-    "p50": lambda one: one.p50,
-    "p95": lambda one: one.p95,
-    "p99": lambda one: one.p99,
-}
+_FIGURES: Final = {figure.label: figure for figure in (TOTAL, *COLUMNS)}
+ORDERS: Final = (*_FIGURES, "name")
 
 
-def rank(one: FunctionMetrics, order: Order) -> tuple[float, str]:
+def rank(one: FunctionMetrics, order: str) -> tuple[float, str]:
     """What to sort by: the highest comes first, and among equals the name decides; `name`: from A to Z."""
-    value = _VALUES.get(order)
-    return -((value and value(one)) or 0), one.func_name
+    figure = _FIGURES.get(order)
+    return -((figure and figure.of(one)) or 0), one.func_name
 
 
 def fits(func_name: str, wanted: str) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from metrics_collector._core.as_json import iso
 from metrics_collector._core.units import count
 from metrics_collector._reading import reports
 from metrics_collector.cli import _columns, _json, _times
@@ -41,24 +42,13 @@ def run(*, since: str, until: str | None, as_json: bool) -> None:
     start, end = _times.window(since, until)
     window, rows = read(reports.errors(start, end))
     if as_json:
-        _json.write({**_json.window(window), "errors": [_as_json(row) for row in rows]})
+        _json.write({"window": window, "errors": rows})
     elif not rows:
         sys.stderr.write("no errors in this time\n")
     elif console.is_terminal:
         console.print(_table(window, rows, console.width))
     else:
         _write_plain(rows)
-
-
-def _as_json(row: ErrorRow) -> dict[str, Any]:
-    return {
-        "func_name": row.func_name,
-        "error_type": row.error_type,
-        "count": row.count,
-        "first_seen_at": _json.moment(row.first_seen_at),
-        "last_seen_at": _json.moment(row.last_seen_at),
-        "counts": row.counts,
-    }
 
 
 def _write_plain(rows: Sequence[ErrorRow]) -> None:
@@ -68,8 +58,8 @@ def _write_plain(rows: Sequence[ErrorRow]) -> None:
             (
                 printable(row.func_name),
                 printable(row.error_type),
-                _times.iso(row.first_seen_at),
-                _times.iso(row.last_seen_at),
+                iso(row.first_seen_at),
+                iso(row.last_seen_at),
                 str(row.count),
             )
             for row in rows

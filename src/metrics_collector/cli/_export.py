@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from metrics_collector._core.as_json import iso
 from metrics_collector._core.units import counted
 from metrics_collector._reading import reports
 from metrics_collector.cli import _times
@@ -93,16 +94,20 @@ def _csv(file: TextIO) -> Writer:
         return f"'{text}" if text.startswith(_FORMULA) else text
 
     def write(entries: Sequence[StoredEntry]) -> None:
-        writer.writerows([cell(value) for value in entry] for entry in entries)
+        writer.writerows(map(cell, _fields(entry).values()) for entry in entries)
 
     return write
 
 
 def _json_lines(file: TextIO) -> Writer:
     def write(entries: Sequence[StoredEntry]) -> None:
-        file.writelines(json.dumps(entry._asdict()) + "\n" for entry in entries)
+        file.writelines(json.dumps(_fields(entry)) + "\n" for entry in entries)
 
     return write
+
+
+def _fields(entry: StoredEntry) -> dict[str, Any]:
+    return entry._asdict() | {"created_at": iso(entry.created_at)}
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
+from metrics_collector._core.figures import COLUMNS
 from metrics_collector._core.units import count, duration
 from metrics_collector.cli._grid import NARROW, grid
 from metrics_collector.cli._names import name
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from metrics_collector._core.figures import Figure
     from metrics_collector._core.models import FunctionMetrics
 
-HEADINGS: Final = ("calls", "errors", "average", "p50", "p95", "p99")
+HEADINGS: Final = tuple(figure.label for figure in COLUMNS)
 
 
 def functions(metrics: Iterable[FunctionMetrics], width: int) -> Table:
@@ -29,30 +31,26 @@ def functions(metrics: Iterable[FunctionMetrics], width: int) -> Table:
         metrics: of the functions, in the order in which they are shown.
         width: columns of the terminal.
     """
-    narrow = width < NARROW  # units then stand close to their numbers
-    rows: list[tuple[str, list[Text | str]]] = [
-        (
-            one.func_name,
-            [
-                count(one.call_count),
-                Text(count(one.error_count), style="red" if one.error_count else "dim"),
-                *_times(one, space="" if narrow else " "),
-            ],
-        )
-        for one in metrics
-    ]
-    headings = ["avg" if narrow and heading == "average" else heading for heading in HEADINGS]
-    return grid(headings, rows, lefts=(), width=width)
+    space = "" if width < NARROW else " "  # units then stand close to their numbers
+    rows = [(one.func_name, [cell(f, f.of(one), space=space) for f in COLUMNS]) for one in metrics]
+    headings = ["avg" if not space and label == "average" else label for label in HEADINGS]
+    spare = [number for number, figure in enumerate(COLUMNS) if figure.spare]
+    return grid(headings, rows, lefts=(), spare=spare, width=width)
+
+
+def cell(figure: Figure, value: Any, *, space: str) -> Text:
+    """A figure as it stands in a table; `space` is between a number and its unit."""
+    if not figure.counts:
+        return Text(duration(value, space=space))
+    if figure.kind != "failures":
+        return Text(count(value))
+    return Text(count(value), style="red" if value else "dim")
 
 
 def plain_cells(one: FunctionMetrics) -> list[str]:
-    """Calls, errors, average, p50, p95 and p99 of a function, for a pipe: a word each, thousands not set apart."""
-    return [str(one.call_count), str(one.error_count), *_times(one, space="")]
-
-
-def _times(one: FunctionMetrics, *, space: str) -> list[str]:
-    times = (one.average_execution_time, one.p50, one.p95, one.p99)
-    return [duration(seconds, space=space) for seconds in times]
+    """The columns of a function, for a pipe: a word each, thousands not set apart."""
+    values = [(figure, figure.of(one)) for figure in COLUMNS]
+    return [str(v) if figure.counts else duration(v, space="") for figure, v in values]
 
 
 def failures(metrics: Iterable[FunctionMetrics], width: int) -> Text | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from rich import box
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from metrics_collector.cli._names import name as full_name
 from metrics_collector.cli._names import short_name
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 NARROW: Final = 76  # columns; below, columns stand close together
 _LEAST: Final = 8  # characters of a name, however narrow it gets
+_AMPLE: Final = 40  # characters of a name that are enough
 
 
 def grid(
@@ -24,6 +26,7 @@ def grid(
     *,
     lefts: Iterable[int],
     width: int,
+    spare: Iterable[int] = (),
 ) -> Table:
     """A table of functions, whose names give way where there is not room for all.
 
@@ -32,14 +35,21 @@ def grid(
         rows: a function's full name, and the cells beside it.
         lefts: numbers of the columns beside the name that are aligned at the left.
         width: columns of the terminal.
+        spare: numbers of the columns that are left out, the first ones first, where names would be cut for them.
     """
     narrow = width < NARROW
     gap = 1 if narrow else 3
     lines = [(name, [Text(c) if isinstance(c, str) else c for c in cells]) for name, cells in rows]
-    rest = sum(
+    widths = [
         gap + max([cell_len(heading), *(cells[number].cell_len for _, cells in lines)])
         for number, heading in enumerate(headings)
-    )
+    ]
+    shown = list(range(len(headings)))
+    names = min(_AMPLE, max((full_name(name).cell_len for name, _ in lines), default=0))
+    for number in spare:
+        if names + sum(widths[one] for one in shown) > width:
+            shown.remove(number)
+    room = max(_LEAST, width - sum(widths[number] for number in shown))
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -50,8 +60,9 @@ def grid(
     )
     table.add_column("function", no_wrap=True)
     left = set(lefts)
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number in left else "right", no_wrap=True)
+    for number in shown:
+        side: Literal["left", "right"] = "left" if number in left else "right"
+        table.add_column(headings[number], justify=side, no_wrap=True)
     for name, cells in lines:
-        table.add_row(short_name(name, max(_LEAST, width - rest)), *cells)
+        table.add_row(short_name(name, room), *(cells[number] for number in shown))
     return table

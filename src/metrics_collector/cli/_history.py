@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
+from metrics_collector._core import figures
+from metrics_collector._core.as_json import iso
+from metrics_collector._core.figures import COLUMNS
 from metrics_collector._core.units import counted, duration
 from metrics_collector._reading import reports
 from metrics_collector.cli import _columns, _figures, _json, _times
@@ -14,22 +17,11 @@ from metrics_collector.cli._names import name
 from metrics_collector.cli._reading import run as read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
+    from metrics_collector._core.figures import Figure
     from metrics_collector._core.models import FunctionMetrics
     from metrics_collector._reading.reports import FunctionReport
-    from metrics_collector.cli._options import What
 
-_COUNTS: Final[Mapping[str, Callable[[FunctionMetrics], int]]] = {
-    "calls": lambda one: one.call_count,
-    "errors": lambda one: one.error_count,
-}
-_TIMES: Final[Mapping[str, Callable[[FunctionMetrics], float | None]]] = {
-    "average": lambda one: one.average_execution_time,
-    "p50": lambda one: one.p50,
-    "p95": lambda one: one.p95,
-    "p99": lambda one: one.p99,
-}
+_FIGURES: Final = {figure.label: figure for figure in COLUMNS}
 _HEIGHT: Final = 20  # lines of the curve at most: more say no more
 _AROUND: Final = (
     6  # lines that are not the curve's: title, blanks, summary (two if it is narrow), prompt
@@ -37,13 +29,13 @@ _AROUND: Final = (
 _DAY: Final = 86400
 
 
-def run(func_name: str, *, since: str, until: str | None, what: What, as_json: bool) -> None:
+def run(func_name: str, *, since: str, until: str | None, what: str, as_json: bool) -> None:
     """Run the command.
 
     Args:
         func_name: or an end of it that fits one function only.
         since, until: the window; `None` as `until` is now.
-        what: which figure is drawn.
+        what: the label of the figure that is drawn.
         as_json: write JSON.
 
     Raises:
@@ -58,50 +50,45 @@ def run(func_name: str, *, since: str, until: str | None, what: What, as_json: b
     elif not console.is_terminal:
         _columns.write(
             ("start", *_figures.HEADINGS),
-            [(_times.iso(point.start), *_figures.plain_cells(point)) for point in report.points],
+            [(iso(point.start), *_figures.plain_cells(point)) for point in report.points],
             texts=1,
         )
     else:
-        _draw(report, what)
+        _draw(report, _FIGURES[what])
 
 
 def _as_json(report: FunctionReport) -> dict[str, Any]:
     return {
-        **_json.window(report.window),
-        **_json.figures(report.metrics),
-        "points": [
-            {"start": _json.moment(point.start), **_json.figures(point)} for point in report.points
-        ],
+        "func_name": report.func_name,
+        "window": report.window,
+        "totals": figures.as_dict(report.metrics),
+        "points": report.points,
     }
 
 
-def _draw(report: FunctionReport, what: What) -> None:
+def _draw(report: FunctionReport, figure: Figure) -> None:
     window = report.window
     begin, end = _times.local(window.since), _times.local(window.until)
-    step = "" if what in _TIMES else f" in steps of {_times.span(window.step)}"
-    title = Text.assemble(name(report.func_name), f"  {what}{step}")
+    step = f" in steps of {_times.span(window.step)}" if figure.counts else ""
+    title = Text.assemble(name(report.func_name), f"  {figure.label}{step}")
     console.print(title, no_wrap=True, overflow="ellipsis")
     console.print()
-    console.print(_curve(report, what, begin, end), soft_wrap=True)
+    console.print(_curve(report, figure, begin, end), soft_wrap=True)
     console.print()
-    console.print(_summary(report.metrics))
+    console.print(_summary(report.metrics, console.width))
 
 
-def _curve(report: FunctionReport, what: What, begin: str, end: str) -> Text:
+def _curve(report: FunctionReport, figure: Figure, begin: str, end: str) -> Text:
     from metrics_collector.cli._plot import plot
 
-    points = {int(point.start.timestamp()): point for point in report.points}
-    values: list[float | None]
-    if what in _TIMES:
-        values = [_TIMES[what](points[at]) if at in points else None for at in report.window.starts]
-    else:
-        values = [_COUNTS[what](points[at]) if at in points else 0 for at in report.window.starts]
+    points = {int(point.start.timestamp()): figure.of(point) for point in report.points}
+    nothing = 0 if figure.counts else None
     return plot(
-        values,
-        filled=what in _COUNTS,
+        [points.get(start, nothing) for start in report.window.starts],
+        filled=figure.counts,
         width=console.width,
         height=max(5, min(_HEIGHT, console.height - _AROUND)),
-        label=_label if what in _TIMES else lambda number: f"{number:,.10g}",
+        label=(lambda number: f"{number:,.10g}") if figure.counts else _label,
         ends=(begin, f"{end} {_times.zone(report.window.until)}"),
     )
 
@@ -110,13 +97,13 @@ def _label(seconds: float) -> str:
     return duration(seconds) if seconds else "0"
 
 
-def _summary(metrics: FunctionMetrics) -> str:
-    times = [("average", metrics.average_execution_time), ("p50", metrics.p50)]
-    times += [("p95", metrics.p95), ("p99", metrics.p99)]
-    return ", ".join(
-        (
-            counted(metrics.call_count, "call", "calls"),
-            counted(metrics.error_count, "error", "errors"),
-            *(f"{name} {duration(seconds)}" for name, seconds in times),
-        )
-    )
+def _summary(metrics: FunctionMetrics, width: int) -> str:
+    parts = [
+        counted(figure.of(metrics), figure.label.removesuffix("s"), figure.label)
+        if figure.counts
+        else f"{figure.label} {duration(figure.of(metrics))}"
+        for figure in COLUMNS
+    ]
+    if len(", ".join(parts)) > width:
+        parts = [part for part, figure in zip(parts, COLUMNS, strict=True) if not figure.spare]
+    return ", ".join(parts)

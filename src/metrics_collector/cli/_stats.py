@@ -23,7 +23,7 @@ def run(
     *,
     since: str | None,
     until: str | None,
-    order: _choice.Order,
+    order: str,
     limit: int | None,
     as_json: bool,
 ) -> None:
@@ -45,7 +45,7 @@ def run(
     fitting = [one for one in found if wanted is None or _choice.fits(one.func_name, wanted)]
     shown = sorted(fitting, key=lambda one: _choice.rank(one, order))[:limit]
     if as_json:
-        _json.write([_json.figures(one) for one in shown])
+        _json.write(shown)
         return
     if not shown:
         _tell_none(wanted, [one.func_name for one in found], windowed=bool(start or end))

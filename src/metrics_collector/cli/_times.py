@@ -52,11 +52,6 @@ def local(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def iso(moment: datetime) -> str:
-    """A moment in UTC, to the second, in ISO 8601."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def zone(moment: datetime) -> str:
     """What this machine calls its zone at a moment, such as `CET`."""
     return moment.astimezone().tzname() or "local"

@@ -36,7 +36,7 @@ _STATUS: Final = (
 )
 
 # The pages that say how to begin if nothing was ever recorded, and of which figure that has to be zero.
-_BEGINS: Final = {"overview": "calls", "errors": "errors"}
+_BEGINS: Final = {"overview": "call_count", "errors": "error_count"}
 
 _logger = logging.getLogger("metrics_collector")
 

@@ -6,8 +6,9 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from metrics_collector._core.as_json import as_json
 from metrics_collector._reading import reports
-from metrics_collector.dashboard import _shown, _table
+from metrics_collector.dashboard import _table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 _TYPES: Final = 5  # that have a colour of their own in the chart; the others share one
 
 _COLUMNS: Final[Mapping[str, Callable[[ErrorRow], Any]]] = {
-    "type": lambda row: row.error_type.casefold(),
-    "name": lambda row: row.func_name.casefold(),
+    "error_type": lambda row: row.error_type.casefold(),
+    "func_name": lambda row: row.func_name.casefold(),
     "count": lambda row: row.count,
     "first_seen_at": lambda row: row.first_seen_at,
     "last_seen_at": lambda row: row.last_seen_at,
@@ -48,19 +49,19 @@ def _show(window: Window, rows: Sequence[ErrorRow], state: State) -> dict[str, A
         for step, number in enumerate(row.counts):
             sums[step] += number
     return {
-        "window": _shown.window(window),
+        "window": window.as_dict(),
         "totals": {
-            "errors": counts.total(),
-            "types": len(counts),
-            "functions": len({row.func_name for row in rows}),
+            "error_count": counts.total(),
+            "type_count": len(counts),
+            "function_count": len({row.func_name for row in rows}),
         },
         "types": [
-            {"type": kind, "count": counts[kind], "by_step": by_type[kind]} for kind in types
+            {"error_type": kind, "count": counts[kind], "counts": by_type[kind]} for kind in types
         ],
         "other_types": {
-            "types": len(counts) - len(types),
+            "type_count": len(counts) - len(types),
             "count": sum(others),
-            "by_step": others,
+            "counts": others,
         },
         "table": _table.page(
             rows,
@@ -68,6 +69,6 @@ def _show(window: Window, rows: Sequence[ErrorRow], state: State) -> dict[str, A
             columns=_COLUMNS,
             names=lambda row: (row.error_type, row.func_name),
             usual="last_seen_at",
-            show=_shown.error,
+            show=as_json,
         ),
     }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.filesize import decimal
 
 from metrics_collector._core.units import count, counted, duration
+
+if TYPE_CHECKING:
+    from metrics_collector._core.figures import Kind
 
 __all__ = [
     "Change",
@@ -20,9 +23,17 @@ __all__ = [
     "percent",
     "rate",
     "size",
+    "unit",
     "utc",
 ]
 
+_UNITS: Final = {
+    "share": "from 0 to 1",
+    "seconds": "seconds",
+    "quantile": "seconds",
+    "sum": "seconds",
+    "moment": "ISO 8601",
+}
 _AGES: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _FACTOR_FROM: Final = 10  # from ten times as much on, the factor says more than the percentage
 
@@ -88,6 +99,11 @@ def percent(share: float | None) -> str:
 def size(number: int | None) -> str:
     """Bytes in their unit, as the command line has them; a dash for none."""
     return "-" if number is None else decimal(number)
+
+
+def unit(kind: Kind) -> str:
+    """What follows a figure's meaning where its unit is to be told."""
+    return f" ({_UNITS[kind]})" if kind in _UNITS else ""
 
 
 def ago(moment: datetime | str | None, now: datetime | None = None) -> str:

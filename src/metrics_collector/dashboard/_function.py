@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from metrics_collector._core.as_json import as_json, iso
 from metrics_collector._reading import reports
 from metrics_collector.dashboard import _buckets, _shown
 
@@ -34,31 +35,24 @@ async def build(name: str, state: State) -> dict[str, Any]:
 def _show(report: FunctionReport) -> dict[str, Any]:
     window = report.window
     return {
-        "name": report.func_name,
-        "window": _shown.window(window),
+        "func_name": report.func_name,
+        "window": window.as_dict(),
         "totals": {
             **_shown.figures(report.metrics, window.seconds),
             "before": _shown.figures(report.metrics_before, window.seconds),
         },
         "points": [
             {
-                "start": point.start.timestamp(),
+                "start": iso(point.start),
+                "resolution": point.resolution,
                 **_shown.figures(point, _shown.passed(window, point.start)),
             }
             for point in report.points
         ],
         "heatmap": _heatmap(report),
         "distribution": _distribution(report.metrics.histogram),
-        "errors": [_shown.error(row) for row in report.errors],
-        "slowest": [
-            {
-                "created_at": _shown.moment(entry.created_at),
-                "execution_time": entry.execution_time,
-                "outcome": entry.outcome,
-                "error_type": entry.error_type,
-            }
-            for entry in report.slowest
-        ],
+        "errors": as_json(report.errors),
+        "slowest": as_json(report.slowest),
         "entries_kept": report.entries_kept,
         "left_out": report.left_out,
         "sql": report.sql,

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from metrics_collector._core import figures
+from metrics_collector._core.figures import FIGURES, TOTAL
 from metrics_collector._reading import reports
 from metrics_collector.dashboard import _shown, _table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from metrics_collector._core.figures import Figure
     from metrics_collector._reading.reports import FunctionRow, Overview
     from metrics_collector.dashboard._state import State
 
 _TOP: Final = 10  # functions in the chart
 
+
+def _value(figure: Figure, row: FunctionRow) -> Any:
+    return figure.of(row.metrics)
+
+
 _COLUMNS: Final[Mapping[str, Callable[[FunctionRow], Any]]] = {
-    "name": lambda row: row.metrics.func_name.casefold(),
-    "calls": lambda row: row.metrics.call_count,
-    "errors": lambda row: row.metrics.error_count,
-    "error_rate": lambda row: _shown.share(row.metrics.error_count, row.metrics.call_count),
-    "average": lambda row: row.metrics.average_execution_time,
-    "p50": lambda row: row.metrics.p50,
-    "p95": lambda row: row.metrics.p95,
-    "p99": lambda row: row.metrics.p99,
-    "total_time": lambda row: row.metrics.total_execution_time,
+    "func_name": lambda row: row.metrics.func_name.casefold(),
+    **{one.name: partial(_value, one) for one in FIGURES if one.kind != "types"},
 }
 
 
@@ -44,40 +46,37 @@ def _show(report: Overview, state: State) -> dict[str, Any]:
     seconds = report.window.seconds
     whole = report.total.total_execution_time
 
+    def share(one: FunctionRow) -> float | None:
+        return one.metrics.total_execution_time / whole if whole else None
+
     def row(one: FunctionRow) -> dict[str, Any]:
         return {
-            "name": one.metrics.func_name,
+            "func_name": one.metrics.func_name,
             **_shown.figures(one.metrics, seconds),
-            "share": _shown.share(one.metrics.total_execution_time, whole),
-            "before": {
-                "calls": one.calls_before,
-                "errors": one.errors_before,
-                "error_rate": _shown.share(one.errors_before, one.calls_before),
-                "average": _shown.share(one.time_before, one.calls_before),
-                "total_time": one.time_before,
-            },
-            "calls_by_step": list(one.calls),
+            "share": share(one),
+            "before": figures.as_dict(one.before),
+            "by_step": {"call_count": one.calls},
         }
 
     return {
-        "window": _shown.window(report.window),
+        "window": report.window.as_dict(),
         "totals": {
-            "functions": len(report.rows),
+            "function_count": len(report.rows),
             **_shown.figures(report.total, seconds),
             "before": {
-                "functions": report.functions_before,
+                "function_count": report.functions_before,
                 **_shown.figures(report.total_before, seconds),
             },
         },
         "by_step": {
-            "calls": _sums((one.calls for one in report.rows), len(report.window.starts)),
-            "errors": _sums((one.errors for one in report.rows), len(report.window.starts)),
+            "call_count": _sums((one.calls for one in report.rows), len(report.window.starts)),
+            "error_count": _sums((one.errors for one in report.rows), len(report.window.starts)),
         },
         "top": [
             {
-                "name": one.metrics.func_name,
-                "total_time": one.metrics.total_execution_time,
-                "share": _shown.share(one.metrics.total_execution_time, whole),
+                "func_name": one.metrics.func_name,
+                TOTAL.name: TOTAL.of(one.metrics),
+                "share": share(one),
             }
             for one in report.rows[:_TOP]
         ],
@@ -86,7 +85,7 @@ def _show(report: Overview, state: State) -> dict[str, Any]:
             state,
             columns=_COLUMNS,
             names=lambda one: (one.metrics.func_name,),
-            usual="total_time",
+            usual=TOTAL.name,
             show=row,
         ),
         "left_out": report.left_out,

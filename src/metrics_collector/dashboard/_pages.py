@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from metrics_collector import __version__
+from metrics_collector._core.figures import COLUMNS, FIGURES, TOTAL
 from metrics_collector.dashboard import _assets, _format
 from metrics_collector.dashboard._paths import local_path, query, root
 from metrics_collector.dashboard._state import WINDOWS, State
@@ -50,9 +51,21 @@ class Pages:
             "prose": _prose,
             "rate": _format.rate,
             "size": _format.size,
+            "unit": _format.unit,
             "utc": _format.utc,
         }
-        self._templates.globals |= {"release": __version__, "windows": WINDOWS}
+        self._templates.globals |= {
+            "columns": COLUMNS,
+            "figures": FIGURES,
+            "percentiles": [
+                {"name": figure.name, "spare": figure.spare}
+                for figure in COLUMNS
+                if figure.kind == "quantile"
+            ],
+            "release": __version__,
+            "total": TOTAL,
+            "windows": WINDOWS,
+        }
 
     async def page(
         self, scope: Scope, name: str, state: State, data: dict[str, Any], pipeline: Pipeline
@@ -102,7 +115,7 @@ class Pages:
 
         state: State = context["state"]
         data = context.get("data") or {}
-        name = {"name": data["name"]} if "name" in data else {}  # of a function's page
+        name = {"name": data["func_name"]} if "func_name" in data else {}  # of a function's page
 
         html = self._templates.get_template(template).render(
             **context,

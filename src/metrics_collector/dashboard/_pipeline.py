@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from metrics_collector._core.as_json import as_json
 from metrics_collector._reading import reports
-from metrics_collector.dashboard import _shown
 
 if TYPE_CHECKING:
     from metrics_collector._reading.reports import Pipeline
@@ -44,43 +44,4 @@ def is_beginning(report: Pipeline) -> bool:
 def show(report: Pipeline) -> dict[str, Any]:
     """What the page of the pipeline shows."""
     flushes = [one.flushed_at for one in report.processes if one.flushed_at is not None]
-    redis, database = report.redis, report.database
-    return {
-        "problems": list(report.problems),
-        "waiting": report.waiting,
-        "max_backlog": report.max_backlog,
-        "claims": report.claims,
-        "lag": report.lag,
-        "last_flush_at": _shown.moment(max(flushes, default=None)),
-        "max_waiting_time": report.max_waiting_time,
-        "producers": report.producers,
-        "dropped": report.dropped,
-        "processes": [
-            {
-                "role": one.role,
-                "host": one.host,
-                "process": one.process,
-                "flushed_at": _shown.moment(one.flushed_at),
-                "error": one.error,
-            }
-            for one in report.processes
-        ],
-        "redis": {
-            "url": redis.url,
-            "embedded": redis.embedded,
-            "error": redis.error,
-            "version": redis.version,
-            "used_memory": redis.used_memory,
-            "maxmemory": redis.maxmemory,
-            "dangers": list(redis.dangers),
-        },
-        "database": {
-            "path": database.path,
-            "error": database.error,
-            "exists": database.exists,
-            "size": database.size,
-            "saved": database.saved,
-            "oldest_entry_at": _shown.moment(database.oldest_entry_at),
-            "rejected": database.rejected,
-        },
-    }
+    return {**as_json(report), "last_flush_at": as_json(max(flushes, default=None))}

@@ -66,7 +66,7 @@ class State:
         if not re.fullmatch(r"[1-9][0-9]{0,5}", page):
             raise ConfigurationError("page is a whole number from 1 on")
         sort = query.get("sort", "")
-        if not re.fullmatch(r"-?[a-z0-9_]{0,20}", sort):
+        if not re.fullmatch(r"-?[a-z0-9_]{0,30}", sort):
             raise ConfigurationError(
                 "sort is the name of a column, with a - before it: greatest first"
             )

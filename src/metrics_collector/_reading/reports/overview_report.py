@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.models import FunctionMetrics, figures
 from metrics_collector._core.rollup_ranges import Tile
-from metrics_collector._core.totals import CALLS, ERRORS, Totals
+from metrics_collector._core.totals import Totals
 from metrics_collector._reading import asking
 from metrics_collector._reading.query import count
 from metrics_collector._reading.reports import window_steps
@@ -93,15 +93,12 @@ def _assemble(window: Window, snapshot: Snapshot, parts: Iterable[Part], before:
 
 
 def _row(name: str, totals: Totals, steps: Steps, before: Mapping[str, Totals]) -> FunctionRow:
-    earlier = before.get(name, Totals())
     return FunctionRow(
         metrics=FunctionMetrics(**figures(name, totals)),
+        totals_before=before.get(name, Totals()),
         calls=tuple(steps.calls[name]),
         errors=tuple(steps.errors[name]),
         times=tuple(steps.times[name]),
-        calls_before=earlier.counts.get(CALLS, 0),
-        errors_before=earlier.counts.get(ERRORS, 0),
-        time_before=earlier.execution_time,
     )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from metrics_collector._core.as_json import iso
+from metrics_collector._core.models import FunctionMetrics, figures
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from metrics_collector._core.models import FunctionMetrics, HistoryPoint
+    from metrics_collector._core.models import HistoryPoint
+    from metrics_collector._core.totals import Totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,17 @@ class Window:
         """How long it is."""
         return (self.until - self.since).total_seconds()
 
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "since": iso(self.since),
+            "until": iso(self.until),
+            "seconds": self.seconds,
+            "step": self.step,
+            "starts": [iso(start) for start in self.starts],
+            "before": iso(self.before),
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionRow:
@@ -40,17 +55,20 @@ class FunctionRow:
 
     Attributes:
         metrics: its figures in the window.
+        totals_before: its totals in the period before.
         calls, errors, times: of each step of the window: calls, errors, and the sum of the calls' seconds.
-        calls_before, errors_before, time_before: of the period before.
     """
 
     metrics: FunctionMetrics
+    totals_before: Totals
     calls: tuple[int, ...]
     errors: tuple[int, ...]
     times: tuple[float, ...]
-    calls_before: int
-    errors_before: int
-    time_before: float
+
+    @property
+    def before(self) -> FunctionMetrics:
+        """Its figures in the period before; made when they are asked for, as few of a thousand functions are shown."""
+        return FunctionMetrics(**figures(self.metrics.func_name, self.totals_before))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,18 +6,23 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.text import Text
 
-from metrics_collector._core.units import count, duration
+from metrics_collector._core import figures
+from metrics_collector._core.units import count
+from metrics_collector.cli import _figures
 from metrics_collector.cli._names import short_name
 from metrics_collector.cli._sparkline import sparkline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from metrics_collector._core.figures import Figure
     from metrics_collector._reading.reports import FunctionRow
 
 _GAP: Final = 1  # between two columns
 _LEAST: Final = 16  # characters that a name gets
 _AMPLE: Final = 50  # characters of a name that are enough
+_WIDTHS: Final = {"count": 9, "failures": 8, "seconds": 7, "quantile": 7}  # characters, by kind
+_ACTIVITY: Final = 3  # what is needed less than the bars is shown only where names have ample room
 _BARS: Final = 10
 _MORE_BARS: Final = 20
 _WHOLE: Final = 999.95  # calls a second; of more a fraction says nothing
@@ -48,11 +53,6 @@ class Column(NamedTuple):
     cell: Callable[[Line, int], str | Text]
 
 
-def _errors(line: Line, _: int) -> Text:
-    number = line.row.metrics.error_count
-    return Text(count(number), style="red" if number else "dim")
-
-
 def rate(a_second: float | None) -> str:
     """How a number of calls a second is put; a dash for none."""
     if a_second is None:
@@ -60,38 +60,22 @@ def rate(a_second: float | None) -> str:
     return f"{a_second:.1f}" if a_second < _WHOLE else count(round(a_second))
 
 
+def _column(figure: Figure) -> Column:
+    return Column(
+        figure.label,
+        _WIDTHS[figure.kind],
+        figure.need,
+        lambda line: figure.of(line.row.metrics),
+        lambda line, _: _figures.cell(figure, figure.of(line.row.metrics), space=""),
+    )
+
+
 COLUMNS: Final = (
     Column("calls/s", 8, 9, lambda line: line.rate, lambda line, _: rate(line.rate)),
+    *map(_column, figures.COLUMNS),
     Column(
-        "calls",
-        9,
-        6,
-        lambda line: line.row.metrics.call_count,
-        lambda line, _: count(line.row.metrics.call_count),
+        "activity", _BARS, _ACTIVITY, None, lambda line, width: sparkline(line.row.calls, width)
     ),
-    Column("errors", 8, 8, lambda line: line.row.metrics.error_count, _errors),
-    Column(
-        "p50",
-        7,
-        4,
-        lambda line: line.row.metrics.p50,
-        lambda line, _: duration(line.row.metrics.p50, space=""),
-    ),
-    Column(
-        "p95",
-        7,
-        7,
-        lambda line: line.row.metrics.p95,
-        lambda line, _: duration(line.row.metrics.p95, space=""),
-    ),
-    Column(
-        "p99",
-        7,
-        5,
-        lambda line: line.row.metrics.p99,
-        lambda line, _: duration(line.row.metrics.p99, space=""),
-    ),
-    Column("activity", _BARS, 3, None, lambda line, width: sparkline(line.row.calls, width)),
 )
 NAME: Final = "function"
 ORDERS: Final = (NAME, *(column.heading for column in COLUMNS if column.value is not None))
@@ -100,8 +84,11 @@ ORDERS: Final = (NAME, *(column.heading for column in COLUMNS if column.value is
 def fitting(width: int) -> tuple[int, tuple[Column, ...]]:
     """Characters for the name, and the columns beside it, on a terminal of that width."""
     shown = list(COLUMNS)
-    while shown and _room(width, shown) < _LEAST:
-        shown.remove(min(shown, key=lambda column: column.need))
+    while shown:
+        first = min(shown, key=lambda column: column.need)
+        if _room(width, shown) >= (_AMPLE if first.need < _ACTIVITY else _LEAST):
+            break
+        shown.remove(first)
     if shown and shown[-1] is COLUMNS[-1]:  # the bars take what names hardly need
         more = min(_MORE_BARS, max(0, _room(width, shown) - _AMPLE))
         shown[-1] = shown[-1]._replace(width=_BARS + more)

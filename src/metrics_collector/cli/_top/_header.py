@@ -26,10 +26,11 @@ def figures(overview: Overview, pipeline: Pipeline | None, calls_a_second: float
         calls_a_second: of all functions; `None`: not known yet.
     """
     total = overview.total
-    share = total.error_count / total.call_count if total.call_count else 0.0
     parts = [
         Text.assemble("calls/s ", (rate(calls_a_second), "bold")),
-        Text.assemble("errors ", (f"{share:.1%}", "bold red" if total.error_count else "bold")),
+        Text.assemble(
+            "errors ", (f"{total.error_rate or 0:.1%}", "bold red" if total.error_count else "bold")
+        ),
     ]
     if pipeline is not None:
         parts += _travel(pipeline)

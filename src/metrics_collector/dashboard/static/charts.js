@@ -1,6 +1,7 @@
 // The charts, by plotly: each element with `data-chart` is filled by the function of that name, from the page's data.
 
-const COLOURS = ["panel", "line", "text", "muted", "accent", "calls", "failed", "p50", "p95", "p99", "other", "few", "many"];
+const SERIES = ["blue", "green", "amber", "purple"]; // of the lines or bars that stand beside each other
+const COLOURS = ["panel", "line", "text", "muted", "accent", "calls", "failed", ...SERIES, "other", "few", "many"];
 const CONFIG = { displayModeBar: false, responsive: true, showTips: false, doubleClick: false };
 const NARROW = matchMedia("(max-width: 640px)");
 const BY_TOUCH = matchMedia("(pointer: coarse)");
@@ -9,6 +10,7 @@ const BY_TOUCH = matchMedia("(pointer: coarse)");
 const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 const shortened = (text, most) => (text.length > most ? `…${text.slice(1 - most)}` : text);
 const time = (seconds) => new Date(seconds * 1000).toISOString();
+const epoch = (text) => Date.parse(text) / 1000;
 
 function duration(seconds) {
   for (const [scale, unit] of [[1, "s"], [1e-3, "ms"], [1e-6, "µs"], [1e-9, "ns"]]) {
@@ -92,17 +94,17 @@ function top({ top }, c, element) {
   const label = (name) => plain(shortened(element.clientWidth < 500 ? name.slice(name.lastIndexOf(".") + 1) || name : name, most));
   return {
     traces: [{
-      type: "bar", orientation: "h", x: rows.map((row) => row.total_time), y: rows.map((_, index) => index),
-      marker: { color: c.calls }, customdata: rows.map((row) => row.name),
-      text: rows.map((row) => `${longDuration(row.total_time)}  ${Number(((row.share ?? 0) * 100).toPrecision(2))} %`),
+      type: "bar", orientation: "h", x: rows.map((row) => row.total_execution_time), y: rows.map((_, index) => index),
+      marker: { color: c.calls }, customdata: rows.map((row) => row.func_name),
+      text: rows.map((row) => `${longDuration(row.total_execution_time)}  ${Number(((row.share ?? 0) * 100).toPrecision(2))} %`),
       textposition: "outside", cliponaxis: false, textfont: { color: c.text },
-      hovertext: rows.map((row) => plain(shortened(row.name, 80))), hoverinfo: "text",
+      hovertext: rows.map((row) => plain(shortened(row.func_name, 80))), hoverinfo: "text",
     }],
     layout: {
       dragmode: false, bargap: 0.32, margin: { l: most * 6.8, r: 92, t: 2, b: 4 },
       xaxis: { visible: false, fixedrange: true, rangemode: "tozero" },
       yaxis: axis(c, {
-        tickvals: rows.map((_, index) => index), ticktext: rows.map((row) => label(row.name)),
+        tickvals: rows.map((_, index) => index), ticktext: rows.map((row) => label(row.func_name)),
         rangemode: "normal", range: [rows.length - 10.5, rows.length - 0.5], showgrid: false, zeroline: false, showline: false, ticks: "",
         tickfont: { color: c.text },
       }),
@@ -113,14 +115,14 @@ function top({ top }, c, element) {
 
 function calls({ window, by_step }, c) {
   // The last step may be under way; its very first seconds would say anything.
-  const passed = (start) => Math.max(window.step / 10, Math.min(window.step, Date.parse(window.until) / 1000 - start));
-  const { y, unit } = rates(by_step.calls.map((n, index) => n / passed(window.starts[index])));
+  const passed = (start) => Math.max(window.step / 10, Math.min(window.step, epoch(window.until) - start));
+  const { y, unit } = rates(by_step.call_count.map((n, index) => n / passed(window.starts[index])));
   return {
     traces: [
       bars(window, y, {
         name: "calls", marker: { color: c.calls }, hovertemplate: `%{y:,.3~r} calls ${unit}<extra></extra>`,
       }),
-      bars(window, by_step.errors, {
+      bars(window, by_step.error_count, {
         name: "errors", yaxis: "y2", marker: { color: c.failed }, hovertemplate: "%{y:,} errors<extra></extra>",
       }),
     ],
@@ -128,21 +130,21 @@ function calls({ window, by_step }, c) {
       hovermode: "x unified", xaxis: timeAxis(c, window, { anchor: "y2" }),
       margin: { l: 44, r: 8, t: 22, b: 26 },
       yaxis: axis(c, { domain: [0.42, 1], tickformat: ",.3~r" }),
-      yaxis2: counts(c, by_step.errors, { domain: [0, 0.27], nticks: 3 }),
+      yaxis2: counts(c, by_step.error_count, { domain: [0, 0.27], nticks: 3 }),
       annotations: [caption(c, `Calls ${unit}`, 1), caption(c, "Errors", 0.28)],
     },
     zooms: true,
   };
 }
 
-function functionOverTime({ window, points, heatmap }, c) {
+function functionOverTime({ window, points, heatmap, percentiles }, c) {
   if (!points.length) return null;
-  const at = new Map(points.map((point) => [point.start, point]));
+  const at = new Map(points.map((point) => [epoch(point.start), point]));
   const series = (field) => window.starts.map((start) => at.get(start)?.[field] ?? null);
   const x = window.starts.map((start) => time(start + window.step / 2));
-  const line = (name) => ({
+  const line = (name, index) => ({
     type: "scatter", mode: points.length > 1 ? "lines+markers" : "markers", marker: { size: points.length > 5 ? 3.5 : 7 }, name, x, y: series(name), yaxis: "y3",
-    line: { color: c[name], width: 1.8, dash: { p50: "solid", p95: "solid", p99: "dot" }[name] }, connectgaps: false,
+    line: { color: c[SERIES[index]], width: 1.8, dash: index === percentiles.length - 1 ? "dot" : "solid" }, connectgaps: false,
     hovertemplate: `${name} %{customdata}<extra></extra>`, customdata: series(name).map((s) => (s === null ? "" : duration(s))),
     showlegend: true, legend: "legend",
   });
@@ -154,10 +156,10 @@ function functionOverTime({ window, points, heatmap }, c) {
       bars(window, y, {
         name: "calls", showlegend: false, marker: { color: c.calls }, hovertemplate: `%{y:,.3~r} calls ${unit}<extra></extra>`,
       }),
-      bars(window, series("errors").map((n) => n ?? 0), {
+      bars(window, series("error_count").map((n) => n ?? 0), {
         name: "errors", showlegend: false, yaxis: "y2", marker: { color: c.failed }, hovertemplate: "%{y:,} errors<extra></extra>",
       }),
-      line("p50"), line("p95"), line("p99"),
+      ...percentiles.map(line),
       {
         type: "heatmap", yaxis: "y4", x: [...window.starts, window.starts.at(-1) + window.step].map(time), y: bounds,
         z: z.map((row) => row.map((n) => (n ? Math.log(n + 1) : null))), showscale: false,
@@ -170,7 +172,7 @@ function functionOverTime({ window, points, heatmap }, c) {
       hovermode: "x", hoversubplots: "axis", margin: { l: 56, r: 10, t: 22, b: 26 },
       xaxis: timeAxis(c, window, { anchor: "y4" }),
       yaxis: axis(c, { domain: [0.83, 1], tickformat: ",.3~r", nticks: 4 }),
-      yaxis2: counts(c, series("errors"), { domain: [0.67, 0.77], nticks: 3 }),
+      yaxis2: counts(c, series("error_count"), { domain: [0.67, 0.77], nticks: 3 }),
       yaxis3: axis(c, { domain: [0.36, 0.61], tickformat: "~s", ticksuffix: "s" }),
       yaxis4: axis(c, { domain: [0, 0.3], type: "log", rangemode: "normal", ...timeTicks(bounds[0], bounds.at(-1)) }),
       annotations: [
@@ -195,40 +197,40 @@ function timeTicks(low, high) {
   return { tickvals, ticktext: tickvals.map(duration) };
 }
 
-function distribution({ distribution: { bounds, counts: calls }, totals }, c) {
+function distribution({ distribution: { bounds, counts: calls }, totals, percentiles }, c) {
   if (!calls.length) return null;
   const low = bounds[0] || bounds[1] / 1.1 || 1e-9;
   const high = bounds.at(-1) || 1e-8;
   const place = (seconds) => (Math.log(Math.max(seconds, low) / low) / Math.log(high / low)) * calls.length - 0.5;
   const { tickvals, ticktext } = timeTicks(low, high);
-  const marks = ["p50", "p95", "p99"].filter((name) => totals[name] !== null);
+  const marks = percentiles.filter((name) => totals[name] !== null);
   return {
     traces: [{
       type: "bar", x: calls.map((_, index) => index), y: calls, marker: { color: c.calls },
       hovertext: calls.map((n, index) => `${n.toLocaleString("en")} calls took ${duration(bounds[index])} to ${duration(bounds[index + 1])}`), hoverinfo: "text",
     }],
     layout: {
-      dragmode: false, bargap: 0.06, margin: { l: 44, r: 22, t: 24, b: 26 },
+      dragmode: false, bargap: 0.06, margin: { l: 44, r: 22, t: 34, b: 26 },
       xaxis: axis(c, { tickvals: tickvals.map(place), ticktext, showgrid: false, zeroline: false, rangemode: "normal", range: [-0.6, calls.length - 0.4] }),
       yaxis: counts(c, calls, {}),
       shapes: marks.map((name) => ({ type: "line", x0: place(totals[name]), x1: place(totals[name]), y0: 0, y1: 1, yref: "paper", line: { color: c.text, width: 1.2, dash: "dot" } })),
-      annotations: marks.map((name) => ({ x: place(totals[name]), y: 1, yref: "paper", yanchor: "bottom", xanchor: { p50: "center", p95: "right", p99: "left" }[name], text: name, showarrow: false, font: { color: c.text, size: 11.5 } })),
+      annotations: marks.map((name, index) => ({ x: place(totals[name]), y: 1, yref: "paper", yanchor: "bottom", yshift: index % 2 ? 12 : -2, text: name, showarrow: false, font: { color: c.text, size: 11.5 } })),
     },
   };
 }
 
 function errors({ window, types, other_types: others }, c) {
   if (!types.length) return null;
-  const palette = [c.failed, c.p50, c.p95, c.p99, c.accent];
+  const palette = ["failed", ...SERIES].map((name) => c[name]);
   const all = types.map((one, index) => ({ ...one, colour: palette[index] }));
-  if (others.types) all.push({ ...others, type: `${others.types} other type${others.types === 1 ? "" : "s"}`, colour: c.other });
+  if (others.type_count) all.push({ ...others, error_type: `${others.type_count} other type${others.type_count === 1 ? "" : "s"}`, colour: c.other });
   return {
-    traces: all.map((one) => bars(window, one.by_step, {
-      name: plain(shortened(one.type, 40)), marker: { color: one.colour }, hovertemplate: `%{y:,} ${plain(shortened(one.type, 40))}<extra></extra>`,
+    traces: all.map((one) => bars(window, one.counts, {
+      name: plain(shortened(one.error_type, 40)), marker: { color: one.colour }, hovertemplate: `%{y:,} ${plain(shortened(one.error_type, 40))}<extra></extra>`,
     })),
     layout: {
       barmode: "stack", hovermode: "x unified", xaxis: timeAxis(c, window),
-      yaxis: counts(c, window.starts.map((_, step) => all.reduce((sum, one) => sum + one.by_step[step], 0)), {}),
+      yaxis: counts(c, window.starts.map((_, step) => all.reduce((sum, one) => sum + one.counts[step], 0)), {}),
       showlegend: true, legend: { ...legend(c), x: 0, xanchor: "left" }, margin: { l: 44, r: 8, t: 30, b: 26 },
     },
     zooms: true,
@@ -279,18 +281,25 @@ const CHARTS = { top, calls, function: functionOverTime, distribution, errors, s
 function zoomed(element, change) {
   let [from, to] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
   if (from === undefined) return;
-  const { window } = JSON.parse(document.getElementById("data").textContent);
-  const seconds = (text) => Date.parse(`${String(text).replace(" ", "T")}Z`.replace("ZZ", "Z")) / 1000;
-  from = Math.floor(Math.max(seconds(from), window.starts[0]) / 60) * 60;
-  to = Math.ceil(Math.min(seconds(to), window.starts.at(-1) + window.step) / 60) * 60;
-  const text = (moment) => `${new Date(moment * 1000).toISOString().slice(0, 16)}Z`;
+  const { window } = pageData();
+  const moment = (text) => epoch(`${String(text).replace(" ", "T")}Z`.replace("ZZ", "Z"));
+  from = Math.floor(Math.max(moment(from), window.starts[0]) / 60) * 60;
+  to = Math.ceil(Math.min(moment(to), window.starts.at(-1) + window.step) / 60) * 60;
+  const text = (at) => `${time(at).slice(0, 16)}Z`;
   element.dispatchEvent(new CustomEvent("zoom", { bubbles: true, detail: { since: text(from), until: text(Math.max(to, from + 60)) } }));
 }
 
+// What the page has for the charts; steps begin at seconds, to reckon with.
+function pageData() {
+  const values = JSON.parse(document.getElementById("data").textContent);
+  values.window.starts = values.window.starts.map(epoch);
+  values.percentiles = values.percentiles?.filter(({ spare }) => !(spare && NARROW.matches)).map(({ name }) => name);
+  return values;
+}
+
 export async function draw() {
-  const data = document.getElementById("data");
-  if (!data || !globalThis.Plotly) return;
-  const values = JSON.parse(data.textContent);
+  if (!document.getElementById("data") || !globalThis.Plotly) return;
+  const values = pageData();
   const c = colours();
   for (const element of document.querySelectorAll("[data-chart]")) {
     const chart = CHARTS[element.dataset.chart](values, c, element);
