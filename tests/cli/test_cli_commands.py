@@ -152,7 +152,7 @@ class TestStats:
         self, window: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         heading, *lines = table(output("stats" + window, capsys))
-        assert heading == ["function", "calls", "errors", "average", "p50", "p95", "p99"]
+        assert heading == ["function", "calls", "errors", "average", "p50", "p90", "p95", "p99"]
         assert {line[0]: (int(line[1]), int(line[2])) for line in lines} == {
             SHOWN if name == STRANGE else name: counts for name, counts in CALLS.items()
         }
@@ -197,7 +197,7 @@ class TestHistory:
     def test_a_line_for_each_step(self, capsys: pytest.CaptureFixture[str]) -> None:
         begin = datetime.now(UTC) - timedelta(minutes=2)
         heading, *lines = table(output("history checkout --since 10m", capsys))
-        assert heading == ["start", "calls", "errors", "average", "p50", "p95", "p99"]
+        assert heading == ["start", "calls", "errors", "average", "p50", "p90", "p95", "p99"]
         assert sum(int(line[1]) for line in lines) == 6
         assert sum(int(line[2]) for line in lines) == 2
         for line in lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -52,6 +53,23 @@ def test_a_point_tells_where_it_begins() -> None:
     point = HistoryPoint(func_name="app.f", start=NOON, resolution="minute")
     own = {"start": "2026-11-26T12:00:00Z", "resolution": "minute"}
     assert point.as_dict() == {**own, **FunctionMetrics(func_name="app.f").as_dict()}
+
+
+def test_a_percentile_is_the_quantile_of_its_name() -> None:
+    times = [0.001 * number for number in range(1, 101)]
+    metrics = FunctionMetrics(
+        func_name="app.f",
+        call_count=100,
+        min_execution_time=times[0],
+        max_execution_time=times[-1],
+        histogram=Counter(map(bucket, times)),
+    )
+    percentiles = [figure for figure in FIGURES if figure.kind == "quantile"]
+    assert [figure.name for figure in percentiles] == ["p50", "p90", "p95", "p99"]
+    for figure in percentiles:
+        rank = int(figure.name[1:])
+        assert figure.of(metrics) == metrics.quantile(rank / 100)
+        assert figure.of(metrics) == pytest.approx(times[rank - 1], rel=0.011)
 
 
 def test_labels_tell_columns_apart() -> None:

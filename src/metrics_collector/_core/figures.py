@@ -83,6 +83,7 @@ FIGURES: Final = (
     Figure("min_execution_time", "min", "seconds", 0, "shortest time of a call", "min"),
     Figure("max_execution_time", "max", "seconds", 0, "longest time of a call", "max"),
     Figure("p50", "p50", "quantile", 4, "half of the calls took no longer"),
+    Figure("p90", "p90", "quantile", 1, "90 % of the calls took no longer"),
     Figure("p95", "p95", "quantile", 7, "95 % of the calls took no longer"),
     Figure("p99", "p99", "quantile", 5, "99 % of the calls took no longer"),
     Figure("error_types", "error types", "types", 0, "calls that raised, by type of exception"),

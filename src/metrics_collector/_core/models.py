@@ -79,6 +79,11 @@ class FunctionMetrics:
         return self.quantile(0.50)
 
     @property
+    def p90(self) -> float | None:
+        """The 90th percentile, seconds."""
+        return self.quantile(0.90)
+
+    @property
     def p95(self) -> float | None:
         """The 95th percentile, seconds."""
         return self.quantile(0.95)
