@@ -133,7 +133,7 @@ def _fill(path: Path, functions: int) -> None:
             seconds = SECONDS[resolution]
             last = int(now) // seconds * seconds
             connection.executemany(
-                "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO rollups VALUES (?, ?, ?, '', 0, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     (resolution, last - n * seconds, _name(k), *several[k % len(several)])
                     for n in range(count)

@@ -206,6 +206,6 @@ def _executemany(folder: Path, count: int) -> float:
         schema.prepare(connection, "bare.db")
         start = clock()
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", rows)
         connection.execute("COMMIT")
         return clock() - start

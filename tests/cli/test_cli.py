@@ -240,7 +240,7 @@ class TestDemoDatabase:
         self.renew()
         with closing(sqlite3.connect(_demo_database.PATH)) as connection, connection:
             connection.executemany(
-                "INSERT INTO totals VALUES (?, 1, 0, 0, 0.1, 0.1, 0.1, 0.0, '{}', 1)",
+                "INSERT INTO totals VALUES (?, 0, 1, 0, 0, 0.1, 0.1, 0.1, 0.0, '{}', 1)",
                 [(name,) for name in func_names],
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
 import shutil
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from metrics_collector._core.entries import MAX_ENTRY_BYTES
+from metrics_collector._core.histogram import bucket
+from metrics_collector._core.rollup_ranges import SECONDS, Tile
 from metrics_collector._errors import (
     IncompatibleStoreError,
     MetricsCollectorError,
@@ -30,6 +33,7 @@ from metrics_collector._storage.steps import Pause, Statement
 from tests.helpers.cancelling import at_each_await
 from tests.helpers.driving import drive
 from tests.helpers.locking import locked
+from tests.helpers.older_databases import VERSIONS, make_older
 from tests.helpers.pipeline import (
     NOON,
     Call,
@@ -39,7 +43,16 @@ from tests.helpers.pipeline import (
     foreign,
     lines_of,
 )
-from tests.storage.test_contract import FIRST, LATER, NOW, TOKEN, purge, rollup_starts
+from tests.storage.test_contract import (
+    FIRST,
+    LATER,
+    NOW,
+    TOKEN,
+    kept,
+    purge,
+    reading,
+    rollup_starts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -294,26 +307,6 @@ def test_a_database_that_is_newer(run: Runner, path: Path) -> None:
         assert f"was written by a newer release ({versions}); upgrade" in message
 
 
-def test_a_database_of_the_first_version_is_read_and_upgraded(run: Runner, path: Path) -> None:
-    run.save(path, [foreign()])
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP TABLE purged")
-        connection.execute("PRAGMA user_version = 1")
-
-    async def purged() -> dict[str, int]:
-        async with SQLiteStore(str(path), plain=run.plain).reading() as database:
-            assert database is not None
-            return await database.purged()
-
-    assert run.read(path)
-    assert run(purged()) == {}
-    run.save(path, [foreign()], token="another")
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
-        assert connection.execute("SELECT count(*) FROM purged").fetchone() == (0,)
-        assert connection.execute("SELECT count(*) FROM metrics").fetchone() == (2,)
-
-
 def test_a_full_disk(run: Runner, path: Path) -> None:
     run.save(path, [foreign()])
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -371,6 +364,189 @@ def test_a_damaged_file(run: Runner, path: Path) -> None:
         "the file is damaged; put it aside and restore a copy, the entries wait in Redis" in message
     )
     assert "damaged" in refusal(lambda: run.read(path), StoreUnavailableError)
+
+
+# Databases of earlier releases
+
+
+USUAL = lines_of(
+    batch_of(
+        *[Call("app.fg"[: 5 + n % 2], 0.25 * n, (None, "KeyError", "")[n % 3]) for n in range(9)]
+    )
+)
+
+
+async def answers(store: SQLiteStore) -> list[object]:
+    """What a reader gets of everything, after a look at whether rollups and totals add up."""
+    tile = Tile("minute", 0, None)
+    entries, _, ledger, state = await kept(store)
+    async with reading(store) as reader:
+        return [
+            state,
+            entries,
+            ledger,
+            await reader.purged(),
+            sorted(await reader.counts(tile, 60)),
+            await reader.failures(tile, None),
+            await reader.slowest("app.f", tile, 3),
+            sorted(await reader.function_names()),
+        ]
+
+
+def shape(path: Path) -> list[tuple[object, ...]]:
+    """Every column of every table and index, with what a row without it gets."""
+    with closing(sqlite3.connect(path)) as connection:
+        columns = connection.execute(
+            'SELECT m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk '
+            "FROM sqlite_master AS m, pragma_table_info(m.name) AS c ORDER BY m.name, c.cid"
+        ).fetchall()
+        indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name"
+        version = connection.execute("PRAGMA user_version").fetchall()
+        return [*columns, *connection.execute(indexes), *version]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_earlier_version_is_read_as_it_is_and_upgraded(
+    run: Runner, path: Path, version: int
+) -> None:
+    store = SQLiteStore(str(path), plain=run.plain)
+    run.save(path, [*USUAL, foreign(), b"rubbish"])
+    if version > 1:
+        purge_of(run, path, entry=NOON - 3600)
+    before, fresh = run(answers(store)), shape(path)
+    make_older(path, version)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE VIEW mine AS SELECT * FROM rollups")
+        connection.execute("CREATE VIEW functions AS SELECT func_name FROM totals")
+    older = shape(path)
+
+    assert run(answers(store)) == before
+    assert shape(path) == older  # a reader changes nothing
+
+    again = run.save(path, USUAL, token="another")
+    assert again is not None
+    assert again.saved == 0
+    assert run(answers(store))[1:] == before[1:]
+    assert [row for row in shape(path) if row[0] not in ("mine", "functions")] == fresh
+    with closing(sqlite3.connect(path)) as connection:  # views on the tables go on
+        assert connection.execute("SELECT count(*) FROM mine").fetchone() == (6,)
+        assert connection.execute("SELECT count(*) FROM functions").fetchone() == (2,)
+    run.save(path, [foreign()], token="one more")
+    assert len(run(kept(store)).entries) == len(USUAL) + 2
+
+
+KILLED_UPGRADE = """
+import os, signal, sqlite3, sys
+from metrics_collector._storage.sqlite import schema
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")  # so that much of it is in the write-ahead log by then
+def at(sql):
+    if sql.startswith(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+connection.set_trace_callback(at)
+schema.prepare(connection, sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(
+    "at", ["ALTER TABLE metrics", "DROP TABLE totals", "DROP TABLE rollups", "COMMIT"]
+)
+def test_an_upgrade_that_is_killed_changes_nothing(path: Path, at: str) -> None:
+    run = Runner(plain=True)
+    store = SQLiteStore(str(path), plain=True)
+    run.save(path, [foreign("app.f", at=NOON + 60 * n) for n in range(500)])
+    make_older(path, 2)
+    before, older = run(answers(store)), shape(path)
+    killed = subprocess.run([sys.executable, "-c", KILLED_UPGRADE, str(path), at], check=False)
+    assert killed.returncode == -9
+    assert (run(answers(store)), shape(path)) == (before, older)
+    run.save(path, [foreign()], token="another")
+    assert len(run(kept(store)).entries) == 501
+
+
+def test_an_upgrade_that_a_newer_release_forestalls_is_none(path: Path) -> None:
+    Runner(plain=True).save(path, [foreign()])
+    make_older(path, 2)
+
+    def forestall(sql: str) -> None:
+        if sql == "BEGIN IMMEDIATE":
+            with closing(sqlite3.connect(path)) as other:
+                other.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.set_trace_callback(forestall)
+        message = refusal(lambda: schema.prepare(connection, str(path)), IncompatibleStoreError)
+        assert "was written by a newer release" in message
+        connection.set_trace_callback(None)
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION + 1,)
+
+
+def test_a_worker_of_an_earlier_release_that_has_it_open_goes_on(path: Path) -> None:
+    run = Runner(plain=True)
+    run.save(path, [foreign()])
+    make_older(path, 2)
+    figures = (1, 0, 0, 0.5, 0.5, 0.5, NOON, json.dumps({bucket(0.5): 1}))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        assert connection.execute("SELECT count(*) FROM metrics").fetchone() == (1,)
+        run.save(path, [foreign()], token="another")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(
+            "INSERT INTO metrics (func_name, execution_time, created_at, error_occurred, outcome, error_type, id) "
+            "VALUES ('app.g', 0.5, ?, 0, 'ok', NULL, NULL)",
+            (NOON,),
+        )
+        for _ in range(2):  # the second takes the place of the first
+            connection.executemany(
+                "INSERT OR REPLACE INTO rollups (resolution, start, func_name, call_count, error_count, "
+                "cancelled_count, execution_time, min_execution_time, max_execution_time, last_called_at, details) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(name, NOON // s * s, "app.g", *figures) for name, s in SECONDS.items()],
+            )
+            connection.execute(
+                "INSERT OR REPLACE INTO totals (func_name, call_count, error_count, cancelled_count, "
+                "execution_time, min_execution_time, max_execution_time, last_called_at, details, no) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                ("app.g", *figures, FIRST + 5),
+            )
+        connection.execute("UPDATE meta SET no = ?", (FIRST + 5,))
+        connection.execute("COMMIT")
+    found = run(kept(SQLiteStore(str(path), plain=True)))
+    assert len(found.entries) == 3
+    assert found.state.no == FIRST + 5
+
+
+def test_figures_of_several_releases_and_shards_are_summed(run: Runner, path: Path) -> None:
+    store = SQLiteStore(str(path), plain=run.plain)
+    run.save(path, USUAL)
+    before = run(answers(store))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE rollups SET release = '1.2', shard = 1")
+        connection.execute("UPDATE totals SET shard = 1")
+        connection.commit()
+    assert run(answers(store)) == before
+
+    saved = run.save(path, [*USUAL, foreign(), foreign()], token="another")
+
+    assert saved is not None
+    assert saved.functions["app.f"].total.counts["call_count"] == 2  # Redis has one shard
+    found = run(kept(store))
+    assert len(found.entries) == len(USUAL) + 2
+    assert found.totals["app.f"].counts["call_count"] == 5 + 2
+
+    async def some() -> tuple[object, ...]:
+        tile = Tile("minute", int(NOON), None)
+        async with reading(store) as reader:
+            return (
+                (await reader.totals_of(["app.f"]))["app.f"].totals.counts["call_count"],
+                [(one.func_name, one.calls) for one in sorted(await reader.counts(tile, 60))],
+                sorted(await reader.function_names()),
+                [entry.execution_time for entry in await reader.slowest("app.f", tile, 3)],
+            )
+
+    assert run(some()) == (7, [("app.f", 7), ("app.fg", 4)], ["app.f", "app.fg"], [2.0, 1.5, 1.0])
+    purge_of(run, path, day=NOW, entry=NOW)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM rollups").fetchone() == (0,)
 
 
 # A file that is deleted, replaced or restored
@@ -575,7 +751,11 @@ def test_what_a_killed_worker_has_committed_is_there(run: Runner, path: Path) ->
 # Several writers, and cancels
 
 
-def test_writers_that_make_the_file_at_once(path: Path) -> None:
+@pytest.mark.parametrize("older", [None, *VERSIONS])
+def test_writers_that_make_or_upgrade_the_file_at_once(path: Path, older: int | None) -> None:
+    if older:
+        Runner(plain=True).save(path, [], now=0.0)
+        make_older(path, older)
     writers, results = 4, []
     barrier = threading.Barrier(writers)
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._core.figures import FIGURES
-from metrics_collector._core.pipeline_types import Rollup
+from metrics_collector._core.pipeline_types import Numbered, Rollup
 from metrics_collector._core.totals import (
     CALLS,
     CANCELLED,
@@ -17,7 +17,7 @@ from metrics_collector._core.totals import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from metrics_collector._storage.base import ErrorCounts
 
@@ -55,13 +55,30 @@ def all_as_totals(rows: Sequence[Sequence[Any]]) -> list[Totals]:
 
 
 def as_rollups(rows: Sequence[Sequence[Any]]) -> list[Rollup]:
-    """What rows of `FIGURE_COLUMNS`, function and beginning stand for."""
-    totals = all_as_totals(rows)
-    return [Rollup(row[-2], row[-1], one) for row, one in zip(rows, totals, strict=True)]
+    """What rows of `FIGURE_COLUMNS`, function and beginning stand for; several of one function and beginning in one."""
+    found: dict[tuple[str, int], Totals] = {}
+    for row, totals in zip(rows, all_as_totals(rows), strict=True):
+        key = (row[-2], row[-1])
+        if key in found:
+            found[key].merge(totals)
+        else:
+            found[key] = totals
+    return [Rollup(*key, totals) for key, totals in found.items()]
+
+
+def as_numbered(rows: Iterable[Sequence[Any]]) -> dict[str, Numbered]:
+    """What rows of function, `FIGURE_COLUMNS` and commit stand for; several of one function in one."""
+    found: dict[str, Numbered] = {}
+    for name, *figures, no in rows:
+        totals = as_totals(figures)
+        other, other_no = found.get(name) or (Totals(), 0)
+        totals.merge(other)
+        found[name] = Numbered(totals, max(no, other_no))
+    return found
 
 
 def failures(rows: Sequence[Sequence[Any]]) -> ErrorCounts:
-    """As `StoreReader.failures`, of rows as `as_rollups` takes them, each in a place of its own."""
+    """As `StoreReader.failures`, of rows as `as_rollups` takes them."""
     found: ErrorCounts = {}
     for rollup in as_rollups(rows):
         for field, by in rollup.totals.counts.items():

@@ -31,7 +31,7 @@ def purge(before: Mapping[str, float], now: float) -> Steps[Purged]:
         if resolution in gone:
             deleted[resolution] = yield from rest.delete(
                 "rollups",
-                "(resolution, start, func_name)",
+                "(resolution, start, func_name, release, shard)",
                 "resolution = ? AND start < ?",
                 (resolution, gone[resolution]),
             )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def state() -> Steps[StoreState]:
     """As `OpenStore.state`."""
-    (row,) = yield Statement("SELECT db, no FROM meta")
+    (row,) = yield Statement("SELECT db, no FROM meta WHERE shard = 0")
     return StoreState(*row)
 
 
@@ -22,7 +22,7 @@ def draw_new_db(old: str) -> Steps[str]:
     """As `StoreWriter.draw_new_db`."""
     yield Statement("BEGIN IMMEDIATE")
     yield Statement("UPDATE meta SET db = ? WHERE db = ?", (secrets.token_hex(8), old))
-    ((db,),) = yield Statement("SELECT db FROM meta")
+    ((db,),) = yield Statement("SELECT db FROM meta WHERE shard = 0")
     yield Statement("COMMIT")
     return str(db)
 

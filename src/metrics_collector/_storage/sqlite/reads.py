@@ -7,14 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from metrics_collector._core.intervals import Intervals
-from metrics_collector._core.pipeline_types import Numbered
-from metrics_collector._storage.rows import FIGURE_COLUMNS, SUMS, as_rollups, as_totals, summed
+from metrics_collector._storage.rows import FIGURE_COLUMNS, SUMS, as_numbered, as_rollups, summed
 from metrics_collector._storage.steps import Compute, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from metrics_collector._core.pipeline_types import Rollup
+    from metrics_collector._core.pipeline_types import Numbered, Rollup
     from metrics_collector._core.rollup_ranges import Tile
     from metrics_collector._core.totals import Totals
     from metrics_collector._storage.sqlite.session import Steps
@@ -27,30 +26,27 @@ def begin() -> Steps[None]:
 
 def function_names() -> Steps[list[str]]:
     """As `OpenStore.function_names`."""
-    rows = yield Statement("SELECT func_name FROM totals")
+    rows = yield Statement("SELECT DISTINCT func_name FROM totals")
     return [name for (name,) in rows]
 
 
-def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
-    """As `OpenStore.totals_of`."""
+def totals_of(func_names: Iterable[str], which: str = "") -> Steps[dict[str, Numbered]]:
+    """As `OpenStore.totals_of`; of all shards, or of those that a condition names."""
     rows = yield Statement(
         f"SELECT t.func_name, {FIGURE_COLUMNS}, t.no "
-        "FROM json_each(?) AS k CROSS JOIN totals AS t ON t.func_name = k.value",
+        f"FROM json_each(?) AS k CROSS JOIN totals AS t ON t.func_name = k.value {which}",
         (json.dumps(list(func_names)),),
     )
-    return {name: Numbered(as_totals(figures), no) for name, *figures, no in rows}
+    return as_numbered(rows)
 
 
 def all_totals() -> Steps[dict[str, Numbered]]:
     """As `StoreReader.all_totals`."""
-    rows = yield Statement(f"SELECT func_name, {FIGURE_COLUMNS}, no FROM totals")
-    return {name: Numbered(as_totals(figures), no) for name, *figures, no in rows}
+    return as_numbered((yield Statement(f"SELECT func_name, {FIGURE_COLUMNS}, no FROM totals")))
 
 
 def purged() -> Steps[dict[str, int]]:
     """As `StoreReader.purged`."""
-    if not (yield Statement("SELECT 1 FROM sqlite_master WHERE name = 'purged'")):
-        return {}  # the database is of an earlier version
     return dict((yield Statement("SELECT resolution, before FROM purged")))
 
 

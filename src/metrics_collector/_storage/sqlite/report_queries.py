@@ -27,13 +27,11 @@ _ENTRY: Final = ", ".join(StoredEntry._fields)
 def counts(tile: Tile, step: int) -> Steps[list[StepCounts]]:
     """As `StoreReader.counts`."""
     where, parameters = within(tile, None)
-    figures = "start, call_count, error_count, execution_time"
-    group = ""
-    if step != SECONDS[tile.resolution]:
-        figures = f"start / {step} * {step}, sum(call_count), sum(error_count), sum(execution_time)"
-        group = "GROUP BY 1, 2"
+    start = "start" if step == SECONDS[tile.resolution] else f"start / {step} * {step}"
     rows = yield Statement(
-        f"SELECT func_name, {figures} FROM rollups WHERE {where} {group}", parameters
+        f"SELECT func_name, {start}, sum(call_count), sum(error_count), sum(execution_time) "
+        f"FROM rollups WHERE {where} GROUP BY 1, 2",
+        parameters,
     )
     (found,) = yield Compute(lambda: [StepCounts(*row) for row in rows])
     done: list[StepCounts] = found
@@ -103,8 +101,8 @@ def slowest(func_name: str, tile: Tile, count: int) -> Steps[list[StoredEntry]]:
     columns = ", ".join(f"m.{column}" for column in StoredEntry._fields)
     rows = yield Statement(
         f"SELECT {columns} FROM ("
-        f"SELECT start FROM rollups WHERE {where} ORDER BY max_execution_time DESC LIMIT ?"
-        ") AS r CROSS JOIN metrics AS m INDEXED BY metrics_by_function "
+        f"SELECT start FROM rollups WHERE {where} GROUP BY start ORDER BY max(max_execution_time) DESC LIMIT ?"
+        ") AS r CROSS JOIN metrics AS m "
         "ON m.func_name = ? AND m.created_at >= r.start AND m.created_at < r.start + ? "
         "ORDER BY m.execution_time DESC LIMIT ?",
         (*parameters, count + 1, func_name, SECONDS[tile.resolution], count),

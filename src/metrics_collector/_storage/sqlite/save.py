@@ -10,14 +10,14 @@ from metrics_collector._storage import save_plan
 from metrics_collector._storage.rows import FIGURE_COLUMNS, as_totals
 from metrics_collector._storage.sqlite.maintenance import state
 from metrics_collector._storage.sqlite.reads import ledger as read_ledger
-from metrics_collector._storage.sqlite.reads import totals_of
+from metrics_collector._storage.sqlite.reads import totals_of as read_totals
 from metrics_collector._storage.steps import Many, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from metrics_collector._core.intervals import Intervals
-    from metrics_collector._core.pipeline_types import Saved
+    from metrics_collector._core.pipeline_types import Numbered, Saved
     from metrics_collector._core.totals import Totals
     from metrics_collector._storage.save_plan import RollupKey, SavePlan
     from metrics_collector._storage.sqlite.session import Steps
@@ -54,9 +54,14 @@ def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Step
         totals,
     )
     yield from _write_ledger(plan.ledger, now)
-    yield Statement("UPDATE meta SET no = ?", (no,))
+    yield Statement("UPDATE meta SET no = ? WHERE shard = 0", (no,))
     yield Statement("COMMIT")
     return plan.saved(db, no, functions)
+
+
+def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
+    """As `OpenStore.totals_of`: those that a save changes and Redis is told."""
+    return read_totals(func_names, "AND t.shard = 0")
 
 
 def _add_entries(plan: SavePlan, now: float) -> Steps[None]:
@@ -80,7 +85,7 @@ def _rollups_at(keys: Iterable[RollupKey]) -> Steps[dict[RollupKey, Totals]]:
         f"SELECT r.resolution, r.start, r.func_name, {FIGURE_COLUMNS} "
         "FROM json_each(?) AS k CROSS JOIN rollups AS r "
         "ON r.resolution = json_extract(k.value, '$[0]') AND r.start = json_extract(k.value, '$[1]') "
-        "AND r.func_name = json_extract(k.value, '$[2]')",
+        "AND r.func_name = json_extract(k.value, '$[2]') AND r.release = '' AND r.shard = 0",
         (json.dumps(list(keys)),),
     )
     return {(resolution, start, name): as_totals(f) for resolution, start, name, *f in rows}

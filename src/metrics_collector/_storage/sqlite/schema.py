@@ -8,8 +8,9 @@ import time
 from typing import Final
 
 from metrics_collector._errors import IncompatibleStoreError
+from metrics_collector._storage.rows import FIGURE_COLUMNS
 
-VERSION: Final = 2
+VERSION: Final = 3
 APPLICATION_ID: Final = 0x4D657443  # "MetC"
 _WAL_PATIENCE: Final = 2.0  # seconds
 
@@ -25,6 +26,30 @@ _FIGURES: Final = """
     details TEXT NOT NULL
 """
 
+# Of each function in a minute, hour or day. What is written has no release and shard 0 for now; readers sum over both.
+_ROLLUPS: Final = (
+    f"""CREATE TABLE rollups (
+    resolution TEXT NOT NULL,
+    start INTEGER NOT NULL,
+    func_name TEXT NOT NULL,
+    release TEXT NOT NULL DEFAULT '',
+    shard INTEGER NOT NULL DEFAULT 0,{_FIGURES},
+    PRIMARY KEY (resolution, start, func_name, release, shard)
+) WITHOUT ROWID""",
+    "CREATE INDEX rollups_by_function ON rollups (func_name, resolution, start)",
+)
+
+# Of each function since the beginning.
+_TOTALS: Final = f"""CREATE TABLE totals (
+    func_name TEXT NOT NULL,
+    shard INTEGER NOT NULL DEFAULT 0,{_FIGURES},
+    no INTEGER NOT NULL,
+    PRIMARY KEY (func_name, shard)
+) WITHOUT ROWID"""
+
+# Before when (UTC epoch seconds) the rollups of a resolution, and entries under "entry", are no longer kept.
+_PURGED: Final = "CREATE TABLE purged (resolution TEXT NOT NULL PRIMARY KEY, before INTEGER NOT NULL) WITHOUT ROWID"
+
 _TABLES: Final = (
     """CREATE TABLE metrics (
     func_name TEXT NOT NULL,
@@ -33,20 +58,12 @@ _TABLES: Final = (
     created_at REAL NOT NULL,
     outcome TEXT NOT NULL,
     error_type TEXT,
-    id TEXT
+    id TEXT,
+    extra TEXT
 )""",
     "CREATE INDEX metrics_by_function ON metrics (func_name, created_at)",
-    f"""CREATE TABLE rollups (
-    resolution TEXT NOT NULL,
-    start INTEGER NOT NULL,
-    func_name TEXT NOT NULL,{_FIGURES},
-    PRIMARY KEY (resolution, start, func_name)
-) WITHOUT ROWID""",
-    "CREATE INDEX rollups_by_function ON rollups (func_name, resolution, start)",
-    f"""CREATE TABLE totals (
-    func_name TEXT NOT NULL PRIMARY KEY,{_FIGURES},
-    no INTEGER NOT NULL
-) WITHOUT ROWID""",
+    *_ROLLUPS,
+    _TOTALS,
     """CREATE TABLE ledger (
     producer TEXT NOT NULL,
     first INTEGER NOT NULL,
@@ -60,14 +77,40 @@ _TABLES: Final = (
     reason TEXT NOT NULL,
     rejected_at REAL NOT NULL
 )""",
-    "CREATE TABLE meta (db TEXT NOT NULL, no INTEGER NOT NULL)",
+    "CREATE TABLE meta (db TEXT NOT NULL, no INTEGER NOT NULL, shard INTEGER NOT NULL DEFAULT 0)",
+    _PURGED,
 )
 
-# Before when (UTC epoch seconds) the rollups of a resolution, and entries under "entry", are no longer kept.
-_PURGED: Final = "CREATE TABLE purged (resolution TEXT NOT NULL PRIMARY KEY, before INTEGER NOT NULL) WITHOUT ROWID"
+# What makes a database of each earlier version one of the next. Another key takes another table, into which all rows
+# are copied; columns have defaults, so that a worker of an earlier release that has the database open goes on.
+_UPGRADES: Final = {
+    1: (_PURGED,),
+    2: (
+        "ALTER TABLE metrics ADD COLUMN extra TEXT",
+        "ALTER TABLE meta ADD COLUMN shard INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE totals RENAME TO totals_2",
+        _TOTALS,
+        f"INSERT INTO totals (func_name, {FIGURE_COLUMNS}, no) SELECT func_name, {FIGURE_COLUMNS}, no FROM totals_2",
+        "DROP TABLE totals_2",
+        "ALTER TABLE rollups RENAME TO rollups_2",
+        _ROLLUPS[0],
+        (
+            f"INSERT INTO rollups (resolution, start, func_name, {FIGURE_COLUMNS}) "
+            f"SELECT resolution, start, func_name, {FIGURE_COLUMNS} FROM rollups_2"
+        ),
+        "DROP TABLE rollups_2",
+        *_ROLLUPS[1:],
+    ),
+}
 
-# What makes a database of each earlier version one of the next.
-_UPGRADES: Final = {1: (_PURGED,)}
+# By what a reader, who must not upgrade, sees a database of each earlier version like one of the next.
+_VIEWS: Final = {
+    1: ("CREATE TEMP VIEW purged AS SELECT '' AS resolution, 0 AS before WHERE FALSE",),
+    2: (
+        "CREATE TEMP VIEW metrics AS SELECT rowid, *, NULL AS extra FROM main.metrics",
+        "CREATE TEMP VIEW meta AS SELECT *, 0 AS shard FROM main.meta",
+    ),
+}
 
 
 def check(connection: sqlite3.Connection, path: str) -> bool:
@@ -95,8 +138,17 @@ def check(connection: sqlite3.Connection, path: str) -> bool:
     return True
 
 
+def prepare_reading(connection: sqlite3.Connection, path: str) -> bool:
+    """As `check`; and let the connection see a database of an earlier version as one of this."""
+    ours = check(connection, path)
+    for version in range(_version(connection), VERSION) if ours else ():
+        for statement in _VIEWS[version]:
+            connection.execute(statement)
+    return ours
+
+
 def prepare(connection: sqlite3.Connection, path: str) -> None:
-    """Make the tables if the file has none yet.
+    """Make the tables if the file has none yet, and upgrade those of an earlier version.
 
     Raises:
         IncompatibleStoreError: as `check`.
@@ -108,27 +160,34 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             if not check(connection, path):  # another process may have been faster
-                for statement in (*_TABLES, _PURGED):
+                for statement in _TABLES:
                     connection.execute(statement)
-                connection.execute("INSERT INTO meta VALUES (?, 0)", (secrets.token_hex(8),))
+                connection.execute(
+                    "INSERT INTO meta (db, no) VALUES (?, 0)", (secrets.token_hex(8),)
+                )
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
-    _upgrade(connection)
+    _upgrade(connection, path)
     _use_wal(connection)
     # What Redis forgets after a commit must be on the disk by then.
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
+def _upgrade(connection: sqlite3.Connection, path: str) -> None:
     if _version(connection) == VERSION:
         return
+    # Else a view that somebody has made on a table would follow it to its new name, and the pages of a table that is
+    # dropped would be overwritten, which takes as much room in the write-ahead log as its copy.
+    connection.execute("PRAGMA legacy_alter_table = ON")
+    connection.execute("PRAGMA secure_delete = OFF")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for version in range(_version(connection), VERSION):  # another process may have been faster
+        check(connection, path)  # another process may have been faster, and of a newer release
+        for version in range(_version(connection), VERSION):
             for statement in _UPGRADES[version]:
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -137,7 +137,7 @@ async def open_reading(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
         uri = Path(path).absolute().as_uri() + "?mode=ro"
         connection = fork_safe_connection.connect(uri, driver, uri=True, timeout=BUSY_TIMEOUT)
         try:
-            ours = schema.check(connection, path)
+            ours = schema.prepare_reading(connection, path)
         except BaseException:
             connection.close()
             raise

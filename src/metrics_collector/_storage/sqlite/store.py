@@ -105,12 +105,12 @@ class _Open:
 
     state = _asks(maintenance.state)
     function_names = _asks(reads.function_names)
-    totals_of = _asks(reads.totals_of)
 
 
 class Reader(_Open):
     """`StoreReader` on a session."""
 
+    totals_of = _asks(reads.totals_of)
     all_totals = _asks(reads.all_totals)
     purged = _asks(reads.purged)
     ledger = _asks(reads.ledger)
@@ -128,6 +128,7 @@ class Reader(_Open):
 class Writer(_Open):
     """`StoreWriter` on a session."""
 
+    totals_of = _asks(saving.totals_of)
     draw_new_db = _asks(maintenance.draw_new_db)
     forget_old_ledger = _asks(maintenance.forget_old_ledger)
     purge = _asks(deletion.purge)
