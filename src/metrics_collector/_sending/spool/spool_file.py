@@ -121,8 +121,8 @@ def payload(descriptor: int, frame: Frame) -> bytes:
         OSError: the file cannot be read.
     """
     data = os.pread(descriptor, frame.length + 1, frame.offset)
-    found = data[:-1]
-    if data[-1:] != b"\n" or frame.checksum != _checksum(frame.first, frame.last, found):
+    found = data[: frame.length]
+    if data[frame.length :] != b"\n" or frame.checksum != _checksum(frame.first, frame.last, found):
         raise DamagedError(f"the batch at byte {frame.offset} is not what was written")
     return found
 
