@@ -280,6 +280,17 @@ class TestExport:
             assert row["error_type"] == (entry["error_type"] or "")
             assert row["id"] == entry["id"]
 
+    def test_outcomes_and_fields_that_are_not_known(self) -> None:
+        entry = reports.StoredEntry("f", 1.0, 0, 2.0, "timeout", None, None, '{"trace":["0af7"]}')
+        with StringIO() as file:
+            _export._json_lines(file)([entry])
+            line = json.loads(file.getvalue())
+        assert line == {**entry._asdict(), "extra": {"trace": ["0af7"]}}
+        with StringIO(newline="") as file:
+            _export._csv(file)([entry])
+            (row,) = csv.DictReader(file.getvalue().splitlines())
+        assert (row["outcome"], row["extra"]) == ("timeout", entry.extra)
+
     def test_one_function_and_a_window(self, capsys: pytest.CaptureFixture[str]) -> None:
         lines = output("export checkout --since 10m --format jsonl", capsys).splitlines()
         assert {json.loads(line)["func_name"] for line in lines} == {"shop.checkout"}
@@ -289,7 +300,7 @@ class TestExport:
     @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
     def test_what_a_spreadsheet_would_compute_is_marked(self, begin: str) -> None:
         with Path("out.csv").open("w+", encoding="utf-8", newline="") as file:
-            entry = reports.StoredEntry(begin + "1", -1.0, 0, 0.0, "ok", None, None)
+            entry = reports.StoredEntry(begin + "1", -1.0, 0, 0.0, "ok", None, None, None)
             _export._csv(file)([entry])
             file.seek(0)
             (row,) = csv.DictReader(file)

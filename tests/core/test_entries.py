@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from metrics_collector._core import bulk_decoding
 from metrics_collector._core.entries import (
     END_OF_TIME,
+    MAX_OUTCOME,
     MAX_SECONDS,
     Entry,
     RejectedEntryError,
@@ -23,7 +24,7 @@ from metrics_collector._core.entries import (
     tally_of,
 )
 from metrics_collector._core.histogram import bucket
-from metrics_collector._core.totals import Tally, Totals
+from metrics_collector._core.totals import OtherOutcome, Tally, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -258,7 +259,8 @@ def _flat(found: Sequence[bulk_decoding.Run | Entry | RejectedEntryError]) -> li
     for one in found:
         if isinstance(one, bulk_decoding.Run):
             flat += [
-                Entry(*row, one.producer, number) for number, row in enumerate(one.rows, one.first)
+                Entry(*row[:7], None, one.producer, number)
+                for number, row in enumerate(one.rows, one.first)
             ]
         else:
             flat.append(one)
@@ -334,11 +336,55 @@ def test_the_longest_entry_is_short_enough() -> None:
 
 
 def test_numbers_of_other_programs_are_taken() -> None:
-    entry = decode(raw(execution_time=1, error_occurred=True, created_at=0, unknown=[1, {}]))
+    entry = decode(raw(execution_time=1, error_occurred=True, created_at=0))
 
     assert (entry.execution_time, entry.created_at, entry.error_occurred) == (1.0, 0.0, 1)
     assert (entry.outcome, entry.error_type, entry.mark) == ("error", None, "Exception")
     assert (entry.entry_id, entry.producer, entry.number) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "mark"),
+    [
+        ({"outcome": "timeout"}, OtherOutcome("timeout", None)),
+        ({"outcome": "OK"}, OtherOutcome("OK", None)),
+        ({"outcome": "é" * 100}, OtherOutcome("é" * 100, None)),
+        ({"outcome": "refused", "error_type": "KeyError"}, OtherOutcome("refused", None)),
+        ({"outcome": "refused", "error_occurred": 1}, OtherOutcome("refused", "Exception")),
+        (
+            {"outcome": "refused", "error_occurred": 1, "error_type": "KeyError"},
+            OtherOutcome("refused", "KeyError"),
+        ),
+    ],
+)
+def test_an_outcome_that_is_not_known_is_kept(changes: dict[str, Any], mark: OtherOutcome) -> None:
+    entry = decode(raw(**changes))
+
+    assert (entry.outcome, entry.mark) == (changes["outcome"], mark)
+    assert entry.error_type == changes.get("error_type")
+    assert entry.error == mark.error_type
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {},
+        {"trace": "0af7", "context": {"user": [1, 2.5, None, True]}},
+        {"extra": {"extra": 1}},
+        {"é\0": "\ud800 \u2028\n"},
+        {"n": 10**300, "z": -0.0},
+        {"m": "x" * 60_000},
+    ],
+)
+def test_fields_that_are_not_known_are_kept_as_json(unknown: dict[str, Any]) -> None:
+    entry = decode(raw(**unknown))
+
+    if not unknown:
+        assert entry.extra is None
+        return
+    assert entry.extra is not None
+    assert entry.extra.isascii()
+    assert json.loads(entry.extra) == unknown
 
 
 class Odd(float):
@@ -418,7 +464,9 @@ def test_only_ids_of_producers_are_numbered(entry_id: str, number: int) -> None:
         ({"error_occurred": 1.0}, "error_occurred is neither 0 nor 1"),
         ({"error_occurred": "1"}, "error_occurred is neither 0 nor 1"),
         ({"error_occurred": []}, "error_occurred is neither 0 nor 1"),
-        ({"outcome": "fine"}, "outcome is not ok, error or cancelled"),
+        ({"outcome": "o" * 101}, "outcome is longer than 100 characters or not printable"),
+        ({"outcome": "a\nb"}, "outcome is longer than 100 characters or not printable"),
+        ({"outcome": "a\0b"}, "outcome holds a NUL"),
         ({"outcome": "error"}, "contradicts error_occurred"),
         ({"outcome": "ok", "error_occurred": 1}, "contradicts error_occurred"),
         ({"outcome": "cancelled", "error_occurred": 1}, "contradicts error_occurred"),
@@ -451,6 +499,7 @@ def test_an_object_that_is_no_entry(changes: dict[str, Any], why: str) -> None:
         (raw(execution_time=math.nan), "NaN is not a number"),
         (raw(execution_time=math.inf), "Infinity is not a number"),
         (raw(more=-math.inf), "-Infinity is not a number"),
+        (raw(more=1).replace(b": 1}", b": [1e999]}"), "a field holds a number that is too large"),
         (raw(created_at=1).replace(b": 1}", b": 1e999}"), "created_at is not between"),
     ],
 )
@@ -469,13 +518,13 @@ values = st.recursive(
     | st.integers(-(10**30), 10**30)
     | st.floats()
     | st.text()
-    | st.sampled_from(["ok", "error", "cancelled", f"{PRODUCER}-5", "a\0b", "\ud800"]),
+    | st.sampled_from(["ok", "error", "cancelled", "other", f"{PRODUCER}-5", "a\0b", "\ud800"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
 keys = ["func_name", "execution_time", "error_occurred", "created_at", "outcome", "error_type"]
 nearly_entries = st.fixed_dictionaries(
-    {}, optional={key: st.just(GOOD.get(key, "ok")) | values for key in [*keys, "id"]}
+    {}, optional={key: st.just(GOOD.get(key, "ok")) | values for key in [*keys, "id", "more"]}
 )
 
 
@@ -494,7 +543,9 @@ def test_what_is_accepted_can_be_saved(text: bytes) -> None:
     assert 0 <= entry.execution_time < 1e10
     assert 0 <= entry.created_at < 253_402_300_800
     assert entry.error_occurred in (0, 1)
-    assert entry.outcome in ("ok", "error", "cancelled")
+    assert entry.outcome.isprintable()
+    assert len(entry.outcome) <= MAX_OUTCOME
+    assert entry.extra is None or json.loads(entry.extra)
     Totals().add(entry.execution_time, entry.created_at, entry.mark)
     with sqlite3.connect(":memory:") as database:
         row = database.execute("SELECT " + ",".join("?" * len(entry)), entry).fetchone()

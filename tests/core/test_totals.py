@@ -11,16 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_collector._core.histogram import bucket
-from metrics_collector._core.totals import Tally, Totals, counts_text
+from metrics_collector._core.totals import Mark, OtherOutcome, Tally, Totals, counts_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Call = tuple[float, float, str | None]
+Call = tuple[float, float, Mark]
+TIMEOUT = OtherOutcome("timeout", None)
+REFUSED = OtherOutcome("refused", "KeyError")
 
 calls = st.lists(
     st.tuples(
-        st.floats(0, 1e6), st.floats(0, 1e11), st.sampled_from([None, "", "KeyError", "Fehlér"])
+        st.floats(0, 1e6),
+        st.floats(0, 1e11),
+        st.sampled_from([None, "", "KeyError", "Fehlér", TIMEOUT, REFUSED]),
     ),
     max_size=12,
 )
@@ -48,11 +52,16 @@ def test_every_call_is_counted_in_full(calls: list[Call]) -> None:
 
     times = [time for time, _, _ in calls]
     marks = [mark for *_, mark in calls]
+    errors = [
+        "KeyError" if mark is REFUSED else mark for mark in marks if mark not in ("", TIMEOUT)
+    ]
     expected = {
         "call_count": len(calls),
-        "error_count": sum(bool(mark) for mark in marks),
+        "error_count": sum(error is not None for error in errors),
         "cancelled_count": marks.count(""),
-        **{f"error:{mark}": marks.count(mark) for mark in marks if mark},
+        "outcome:timeout": marks.count(TIMEOUT),
+        "outcome:refused": marks.count(REFUSED),
+        **{f"error:{error}": errors.count(error) for error in errors if error is not None},
         **{field: [bucket(t) for t in times].count(field) for field in map(bucket, times)},
     }
     assert totals.counts == {field: count for field, count in expected.items() if count}

@@ -61,6 +61,14 @@ GOOD: Final = (
     element(error_occurred=False),
     element(outcome="cancelled"),
     element(error_occurred=1, error_type=""),
+    *(
+        element(outcome=name, error_occurred=flag)
+        for name in ("timeout", "o" * 100, "<b>")
+        for flag in (0, 1)
+    ),
+    element(outcome="refused", error_type="KeyError"),
+    element(outcome="refused", error_type="KeyError", error_occurred=1),
+    element(extra="extra", more="\0\ud800", func="f", **dict.fromkeys(NAMES[:-2], 10**300)),
     element(more={"deep": [[[]]]}, __class__="os.system", __reduce__=["rm"]),
     # The last one of two counts, as in most readers of JSON.
     foreign().replace(b'"func_name"', b'"execution_time": "x", "func_name"'),
@@ -126,11 +134,12 @@ BAD: Final[tuple[bytes, ...]] = (
     foreign().replace(b"0.5", b".5"),
     element(created_at=253_402_300_800),
     *(element(error_occurred=value) for value in (2, 0.0, 1.0, "0", math.nan, 10**30)),
-    element(outcome="fine"),
+    *(element(outcome=name) for name in ("a\nb", "\ud800", "o" * 101, "\u200b")),
     element(outcome="error"),
     element(error_type="KeyError"),
     element(func_name=""),
     element(more=math.nan),
+    foreign().replace(b"{", b'{"more": [1e999], ', 1),
 )
 
 _json: SearchStrategy[Any] = st.recursive(
@@ -150,7 +159,11 @@ good: SearchStrategy[bytes] = st.sampled_from(GOOD) | st.fixed_dictionaries(
         "error_occurred": st.just(0),
         "created_at": st.floats(0, 2.5e11) | st.just(NOON),
     },
-    optional={"id": _ids | _texts, "outcome": st.sampled_from(["ok", "cancelled"])},
+    optional={
+        "id": _ids | _texts,
+        "outcome": st.sampled_from(["ok", "cancelled", "timeout"]),
+        "more": _json,
+    },
 ).map(lambda fields: json.dumps(fields).encode())
 
 anything: SearchStrategy[bytes] = (

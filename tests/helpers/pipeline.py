@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fakeredis
 
-from metrics_collector._core.entries import RejectedEntryError, decode, encode
+from metrics_collector._core.entries import RejectedEntryError, decode, encode, tally_of
 from metrics_collector._core.pipeline_types import FunctionState
-from metrics_collector._core.totals import Tally, Totals
+from metrics_collector._core.totals import OtherOutcome, Tally, Totals
 from metrics_collector._redis.connection import RedisConnection
 from metrics_collector._redis.keys import Keys
 from metrics_collector._redis.producer import ProducerCommands
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from metrics_collector._core.entries import Entry
+    from metrics_collector._core.totals import Mark
 
 KEYS = Keys()
 PRODUCER = "0123456789abcdef"
@@ -84,20 +85,39 @@ class During:
         return acting
 
 
+# Outcomes that this release does not know.
+TIMEOUT = OtherOutcome("timeout", None)
+REFUSED = OtherOutcome("refused", "OSError")
+
+
 class Call(NamedTuple):
-    """One call to record; `mark` as in a record: `None` for ok, "" for cancelled, else the error's type."""
+    """One call; one whose outcome this release does not know is a later release's, and has a field more."""
 
     func_name: str = "app.f"
     seconds: float = 0.5
-    mark: str | None = None
+    mark: Mark = None
 
 
 def batch_of(*calls: Call, first: int = 1, producer: str = PRODUCER, at: float = NOON) -> Batch:
     """The batch that a producer would make of these calls, which all end at `at`, give or take their times."""
     tally = Tally()
-    records = [(call.func_name, 0.0, call.seconds, call.mark) for call in calls]
+    marks = [None if isinstance(call.mark, OtherOutcome) else call.mark for call in calls]
+    records = [
+        (call.func_name, 0.0, call.seconds, mark) for call, mark in zip(calls, marks, strict=True)
+    ]
     lines = encode(records, producer, first, at, tally)
+    for index, call in enumerate(calls):
+        if isinstance(call.mark, OtherOutcome):
+            lines[index] = _later(lines[index], call.mark)
+            tally = tally_of(lines)
     return Batch(first, first + len(lines) - 1, content(lines, tally))
+
+
+def _later(line: str, outcome: OtherOutcome) -> str:
+    fields = json.loads(line) | {"outcome": outcome.name, "trace": "0af7"}
+    if outcome.error_type is not None:
+        fields |= {"error_occurred": 1, "error_type": outcome.error_type}
+    return json.dumps(fields)
 
 
 def lines_of(batch: Batch) -> list[bytes]:
@@ -131,6 +151,12 @@ def entries_of(elements: Iterable[bytes]) -> list[Entry]:
         except RejectedEntryError:
             continue
     return entries
+
+
+def entry_of_row(columns: dict[str, Any]) -> Entry:
+    """The entry that became this row of the table `metrics`."""
+    extra = json.loads(columns.pop("extra") or "{}")
+    return decode(json.dumps({**columns, **extra}).encode())
 
 
 def totals_of(entries: Iterable[Entry]) -> dict[str, Totals]:
@@ -304,7 +330,7 @@ def contents(path: Path | str) -> Contents:
         connection.row_factory = sqlite3.Row
         assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         entries = [
-            decode(json.dumps(dict(row)).encode())
+            entry_of_row(dict(row))
             for row in connection.execute("SELECT * FROM metrics ORDER BY rowid")
         ]
         rejected = [

@@ -30,6 +30,8 @@ from tests.helpers.pipeline import (
     KEYS,
     NOON,
     PRODUCER,
+    REFUSED,
+    TIMEOUT,
     Call,
     During,
     batch_of,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from metrics_collector._core.entries import Entry
+    from metrics_collector._core.totals import Mark
     from tests.helpers.pipeline import Commands
 
 NOTHING = frozenset[str]()
@@ -309,7 +312,7 @@ moments = st.one_of(
 calls = st.tuples(
     st.sampled_from(["app.f", "app.g"]),
     st.sampled_from([0.25, 1.5]),
-    st.sampled_from([None, "", "KeyError"]),
+    st.sampled_from([None, "", "KeyError", TIMEOUT, REFUSED]),
     moments,
     st.sampled_from(["saved", "pending", "both"]),
 )
@@ -318,7 +321,7 @@ calls = st.tuples(
 @settings(max_examples=60)
 @given(st.lists(calls, min_size=1, max_size=25), st.lists(moments, min_size=2, max_size=2))
 def test_windows_and_history_are_what_the_entries_add_up_to(
-    history: list[tuple[str, float, str | None, float, str]], window: list[float]
+    history: list[tuple[str, float, Mark, float, str]], window: list[float]
 ) -> None:
     elements = [
         (lines_of(batch_of(Call(name, seconds, mark), first=n, at=when - seconds))[0], place)
@@ -344,7 +347,7 @@ def test_windows_and_history_are_what_the_entries_add_up_to(
     st.dictionaries(st.sampled_from([*SECONDS, "entry"]), moments),
 )
 def test_after_a_purge_they_go_by_what_is_kept(
-    history: list[tuple[str, float, str | None, float, str]],
+    history: list[tuple[str, float, Mark, float, str]],
     window: list[float],
     before: dict[str, float],
 ) -> None:

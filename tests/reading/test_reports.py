@@ -37,6 +37,8 @@ from metrics_collector._storage.sqlite import SQLiteStore
 from tests.helpers.driving import drive
 from tests.helpers.folders import fast_folder
 from tests.helpers.pipeline import (
+    REFUSED,
+    TIMEOUT,
     Call,
     batch_of,
     commands_on,
@@ -51,11 +53,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from metrics_collector._core.entries import Entry
+    from metrics_collector._core.totals import Mark
     from metrics_collector._reading.reports import FunctionRow, Pipeline, Window
     from tests.helpers.pipeline import Commands
 
 DAY = SECONDS["day"]
-ERRORS = [None, "", "KeyError", 'Odd"Error\\', "größe"]
+ERRORS = [None, "", "KeyError", 'Odd"Error\\', "größe", TIMEOUT, REFUSED]
 
 calls = st.tuples(
     st.sampled_from(["app.f", "app.g", "lib.f"]),
@@ -71,9 +74,7 @@ spans = st.sampled_from(["15m", "1h", "5h", "24h", "2d", "7d", "30d"])
 class Scene:
     """A database and a Redis that hold these calls."""
 
-    def __init__(
-        self, folder: str, history: Sequence[tuple[str, float, str | None, float, str]]
-    ) -> None:
+    def __init__(self, folder: str, history: Sequence[tuple[str, float, Mark, float, str]]) -> None:
         now = time.time()
         elements = [
             (lines_of(batch_of(Call(name, s, mark), first=n, at=now - ago))[0], place)
@@ -177,8 +178,8 @@ def test_errors_and_when_they_were_seen(history: Any, span: str) -> None:
         window, rows = asyncio.run(error_report._errors(scene.query, span, None))
         expected: dict[tuple[str, str], list[Entry]] = {}
         for entry in scene.within(window):
-            if entry.mark:
-                expected.setdefault((entry.func_name, entry.mark), []).append(entry)
+            if entry.error is not None:
+                expected.setdefault((entry.func_name, entry.error), []).append(entry)
         assert {(row.func_name, row.error_type) for row in rows} == expected.keys()
         seen = [row.last_seen_at for row in rows]
         assert seen == sorted(seen, reverse=True)
@@ -223,16 +224,20 @@ def test_a_function_is_what_its_entries_add_up_to(history: Any, span: str) -> No
                 for at, *others in known
                 for rest in [tuple(others)]
             )
-        assert sum(row.count for row in report.errors) == sum(1 for e in mine if e.mark)
+        assert sum(row.count for row in report.errors) == sum(e.error_occurred for e in mine)
 
 
 def test_without_a_database_there_is_what_waits(path: Path) -> None:
-    waiting = [foreign("app.f", at=time.time() - 1)] * 2
+    refused = batch_of(Call("app.f", 0.75, REFUSED), at=time.time() - 2)
+    waiting = [foreign("app.f", at=time.time() - 1), *lines_of(refused)]
     query = Query(Pending(waiting), SQLiteStore(str(path), plain=True), frozenset({"app.f"}))
-    assert asyncio.run(overview_report._overview(query, "1h", None)).total.call_count == 2
+    (row,) = asyncio.run(overview_report._overview(query, "1h", None)).rows
+    assert (row.metrics.call_count, sum(row.calls), sum(row.errors)) == (2, 2, 1)
     report = asyncio.run(function_report._function(query, "f", "1h", None))
-    assert report.metrics.call_count == len(report.slowest) == 2
-    assert asyncio.run(error_report._errors(query, "1h", None))[1] == ()
+    assert report.metrics.call_count == 2
+    assert [entry.outcome for entry in report.slowest] == ["refused", "ok"]
+    (error,) = asyncio.run(error_report._errors(query, "1h", None))[1]
+    assert (error.error_type, error.count) == ("OSError", 1)
     assert not path.exists()
 
 

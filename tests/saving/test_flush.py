@@ -25,6 +25,8 @@ from tests.helpers.pipeline import (
     NOON,
     OTHER_PRODUCER,
     PRODUCER,
+    REFUSED,
+    TIMEOUT,
     Call,
     During,
     all_same,
@@ -69,8 +71,9 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def fill(redis: Commands, *, first: int = 1, producer: str = PRODUCER) -> None:
-    """Push five entries of two functions."""
-    calls = [Call("app.fg"[: 5 + n % 2], 0.25 * n, (None, "KeyError", "")[n % 3]) for n in range(5)]
+    """Push five entries of two functions, of every outcome."""
+    marks = (None, "KeyError", "", TIMEOUT, REFUSED)
+    calls = [Call("app.fg"[: 5 + n % 2], 0.25 * n, mark) for n, mark in enumerate(marks)]
     batch = batch_of(*calls, first=first, producer=producer)
     assert (await redis.producer.push(producer, batch, first - 1)).kind == "ok"
 

@@ -28,6 +28,8 @@ from tests.helpers.pipeline import (
     KEYS,
     OTHER_PRODUCER,
     PRODUCER,
+    REFUSED,
+    TIMEOUT,
     Call,
     all_same,
     batch_of,
@@ -71,10 +73,9 @@ def nothing_stays_open() -> Iterator[None]:
 def batches(count: int, size: int = 3) -> list[Batch]:
     """Batches of one producer, one after the other."""
     names = ("app.f", "app.größe")
-    return [
-        batch_of(*(Call(names[n % 2], 0.1 * n) for n in range(size)), first=1 + size * number)
-        for number in range(count)
-    ]
+    marks = (None, TIMEOUT, REFUSED)  # a spool may be a later release's
+    calls = [Call(names[n % 2], 0.1 * n, marks[n % 3]) for n in range(size)]
+    return [batch_of(*calls, first=1 + size * number) for number in range(count)]
 
 
 def write(spool: Spool, *some: Batch) -> list[tuple[Batch, DiskCopy]]:

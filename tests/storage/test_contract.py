@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics_collector._core.entries import decode
+from metrics_collector._core.histogram import bucket
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import unnumbered
 from metrics_collector._core.rollup_ranges import SECONDS, Tile
@@ -21,15 +20,19 @@ from metrics_collector._core.totals import Totals
 from metrics_collector._storage.base import EntryFilter, ErrorSpan, StepCounts, StoreState
 from metrics_collector._storage.sqlite import SQLiteStore
 from tests.helpers.folders import fast_folder
+from tests.helpers.outside import element
 from tests.helpers.pipeline import (
     NOON,
     OTHER_PRODUCER,
     PRODUCER,
+    REFUSED,
+    TIMEOUT,
     Call,
     added,
     all_same,
     batch_of,
     entries_of,
+    entry_of_row,
     foreign,
     lines_of,
     same,
@@ -98,7 +101,7 @@ async def kept(store: Store, *tokens: str) -> Kept:
     """Read it, and check on the way that rollups and totals are what the entries add up to."""
     async with reading(store) as reader:
         stored = (await reader.entries(ALL, None, 100_000)).entries
-        entries = [decode(json.dumps(entry._asdict()).encode()) for entry in stored]
+        entries = [entry_of_row(entry._asdict()) for entry in stored]
         totals = {name: one.totals for name, one in (await reader.all_totals()).items()}
         assert all_same(totals, totals_of(entries))
         for resolution, seconds in SECONDS.items():
@@ -175,6 +178,41 @@ async def test_names_of_all_kinds_are_kept(store: Store) -> None:
     assert names[0] in store.examples.slowest(names[0], NOON, LATER)
 
 
+async def test_outcomes_and_fields_that_are_not_known_are_kept(store: Store) -> None:
+    timeout = element(outcome="timeout", seen={"by": ["é", None, 1.5]}, extra="\0\ud800")
+    refused = element(outcome="refused", error_occurred=1, error_type="OSError")
+    failed = element(outcome="refused", error_occurred=1, expected=True)
+    elements = [foreign(), timeout, refused, failed]
+    saved = await save(store, elements)
+    assert (saved.saved, saved.rejected) == (4, 0)
+    found = await kept(store)
+    assert set(found.entries) == set(entries_of(elements))
+    assert found.totals["app.f"].counts == {
+        "call_count": 4,
+        "error_count": 2,
+        "error:OSError": 1,
+        "error:Exception": 1,
+        "outcome:timeout": 1,
+        "outcome:refused": 2,
+        bucket(0.5): 4,
+    }
+    minute = Tile("minute", int(NOON), int(NOON) + 60)
+    async with reading(store) as reader:
+        entries = (await reader.entries(ALL, None, 10)).entries
+        assert {e[4:] for e in entries} == {
+            ("ok", None, None, None),
+            ("timeout", None, None, r'{"seen":{"by":["\u00e9",null,1.5]},"extra":"\u0000\ud800"}'),
+            ("refused", "OSError", None, None),
+            ("refused", None, None, '{"expected":true}'),
+        }
+        assert set(await reader.slowest("app.f", minute, 10)) == set(entries)
+        assert await reader.counts(minute, 60) == [StepCounts("app.f", int(NOON), 4, 2, 2.0)]
+        assert (await reader.failures(minute, None)).keys() == {
+            ("app.f", "OSError"),
+            ("app.f", "Exception"),
+        }
+
+
 async def test_two_workers_save_one_claim_once(store: Store) -> None:
     elements = [*lines_of(batch_of(*[Call()] * 500)), foreign(), b"rubbish"]
     both = await asyncio.gather(save(store, elements), save(store, elements))
@@ -197,7 +235,8 @@ def elements(draw: st.DrawFn) -> list[bytes]:
 def numbered(identity: tuple[str, int]) -> bytes:
     """The entry of that identity: it is the same each time that it comes."""
     producer, number = identity
-    call = Call("app.fgh"[: 5 + number % 3], number / 7, (None, "", "KeyError")[number % 3])
+    mark = (None, "", "KeyError", TIMEOUT, REFUSED)[number % 5]
+    call = Call("app.fgh"[: 5 + number % 3], number / 7, mark)
     at = (NOON, NOON + 61, LATER)[number % 3]
     return lines_of(batch_of(call, first=number, producer=producer, at=at))[0]
 

@@ -34,8 +34,11 @@ _USUAL: Final = re.compile(
     re.MULTILINE,
 )
 
-Row: TypeAlias = tuple[str, float, float, int, str, "str | None", "str | None"]
-"""An entry's fields up to `entry_id`."""
+Row: TypeAlias = (
+    "tuple[str, float, float, int, str, str | None, str | None]"
+    "| tuple[str, float, float, int, str, str | None, str | None, str]"
+)
+"""An entry's fields up to `entry_id`, and `extra` if it has any."""
 
 
 class Run(NamedTuple):

@@ -1,6 +1,7 @@
 """Entries as JSON: how a producer writes them, and how a worker reads whatever it finds.
 
-Producers and workers of different releases share `metrics_list`, so fields that are not known are passed over.
+Producers and workers of different releases share `metrics_list`, so outcomes and fields that are not known are kept as
+they are.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from metrics_collector._core.totals import Tally
+from metrics_collector._core.totals import OtherOutcome, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from metrics_collector._core.totals import Mark
     from metrics_collector._recording.recorder import Record
 
 MAX_ENTRY_BYTES: Final = 65_536
@@ -25,6 +27,7 @@ MAX_SECONDS: Final = (
 )
 END_OF_TIME: Final = 253_402_300_800.0  # the year 10000, which no datetime can hold
 ERROR_TYPE_CHARACTERS: Final = 200  # of a type's name, as a producer writes it
+MAX_OUTCOME: Final = 100  # characters of an outcome's name
 
 # Below these, nanoseconds and microseconds are whole numbers that a float can hold. Then `n / 1e9` is the float closest
 # to what the text "{n}e-9" says, and so the very number that a reader gets.
@@ -34,10 +37,24 @@ _EXACT_TIME: Final = 9e9
 NUMBERED: Final = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,14})")
 
 
+_OUTCOMES: Final = frozenset(("ok", "error", "cancelled"))
+_FIELDS: Final = frozenset(
+    (
+        "func_name",
+        "execution_time",
+        "created_at",
+        "error_occurred",
+        "outcome",
+        "error_type",
+        "id",
+    )
+)
+
+
 class Entry(NamedTuple):
     """The record of one call, checked.
 
-    `mark` is `None` for ok, "" for cancelled, else the error type's name; times are seconds, `created_at` UTC epoch.
+    Times are seconds, `created_at` UTC epoch; `extra` is JSON, an object of the fields that are not known, or `None`.
     `producer` and `number` are the identity by which it is saved once; `None` and 0 if it came from somewhere else.
     """
 
@@ -48,15 +65,31 @@ class Entry(NamedTuple):
     outcome: str
     error_type: str | None
     entry_id: str | None
+    extra: str | None
     producer: str | None
     number: int
 
     @property
-    def mark(self) -> str | None:
+    def error(self) -> str | None:
+        """The name that its error is counted under; `None` without one."""
+        return _error(self.error_occurred, self.error_type)
+
+    @property
+    def mark(self) -> Mark:
         """What `Totals.add` takes."""
-        if self.outcome == "cancelled":
-            return ""
-        return (self.error_type or "Exception") if self.error_occurred else None
+        return mark_of(self.error_occurred, self.outcome, self.error_type)
+
+
+def mark_of(error_occurred: int, outcome: str, error_type: str | None) -> Mark:
+    """What `Totals` takes of an entry with these fields."""
+    error = _error(error_occurred, error_type)
+    if outcome not in _OUTCOMES:
+        return OtherOutcome(outcome, error)
+    return "" if outcome == "cancelled" else error
+
+
+def _error(error_occurred: int, error_type: str | None) -> str | None:
+    return (error_type or "Exception") if error_occurred else None
 
 
 class RejectedEntryError(ValueError):
@@ -231,13 +264,17 @@ def _checked(fields: dict[str, Any], producer: str | None, number: int) -> Entry
     error_occurred = int(flag)
     error_type = _text(fields, "error_type")
     outcome = _text(fields, "outcome") or ("error" if error_occurred else "ok")
-    if outcome not in ("ok", "error", "cancelled") or (outcome == "error") != bool(error_occurred):
-        raise RejectedEntryError(
-            "outcome is not ok, error or cancelled, or contradicts error_occurred"
-        )
-    if error_type is not None and not error_occurred:
+    if outcome not in _OUTCOMES:  # a newer release's, of whose error type nothing is known either
+        if len(outcome) > MAX_OUTCOME or not outcome.isprintable():
+            raise RejectedEntryError(
+                f"outcome is longer than {MAX_OUTCOME} characters or not printable"
+            )
+    elif (outcome == "error") != bool(error_occurred):
+        raise RejectedEntryError("outcome contradicts error_occurred")
+    elif error_type is not None and not error_occurred:
         raise RejectedEntryError("error_type without an error")
     entry_id = fields["id"] if producer is not None else _text(fields, "id")
+    extra = None if fields.keys() <= _FIELDS else _extra(fields)
     entry: Entry = _new(
         Entry,
         (
@@ -248,11 +285,23 @@ def _checked(fields: dict[str, Any], producer: str | None, number: int) -> Entry
             outcome,
             error_type,
             entry_id,
+            extra,
             producer,
             number,
         ),
     )
     return entry
+
+
+def _extra(fields: dict[str, Any]) -> str:
+    """The fields that are not known, in ASCII, so that half a surrogate pair or a NUL can be stored, too."""
+    unknown = {key: value for key, value in fields.items() if key not in _FIELDS}
+    try:
+        return json.dumps(unknown, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        raise RejectedEntryError("a field holds a number that is too large") from None
+    except RecursionError:
+        raise RejectedEntryError("not JSON: nested too deeply") from None
 
 
 def _text(fields: dict[str, Any], key: str) -> str | None:

@@ -156,8 +156,9 @@ def _details(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]
     for field_name in (CALLS, ERRORS, CANCELLED):
         histogram.pop(field_name, None)
     errors: dict[str, int] = {}
-    # Most have no errors, and nothing that was taken back: to look at every field takes five times as long.
-    if ERRORS in counts or min(histogram.values(), default=1) <= 0:
+    # Most have nothing but buckets, one count a call, and none that was taken back: to look at every field takes five
+    # times as long.
+    if sum(histogram.values()) != counts.get(CALLS) or min(histogram.values(), default=1) <= 0:
         prefix = ERROR_PREFIX
         errors = {
             f.removeprefix(prefix): n for f, n in counts.items() if f.startswith(prefix) and n > 0

@@ -2,7 +2,8 @@
 
 One shape serves everywhere: the deltas of a batch, the live hash in Redis, SQL's rollups and totals. `counts` holds
 whole numbers under the very field names of `app:metrics:{func_name}` (`call_count`, `error_count`, `cancelled_count`,
-`error:{type}`, `h:{bucket}`), so merging over processes, machines and time is addition.
+`outcome:{name}` for one that this release does not know, `error:{type}`, `h:{bucket}`), so merging over processes,
+machines and time is addition.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from collections import OrderedDict
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from metrics_collector._core import histogram
 
@@ -22,10 +23,11 @@ CALLS: Final = "call_count"
 ERRORS: Final = "error_count"
 CANCELLED: Final = "cancelled_count"
 TIME: Final = "execution_time"
+OUTCOME_PREFIX: Final = "outcome:"
 ERROR_PREFIX: Final = "error:"
 BUCKET_PREFIX: Final = "h:"
 # What the fields of counts begin with.
-_COUNTS: Final = (BUCKET_PREFIX, ERROR_PREFIX, CALLS, ERRORS, CANCELLED)
+_COUNTS: Final = (BUCKET_PREFIX, ERROR_PREFIX, OUTCOME_PREFIX, CALLS, ERRORS, CANCELLED)
 # The other fields of the hash in Redis, and where their numbers go.
 _OTHERS: Final = {
     TIME.encode(): "execution_time",
@@ -35,6 +37,17 @@ _OTHERS: Final = {
     b"as_of": None,
 }
 _CALLS_A_FUNCTION: Final = 20  # that are counted in the time that a function takes beside
+
+
+class OtherOutcome(NamedTuple):
+    """An outcome that this release does not know, and the name that its error is counted under, if it is one."""
+
+    name: str
+    error_type: str | None
+
+
+Mark: TypeAlias = "str | OtherOutcome | None"
+"""How a call ended: `None` for ok, "" for cancelled, the error type's name, or an outcome of another release."""
 
 
 class Totals:
@@ -56,16 +69,14 @@ class Totals:
         self.maximum: float | None = None
         self.last_called_at: float | None = None
 
-    def add(self, execution_time: float, created_at: float, mark: str | None) -> None:
-        """Count one call; `mark` is `None` for ok, "" for cancelled, else the error type's name."""
+    def add(self, execution_time: float, created_at: float, mark: Mark) -> None:
+        """Count one call."""
         counts = self.counts
         bucket = histogram.bucket(execution_time)  # first, as it refuses what is no time
         counts[bucket] = counts.get(bucket, 0) + 1
         counts[CALLS] = counts.get(CALLS, 0) + 1
-        if mark is not None:
-            fields = (ERRORS, ERROR_PREFIX + mark) if mark else (CANCELLED,)
-            for field in fields:
-                counts[field] = counts.get(field, 0) + 1
+        for field in _fields(mark):
+            counts[field] = counts.get(field, 0) + 1
         self.execution_time += execution_time
         if self.minimum is None or execution_time < self.minimum:
             self.minimum = execution_time
@@ -75,14 +86,14 @@ class Totals:
             self.last_called_at = created_at
 
     def add_all(
-        self, execution_times: Sequence[float], last_called_at: float, marks: Iterable[str]
+        self, execution_times: Sequence[float], last_called_at: float, marks: Iterable[Mark]
     ) -> None:
         """As `add` for many calls, at least one, in a third of the time.
 
         Args:
             execution_times: seconds.
             last_called_at: the latest end, UTC epoch seconds.
-            marks: of those that were not ok.
+            marks: of all but those that were ok.
         """
         counts = self.counts
         buckets = histogram.counted(execution_times)
@@ -93,7 +104,7 @@ class Totals:
             counts.update(buckets)
         counts[CALLS] = counts.get(CALLS, 0) + len(execution_times)
         for mark in marks:
-            for field in (ERRORS, ERROR_PREFIX + mark) if mark else (CANCELLED,):
+            for field in _fields(mark):
                 counts[field] = counts.get(field, 0) + 1
         self.execution_time += sum(execution_times)
         self.minimum = _extreme(min, self.minimum, min(execution_times))
@@ -182,14 +193,14 @@ class Tally:
         self._totals: dict[str, Totals] = {}
         self._texts: dict[str, str] = {}
         # Of each function: seconds and ends of all its calls, and the marks of those that were not ok.
-        self._calls: OrderedDict[str, tuple[list[float], list[float], list[str]]] = OrderedDict()
+        self._calls: OrderedDict[str, tuple[list[float], list[float], list[Mark]]] = OrderedDict()
 
     def add_all(
         self,
         func_names: Sequence[str],
         execution_times: Sequence[float],
         created_at: Sequence[float],
-        marks: Sequence[str | None],
+        marks: Sequence[Mark],
     ) -> None:
         """Note calls, as `Totals.add` takes them."""
         calls = self._calls
@@ -234,6 +245,16 @@ def counts_text(counts: Mapping[str, int]) -> str:
     if not (names.isascii() and names.isprintable()) or any(map(names.__contains__, '"\\%')):
         return json.dumps(counts, separators=(",", ":"))
     return ('{"' + '":%d,"'.join(counts) + '":%d}') % tuple(counts.values()) if counts else "{}"
+
+
+@lru_cache(maxsize=1024)
+def _fields(mark: Mark) -> tuple[str, ...]:
+    """What is counted of a call beside the call itself."""
+    if mark is None:
+        return ()
+    if isinstance(mark, OtherOutcome):
+        return (OUTCOME_PREFIX + mark.name, *_fields(mark.error_type))
+    return (ERRORS, ERROR_PREFIX + mark) if mark else (CANCELLED,)
 
 
 @lru_cache(maxsize=4096)

@@ -45,7 +45,7 @@ class StoreDescription(NamedTuple):
 
 
 class StoredEntry(NamedTuple):
-    """An entry as SQL has it: the columns of the table `metrics`."""
+    """An entry as SQL has it: the columns of the table `metrics`; `extra`: JSON, an object of all other fields."""
 
     func_name: str
     execution_time: float
@@ -54,6 +54,7 @@ class StoredEntry(NamedTuple):
     outcome: str
     error_type: str | None
     id: str | None
+    extra: str | None
 
 
 class EntryFilter(NamedTuple):

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from metrics_collector._core.bulk_decoding import Run, decode_all
-from metrics_collector._core.entries import RejectedEntryError
+from metrics_collector._core.entries import RejectedEntryError, mark_of
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import FunctionState, Saved, unnumbered
 from metrics_collector._core.rollup_ranges import SECONDS
@@ -220,7 +220,7 @@ class _Groups:
                     totals.add_all(
                         [row[1] for row in some],
                         max([row[2] for row in some]),
-                        [_mark(row) for row in some if row[4] != "ok"],
+                        [mark_of(*row[3:6]) for row in some if row[4] != "ok"],
                     )
                     handled += len(some)
                     if handled >= SLICE:
@@ -260,16 +260,11 @@ class _Sorter:
                 self.rejected.append((raw, str(content)))
             return
         self.functions.add(content.func_name)
-        row = content[:7]
+        row: Row = content[:7] if content.extra is None else (*content[:7], content.extra)
         if content.producer is not None:
             (self.fresh if new else self.again).add((row,))
         elif new:
             self.others.add((row,))
-
-
-def _mark(row: Row) -> str:
-    """What `Totals` takes of a call that did not go well."""
-    return "" if row[4] == "cancelled" else row[5] or "Exception"
 
 
 def _by_rollup(*parts: _Figures) -> dict[RollupKey, list[Totals]]:

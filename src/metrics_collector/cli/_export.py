@@ -101,7 +101,9 @@ def _csv(file: TextIO) -> Writer:
 
 def _json_lines(file: TextIO) -> Writer:
     def write(entries: Sequence[StoredEntry]) -> None:
-        file.writelines(json.dumps(_fields(entry)) + "\n" for entry in entries)
+        for entry in entries:
+            extra = None if entry.extra is None else json.loads(entry.extra)
+            file.write(json.dumps(_fields(entry) | {"extra": extra}) + "\n")
 
     return write
 

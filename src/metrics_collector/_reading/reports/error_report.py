@@ -81,9 +81,9 @@ def error_rows(
             sight.add(start, by)
         sight.first, sight.last = span.first, span.last
     for entry in within(window, pending):
-        if entry.mark:
+        if entry.error is not None:
             minute = entry.created_at // 60 * 60
-            pair = entry.func_name, entry.mark
+            pair = entry.func_name, entry.error
             sights.setdefault(pair, _Sight(window)).add(minute, 1)
     return [
         ErrorRow(

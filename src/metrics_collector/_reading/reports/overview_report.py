@@ -76,10 +76,8 @@ def _assemble(window: Window, snapshot: Snapshot, parts: Iterable[Part], before:
     for entry in within(window, snapshot.pending):
         count(totals.setdefault(entry.func_name, Totals()), entry)
         count(total, entry)
-        failed = int(bool(entry.mark))
-        steps.add(
-            [StepCounts(entry.func_name, int(entry.created_at), 1, failed, entry.execution_time)]
-        )
+        at, failed = int(entry.created_at), entry.error_occurred
+        steps.add([StepCounts(entry.func_name, at, 1, failed, entry.execution_time)])
     rows = [_row(name, some, steps, before.sums) for name, some in totals.items()]
     rows.sort(key=lambda row: (-row.metrics.total_execution_time, row.metrics.func_name))
     return Overview(

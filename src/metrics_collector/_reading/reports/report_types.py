@@ -119,7 +119,7 @@ class SlowEntry:
     Attributes:
         created_at: its end.
         execution_time: seconds.
-        outcome: "ok", "error" or "cancelled".
+        outcome: "ok", "error", "cancelled", or the name of one that this release does not know.
         error_type: name of the exception's type, or `None`.
     """
 

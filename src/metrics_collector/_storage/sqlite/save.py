@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 ROWS: Final = 100
 
 # In the order of an entry's fields, as a row has them.
-_INSERT: Final = (
-    "INSERT INTO metrics (func_name, execution_time, created_at, error_occurred, outcome, error_type, id) "
-    "VALUES "
-)
+_COLUMNS: Final = "func_name, execution_time, created_at, error_occurred, outcome, error_type, id"
+_INSERT: Final = f"INSERT INTO metrics ({_COLUMNS}) VALUES "
 _ROW: Final = "(?, ?, ?, ?, ?, ?, ?)"
+_USUAL: Final = 7  # columns
+_INSERT_EXTRA: Final = f"INSERT INTO metrics ({_COLUMNS}, extra) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _FIGURES: Final = "?, ?, ?, ?, ?, ?, ?, ?"
 
 
@@ -65,7 +65,8 @@ def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
 
 
 def _add_entries(plan: SavePlan, now: float) -> Steps[None]:
-    rows = plan.rows
+    # Most have nothing in the last column, and without it a row takes a quarter less.
+    rows = [row for row in plan.rows if len(row) == _USUAL]
     rest = len(rows) % ROWS
     # Made in the database's own thread, as each is needed.
     together = (
@@ -74,6 +75,7 @@ def _add_entries(plan: SavePlan, now: float) -> Steps[None]:
     )
     yield Many(_INSERT + _ROW, rows[:rest])
     yield Many(_INSERT + ", ".join([_ROW] * ROWS), together)
+    yield Many(_INSERT_EXTRA, [row for row in plan.rows if len(row) > _USUAL])
     yield Many(
         "INSERT INTO rejected_entries (raw, reason, rejected_at) VALUES (?, ?, ?)",
         [(_readable(raw), reason, now) for raw, reason in plan.rejected],
