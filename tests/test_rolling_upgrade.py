@@ -14,6 +14,7 @@ import pytest
 
 from metrics_collector._errors import IncompatibleStoreError
 from metrics_collector._reading.query import Query
+from metrics_collector._redis.heartbeat import Heartbeat
 from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.worker import Worker
 from metrics_collector._sending.batch import Batch, content_of
@@ -39,8 +40,7 @@ from tests.helpers.pipeline import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from metrics_collector._redis.store import HotStore
-    from tests.helpers.pipeline import Contents
+    from tests.helpers.pipeline import Commands, Contents
 
 # As the release with schema 2 has written them, and what it has added to the live totals for them.
 EARLIER = (
@@ -65,20 +65,24 @@ LATER = batch_of(
 
 
 @pytest.fixture
-def flush(store: HotStore, path: Path) -> Flush:
+def flush(redis: Commands, path: Path) -> Flush:
     return Flush(
-        store, SQLiteStore(str(path)), ledger_days=30, log=RateLimitedLog(), wall=lambda: NOON
+        redis.worker,
+        SQLiteStore(str(path)),
+        ledger_days=30,
+        log=RateLimitedLog(),
+        wall=lambda: NOON,
     )
 
 
-async def push_earlier(store: HotStore) -> None:
+async def push_earlier(redis: Commands) -> None:
     content = content_of(EARLIER)
     assert json.loads(content.deltas) == json.loads(EARLIER_DELTAS)
-    assert (await store.push(PRODUCER, Batch(1, 3, content), 0)).kind == "ok"
+    assert (await redis.producer.push(PRODUCER, Batch(1, 3, content), 0)).kind == "ok"
 
 
-async def push_later(store: HotStore) -> None:
-    assert (await store.push(OTHER_PRODUCER, LATER, 0)).kind == "ok"
+async def push_later(redis: Commands) -> None:
+    assert (await redis.producer.push(OTHER_PRODUCER, LATER, 0)).kind == "ok"
 
 
 async def at_rest(client: Any, path: Path) -> Contents:
@@ -91,21 +95,21 @@ async def at_rest(client: Any, path: Path) -> Contents:
 
 
 async def test_entries_of_an_earlier_producer_are_saved(
-    flush: Flush, store: HotStore, client: Any, path: Path
+    flush: Flush, redis: Commands, client: Any, path: Path
 ) -> None:
-    await push_earlier(store)
+    await push_earlier(redis)
     await check_pending(client)
     assert await flush.drain() == 3
     found = await at_rest(client, path)
     assert [e.outcome for e in found.entries] == ["ok", "error", "cancelled"]
-    assert (await store.look(PRODUCER)).saved == "1-3"
+    assert (await redis.producer.look(PRODUCER)).saved == "1-3"
 
 
 async def test_outcomes_and_fields_of_a_later_producer_are_kept(
-    flush: Flush, store: HotStore, client: Any, path: Path
+    flush: Flush, redis: Commands, client: Any, path: Path
 ) -> None:
-    await push_later(store)
-    query = Query(store, SQLiteStore(str(path)), frozenset())
+    await push_later(redis)
+    query = Query(redis.reader, SQLiteStore(str(path)), frozenset())
 
     async def look() -> None:
         """Live, and in a window: each is a call, and an error if it says so."""
@@ -139,7 +143,7 @@ async def test_outcomes_and_fields_of_a_later_producer_are_kept(
 
     # A copy of the batch, or the emptied Redis that makes a producer send again: still once.
     await client.flushall()
-    await push_later(store)
+    await push_later(redis)
     assert await flush.drain() == 0
     await flush.reconcile()
     await look()
@@ -153,13 +157,13 @@ async def test_lines_of_a_later_producer_are_replayed_as_they_are() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_the_first_later_worker_upgrades_the_database(
-    flush: Flush, store: HotStore, client: Any, path: Path, version: int
+    flush: Flush, redis: Commands, client: Any, path: Path, version: int
 ) -> None:
-    await push_earlier(store)
+    await push_earlier(redis)
     await flush.drain()
     before = await at_rest(client, path)
     await asyncio.to_thread(make_older, path, version)
-    await push_later(store)
+    await push_later(redis)
 
     assert await flush.drain() == 4
     await flush.reconcile()
@@ -174,24 +178,23 @@ def set_version(path: Path, version: int) -> None:
 
 
 async def test_an_earlier_worker_leaves_claims_untouched(
-    flush: Flush, store: HotStore, client: Any, path: Path, caplog: pytest.LogCaptureFixture
+    flush: Flush, redis: Commands, client: Any, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await push_earlier(store)
+    await push_earlier(redis)
     await flush.drain()
-    await push_later(store)
-    token = (await store.claim()).token
-    await store.release(token)
+    await push_later(redis)
+    token = (await redis.worker.claim()).token
+    await redis.worker.release(token)
     await asyncio.to_thread(set_version, path, schema.VERSION + 1)
     before = await held(client)
 
-    for work in (flush.drain, flush.true_up):
+    for work in (flush.drain, flush.reconcile):
         with pytest.raises(IncompatibleStoreError, match="was written by a newer release"):
             await work()
     worker = Worker(
         flush,
         None,  # type: ignore[arg-type]  # nothing is purged
-        store,
-        key="heartbeat",
+        Heartbeat(redis.connection, "worker", "here:1"),
         every=60,
         log=RateLimitedLog(),
         dangers=no_dangers,
