@@ -1,8 +1,8 @@
-"""Questions to the process's one collector, answered in the sender thread."""
+"""Questions to the process's one collector, answered in the sender thread; and one to Redis without it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from metrics_collector._recording import registry
 from metrics_collector._runtime.collector import collector
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from metrics_collector._reading.query import Query
     from metrics_collector._runtime.sending_pipeline import SendingPipeline
+    from metrics_collector._support.settings import Settings
 
 T = TypeVar("T")
 
@@ -40,3 +41,16 @@ async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -
         return await action(Query(ReaderCommands(pipeline.redis), database, registry.names()))
 
     return await collector.call(ask)
+
+
+async def heartbeats(settings: Settings, role: str) -> dict[str, dict[str, Any]]:
+    """The heartbeats of processes in a role (`worker` or `scheduler`), by process (`host:id`).
+
+    Raises:
+        StoreUnavailableError: Redis does not answer.
+    """
+    from metrics_collector._redis.reader import ReaderCommands
+    from metrics_collector._runtime import assembly
+
+    async with assembly.redis_for_a_while(settings) as redis:
+        return await ReaderCommands(redis).heartbeats(role)

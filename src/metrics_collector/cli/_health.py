@@ -70,7 +70,7 @@ async def look(role: str, settings: Settings) -> Health:
         ConfigurationError: they are part of each program, in the embedded mode.
         StoreUnavailableError: Redis does not answer.
     """
-    from metrics_collector._redis.reader import ReaderCommands
+    from metrics_collector._reading import asking
     from metrics_collector._runtime import assembly
     from metrics_collector._support.settings import mask_url
 
@@ -79,8 +79,7 @@ async def look(role: str, settings: Settings) -> Health:
             f"with REDIS_URL=memory:// there is no {role} process: each program saves its own entries"
         )
     host = socket.gethostname()
-    async with assembly.redis_for_a_while(settings) as redis:
-        beats = await ReaderCommands(redis).heartbeats(role)
+    beats = await asking.heartbeats(settings, role)
     states = [state for process, state in beats.items() if process.rpartition(":")[0] == host]
     if not states:
         url = mask_url(settings.redis_url)
