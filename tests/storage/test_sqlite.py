@@ -464,6 +464,30 @@ def test_an_upgrade_that_is_killed_changes_nothing(path: Path, at: str) -> None:
     assert len(run(kept(store)).entries) == 501
 
 
+FULL_DISK = """
+import resource, sqlite3, sys
+from metrics_collector._storage.sqlite import schema
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+try:
+    schema.prepare(connection, sys.argv[1])
+except sqlite3.Error as error:
+    print(error.sqlite_errorname)
+"""
+
+
+def test_an_upgrade_on_a_full_disk_says_so_and_changes_nothing(path: Path) -> None:
+    run = Runner(plain=True)
+    run.save(path, [foreign("app.f", at=NOON + 60 * n) for n in range(500)])
+    make_older(path, 2)
+    older = shape(path)
+    command = [sys.executable, "-c", FULL_DISK, str(path)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout in {"SQLITE_FULL\n", "SQLITE_IOERR_WRITE\n"}
+    assert shape(path) == older
+
+
 def test_an_upgrade_that_a_newer_release_forestalls_is_none(path: Path) -> None:
     Runner(plain=True).save(path, [foreign()])
     make_older(path, 2)
