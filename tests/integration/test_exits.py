@@ -244,6 +244,22 @@ def test_all_is_in_redis(body: str, redis_server: RedisServer, tmp_path: Path) -
     _assert_in_redis(redis_server, 50)
 
 
+def test_a_loop_that_is_closed_in_a_run_lets_the_program_end(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    body = """
+async def main():
+    async with MetricsCollector():
+        calls(50); await send(); sent.set(); await asyncio.sleep(600)
+loop = asyncio.new_event_loop(); sent = asyncio.Event()
+task = loop.create_task(main())
+loop.run_until_complete(sent.wait()); loop.close()
+"""
+    with _program(tmp_path, body, url=redis_server.url) as program:
+        assert program.wait() == 0, program.output
+    _assert_in_redis(redis_server, 50)
+
+
 @pytest.mark.parametrize(
     "kind",
     [

@@ -656,6 +656,17 @@ class TestThread:
         assert statistics().last_error == line.partition(";")[0]
         assert (statistics().recorded, statistics().buffered) == (3, 3)
 
+    def test_sends_once_wrong_settings_are_right(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        collector.reset()
+        with monkeypatch.context() as patch:
+            patch.setenv("MAX_ITEMS", "many")
+            call(3)
+            asyncio.run(settled(lambda: bool(caplog.messages)))
+        asyncio.run(send())
+        world.assert_has(3)
+
     @pytest.mark.usefixtures("world")
     def test_that_cannot_be_started_is_tried_again(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

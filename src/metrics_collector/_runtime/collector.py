@@ -119,6 +119,9 @@ class Collector:
             StoreUnavailableError: no thread can be started, or there is no pipeline.
         """
         self.settings()
+        with self._lock:
+            if self._thread is not None and self._thread.failed:
+                self._thread.request_stop()  # what kept it from sending may be over
         while True:
             try:
                 thread = self._ensure_thread()
@@ -139,6 +142,8 @@ class Collector:
         with self._lock:
             thread = self._thread
             if thread is None or not thread.alive():
+                if sys.is_finalizing():  # to start one would hang
+                    raise RuntimeError("the interpreter is about to end")
                 thread = self._start_thread()
             if self._settings is None or self._settings.enabled:
                 recorder.only_append()
