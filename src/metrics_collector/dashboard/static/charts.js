@@ -137,14 +137,14 @@ function calls({ window, by_step }, c) {
   };
 }
 
-function functionOverTime({ window, points, heatmap, percentiles }, c) {
+function functionOverTime({ window, points, heatmap, percentiles, lines }, c) {
   if (!points.length) return null;
   const at = new Map(points.map((point) => [epoch(point.start), point]));
   const series = (field) => window.starts.map((start) => at.get(start)?.[field] ?? null);
   const x = window.starts.map((start) => time(start + window.step / 2));
   const line = (name, index) => ({
     type: "scatter", mode: points.length > 1 ? "lines+markers" : "markers", marker: { size: points.length > 5 ? 3.5 : 7 }, name, x, y: series(name), yaxis: "y3",
-    line: { color: c[SERIES[index]], width: 1.8, dash: index === percentiles.length - 1 ? "dot" : "solid" }, connectgaps: false,
+    line: { color: c[lines[name]], width: 1.8, dash: index === percentiles.length - 1 ? "dot" : "solid" }, connectgaps: false,
     hovertemplate: `${name} %{customdata}<extra></extra>`, customdata: series(name).map((s) => (s === null ? "" : duration(s))),
     showlegend: true, legend: "legend",
   });
@@ -293,6 +293,7 @@ function zoomed(element, change) {
 function pageData() {
   const values = JSON.parse(document.getElementById("data").textContent);
   values.window.starts = values.window.starts.map(epoch);
+  values.lines = Object.fromEntries(values.percentiles?.map(({ name }, index) => [name, SERIES[index]]) ?? []); // the same ones however many are shown
   values.percentiles = values.percentiles?.filter(({ spare }) => !(spare && NARROW.matches)).map(({ name }) => name);
   return values;
 }
