@@ -12,7 +12,8 @@ from metrics_collector._core.units import count
 from metrics_collector._reading import reports
 from metrics_collector.cli import _columns, _json, _times
 from metrics_collector.cli._console import console
-from metrics_collector.cli._grid import grid
+from metrics_collector.cli._grid import gap_of, grid
+from metrics_collector.cli._names import name as full_name
 from metrics_collector.cli._reading import run as read
 from metrics_collector.cli._sparkline import sparkline
 from metrics_collector.cli._text import printable
@@ -69,37 +70,41 @@ def _write_plain(rows: Sequence[ErrorRow]) -> None:
 
 
 def _table(window: Window, rows: Sequence[ErrorRow], width: int) -> Table:
+    wide = width >= _WIDE
     zone = _times.zone(window.until)
-    if width < _WIDE:
-        return grid(
-            ("type", "count", f"last seen ({zone})"),
-            [
-                (row.func_name, [*_cells(row, width), _times.local(row.last_seen_at)])
-                for row in rows
-            ],
-            lefts=(0, 2),
-            width=width,
-        )
+    times = (f"first seen ({zone})", f"last seen ({zone})", "when")
+    headings = ("count", *(times if wide else times[1:2]))
+    cells = [
+        _cells(row) if wide else [count(row.count), _times.local(row.last_seen_at)] for row in rows
+    ]
+    most = _room(headings, rows, cells, width)
     return grid(
-        ("type", "count", f"first seen ({zone})", f"last seen ({zone})", "when"),
+        ("type", *headings),
         [
-            (
-                row.func_name,
-                [
-                    *_cells(row, width),
-                    _times.local(row.first_seen_at),
-                    _times.local(row.last_seen_at),
-                    sparkline(row.counts, _BARS),
-                ],
-            )
-            for row in rows
+            (row.func_name, [_type(row, most), *others])
+            for row, others in zip(rows, cells, strict=True)
         ],
-        lefts=(0, 2, 3, 4),
+        lefts=(0, *range(2, len(headings) + 1)),
         width=width,
     )
 
 
-def _cells(row: ErrorRow, width: int) -> tuple[Text, str]:
+def _cells(row: ErrorRow) -> list[str]:
+    times = [_times.local(row.first_seen_at), _times.local(row.last_seen_at)]
+    return [count(row.count), *times, sparkline(row.counts, _BARS)]
+
+
+def _room(
+    headings: Sequence[str], rows: Sequence[ErrorRow], cells: Sequence[Sequence[str]], width: int
+) -> int:
+    """Characters that a type may take: what names and the other columns leave, or else a quarter of the width."""
+    names = max(full_name(row.func_name).cell_len for row in rows)
+    columns = zip(headings, *cells, strict=True)
+    others = sum(gap_of(width) + max(map(len, one)) for one in columns)
+    return max(width // 4, width - names - gap_of(width) - others)
+
+
+def _type(row: ErrorRow, most: int) -> Text:
     kind = Text(printable(row.error_type), style="red")
-    kind.truncate(width // 4, overflow="ellipsis")
-    return kind, count(row.count)
+    kind.truncate(most, overflow="ellipsis")
+    return kind

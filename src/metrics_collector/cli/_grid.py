@@ -20,6 +20,11 @@ _LEAST: Final = 8  # characters of a name, however narrow it gets
 _AMPLE: Final = 40  # characters of a name that are enough
 
 
+def gap_of(width: int) -> int:
+    """Characters between two columns of a grid in a terminal of `width` columns."""
+    return 1 if width < NARROW else 3
+
+
 def grid(
     headings: Sequence[str],
     rows: Iterable[tuple[str, Sequence[Text | str]]],
@@ -38,7 +43,7 @@ def grid(
         spare: numbers of the columns that are left out, the first ones first, where names would be cut for them.
     """
     narrow = width < NARROW
-    gap = 1 if narrow else 3
+    gap = gap_of(width)
     lines = [(name, [Text(c) if isinstance(c, str) else c for c in cells]) for name, cells in rows]
     widths = [
         gap + max([cell_len(heading), *(cells[number].cell_len for _, cells in lines)])
