@@ -105,7 +105,7 @@ def stats(
     wanted: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILTER]", help="A part of the names, or a pattern of the whole with * or ?."
+            metavar="FILTER", help="A part of the names, or a pattern of the whole with * or ?."
         ),
     ] = None,
     *,
@@ -144,7 +144,7 @@ def top(
 ) -> int:
     """Watch the functions live.
 
-    Keys: arrows and letters sort, / filters, p pauses, ? explains, q quits.
+    Keys: s, ← and → sort, / filters, p pauses, ? explains, q quits.
     """
     from metrics_collector.cli import _top
 
@@ -156,7 +156,9 @@ def history(
     function: Annotated[
         str,
         typer.Argument(
-            callback=_check_name, help="Its name, or a suffix that matches one function."
+            metavar="FUNCTION",
+            callback=_check_name,
+            help="Its name, or a suffix that matches one function.",
         ),
     ],
     *,
@@ -190,6 +192,7 @@ def export(
     function: Annotated[
         str | None,
         typer.Argument(
+            metavar="FUNCTION",
             callback=_check_name,
             help="Its name, or a suffix that matches one function; all if omitted.",
         ),
