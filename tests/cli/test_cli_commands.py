@@ -285,7 +285,8 @@ class TestExport:
         with StringIO() as file:
             _export._json_lines(file)([entry])
             line = json.loads(file.getvalue())
-        assert line == {**entry._asdict(), "extra": {"trace": ["0af7"]}}
+        changed = {"created_at": "1970-01-01T00:00:02Z", "extra": {"trace": ["0af7"]}}
+        assert line == {**entry._asdict(), **changed}
         with StringIO(newline="") as file:
             _export._csv(file)([entry])
             (row,) = csv.DictReader(file.getvalue().splitlines())
