@@ -52,7 +52,7 @@ async def get_health(_request: Request) -> JSONResponse:
 
 @asynccontextmanager
 async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-    """Run the collector as long as the service: nothing is lost when it is told to stop."""
+    """Run the collector as long as the service: nothing is lost when it is stopped."""
     settings = Settings()
     if "redis_url" not in settings.model_fields_set:
         settings = Settings(redis_url="memory://")

@@ -86,7 +86,7 @@ class TestInput:
     ) -> None:
         assert cli.run(command.split()) == 0
         out = capsys.readouterr().out
-        assert re.search(r"^  health +Tell whether", out, re.MULTILINE)
+        assert re.search(r"^  health +Check whether", out, re.MULTILINE)
         assert re.search(r"^  demo +Measure", out, re.MULTILINE)
 
     @pytest.mark.parametrize("command", ["health --help", "health worker --help", "demo --help"])
@@ -120,7 +120,7 @@ class TestPlainInstall:
     ) -> None:
         assert cli.run(command.split()) == 0
         out = capsys.readouterr().out
-        assert "  health  Tell" in out
+        assert "  health  Check" in out
         assert "pip install 'metrics-collector[cli]'" in out
 
     @pytest.mark.parametrize(

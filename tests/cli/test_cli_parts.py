@@ -507,8 +507,8 @@ class TestWholeFile:
         Path("out.csv").touch()
         Path("out.csv").chmod(mode)
         with _output.whole_file("out.csv"):
-            (aside,) = {*Path().iterdir()} - {Path("out.csv")}
-            assert stat.S_IMODE(aside.stat().st_mode) == 0o600
+            (written,) = {*Path().iterdir()} - {Path("out.csv")}
+            assert stat.S_IMODE(written.stat().st_mode) == 0o600
         assert stat.S_IMODE(Path("out.csv").stat().st_mode) == mode
 
     def test_its_name_may_be_as_long_as_names_can_be(self) -> None:

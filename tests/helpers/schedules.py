@@ -175,7 +175,7 @@ class World:
         if reply.kind == "ok":
             assert before == 0 or before + len(batch) <= MAX_BACKLOG
         if may_ring and reply.kind in {"ok", "skip"}:
-            assert reply.ring == (await self.client.llen(KEYS.metrics_list) >= MAX_ITEMS)
+            assert reply.request_flush == (await self.client.llen(KEYS.metrics_list) >= MAX_ITEMS)
         if fate < 0.9:
             producer.outbox.replied(reply, batch)
 

@@ -86,18 +86,18 @@ MUTANTS = {
     "push without need": Mutant("push", "if seen < need then", "if false then"),
     "push that has seen what it refuses": Mutant(
         "push",
-        "  return {'full', seen, saved, ring(waiting), 0}",
+        "  return {'full', seen, saved, request_flush(waiting), 0}",
         "  redis.call('HSET', producer, 'seen', last) return {'full', last, saved, 0, 0}",
     ),
     "push without a bound": Mutant("push", "unsaved + n > tonumber(ARGV[5])", "false"),
     "push that forgets claims in the bound": Mutant(
         "push", "waiting + tonumber(redis.call('GET', KEYS[3]) or 0)", "waiting"
     ),
-    "push that never rings": Mutant(
-        "push", "saved, ring(waiting + #entries), bad}", "saved, 0, bad}"
+    "push that never requests a flush": Mutant(
+        "push", "saved, request_flush(waiting + #entries), bad}", "saved, 0, bad}"
     ),
-    "push that rings for new entries only": Mutant(
-        "push", "{'skip', seen, saved, ring(waiting), 0}", "{'skip', seen, saved, 0, 0}"
+    "push that requests a flush for new entries only": Mutant(
+        "push", "{'skip', seen, saved, request_flush(waiting), 0}", "{'skip', seen, saved, 0, 0}"
     ),
     "push that counts twice": Mutant(
         "push", "'HINCRBY', T, field, by)", "'HINCRBY', T, field, 2 * by)"

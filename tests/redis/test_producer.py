@@ -102,10 +102,10 @@ async def test_a_full_backlog_refuses_without_a_trace(client: Any) -> None:
 
 async def test_a_full_backlog_rings_though_max_items_is_above_it(client: Any) -> None:
     redis = commands_on(client, max_backlog=3, max_items=100)
-    assert (await redis.producer.push(PRODUCER, batch_of(*[Call()] * 3), 0)).ring
+    assert (await redis.producer.push(PRODUCER, batch_of(*[Call()] * 3), 0)).request_flush
     await client.delete(KEYS.flush_requested)  # nobody came
     reply = await redis.producer.push(PRODUCER, batch_of(Call(), first=4), 3)
-    assert (reply.kind, reply.ring) == ("full", True)
+    assert (reply.kind, reply.request_flush) == ("full", True)
 
 
 async def test_a_batch_above_the_bound_gets_through_alone(client: Any) -> None:
@@ -127,10 +127,10 @@ async def test_a_look_adds_nothing(redis: Commands, client: Any) -> None:
 async def test_one_producer_rings_once_a_second(client: Any) -> None:
     redis = commands_on(client, max_items=2)
     first, second, third = (batch_of(Call(), first=n) for n in (1, 2, 3))
-    assert not (await redis.producer.push(PRODUCER, first, 0)).ring
-    assert (await redis.producer.push(PRODUCER, second, 1)).ring
+    assert not (await redis.producer.push(PRODUCER, first, 0)).request_flush
+    assert (await redis.producer.push(PRODUCER, second, 1)).request_flush
     assert 0 < await client.pttl(KEYS.flush_requested) <= 1000
-    assert not (await redis.producer.push(PRODUCER, third, 2)).ring
+    assert not (await redis.producer.push(PRODUCER, third, 2)).request_flush
     await client.delete(KEYS.flush_requested)  # as after a second
     assert (await redis.producer.push(PRODUCER, third, 2)) == ("skip", 3, "", True, 0)
 

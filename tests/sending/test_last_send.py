@@ -25,7 +25,7 @@ class Scene:
         following = self.outbox.next()
         assert following is not None
         batch, _ = following
-        self.outbox.replied(PushReply("ok", batch.last, "", ring=False, bad=0), batch)
+        self.outbox.replied(PushReply("ok", batch.last, "", request_flush=False, bad=0), batch)
 
 
 @pytest.fixture

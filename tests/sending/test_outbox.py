@@ -61,7 +61,7 @@ def outbox_of(count: int) -> Outbox:
 
 
 def reply(kind: str, seen: int, saved: str = "") -> PushReply:
-    return PushReply(kind, seen, saved, ring=False, bad=0)
+    return PushReply(kind, seen, saved, request_flush=False, bad=0)
 
 
 def filled(outbox: Outbox, *sizes: int) -> list[Batch]:

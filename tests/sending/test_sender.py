@@ -49,7 +49,7 @@ class Redis:
         self.taken: list[int] = []
         self.seen = 0
         self.saved = ""
-        self.ring = False
+        self.request_flush = False
         self.bad = 0
         self.sizes: list[int] = []
         self.looks = 0
@@ -112,7 +112,9 @@ class Redis:
         return self._reply("look")
 
     def _reply(self, kind: str) -> PushReply:
-        return PushReply(kind, self.seen, self.saved, ring=self.ring, bad=self.bad)
+        return PushReply(
+            kind, self.seen, self.saved, request_flush=self.request_flush, bad=self.bad
+        )
 
 
 class Scene:
@@ -620,7 +622,7 @@ async def test_one_ring_at_a_time() -> None:
         await over.wait()
 
     scene = Scene(request_flush=request_flush, batch=10)
-    scene.redis.ring = True
+    scene.redis.request_flush = True
     scene.record(100)
     await scene.sender.send(5.0)
     assert started == 1
@@ -639,7 +641,7 @@ async def test_a_slow_ring_does_not_hold_up_the_sends() -> None:
         await asyncio.sleep(3600.0)
 
     scene = Scene(request_flush=request_flush, batch=10)
-    scene.redis.ring = True
+    scene.redis.request_flush = True
     scene.record(100)
     start = asyncio.get_running_loop().time()
 
@@ -657,7 +659,7 @@ async def test_a_ring_that_fails_is_logged_and_forgotten(caplog: pytest.LogCaptu
         raise OSError("no broker")
 
     scene = Scene(request_flush=request_flush, batch=10)
-    scene.redis.ring = True
+    scene.redis.request_flush = True
     for _ in range(5):
         scene.record(10)
         await scene.sender.send(5.0)

@@ -278,7 +278,7 @@ def test_a_folder_that_does_not_exist(run: Runner, tmp_path: Path) -> None:
 def test_a_file_that_is_no_database(run: Runner, path: Path) -> None:
     path.write_text("a text, and a longer one than the header of a database is" * 100)
     expected = (
-        f"{path} is no SQLite database; let DATABASE_NAME name another file, or put that one aside"
+        f"{path} is no SQLite database; let DATABASE_NAME name another file, or move that one away"
     )
     assert refusal(lambda: run.save(path, [foreign()]), IncompatibleStoreError) == expected
     assert refusal(lambda: run.read(path), IncompatibleStoreError) == expected
@@ -361,7 +361,7 @@ def test_a_damaged_file(run: Runner, path: Path) -> None:
         file.write(b"\xa5" * (size - 4096))
     message = refusal(lambda: run.save(path, [foreign()], token="1" * 16), StoreUnavailableError)
     assert (
-        "the file is damaged; put it aside and restore a copy, the entries wait in Redis" in message
+        "the file is damaged; move it away and restore a copy, the entries wait in Redis" in message
     )
     assert "damaged" in refusal(lambda: run.read(path), StoreUnavailableError)
 

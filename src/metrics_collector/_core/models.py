@@ -179,7 +179,7 @@ class Statistics:
         sent: in Redis, and not yet known to be saved.
         saved: known to be in SQL.
         spooled: on disk, waiting for Redis.
-        dropped: given up because a bound was reached; the oldest first.
+        dropped: given up because a limit was reached; the oldest first.
         retried: entries that were sent again, because Redis had lost them or did not answer.
         last_error: what last went wrong, `None` if nothing did.
     """

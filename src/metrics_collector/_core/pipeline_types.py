@@ -15,14 +15,14 @@ class PushReply(NamedTuple):
         kind: `ok`, `skip` (already there), `gap` (an earlier batch is missing), `full` or `look`.
         seen: the highest number that Redis has seen of this producer.
         saved: the numbers that SQL has, as text.
-        ring: whether this producer is the one to ring for a flush.
+        request_flush: whether this producer is the one to send a flush request.
         bad: functions whose totals could not be counted, since their key holds something else.
     """
 
     kind: str
     seen: int
     saved: str
-    ring: bool
+    request_flush: bool
     bad: int
 
 
@@ -62,9 +62,9 @@ class Saved(NamedTuple):
     Attributes:
         db: the database's id.
         no: number of this commit.
-        functions: of each function in the chunk, what Redis is to be told.
+        functions: of each function in the chunk, what Redis is to learn.
         producers: the numbers of each producer that SQL has, as text, for those who wait to forget them.
-        saved, rejected: entries newly saved, and newly put aside as no entries.
+        saved, rejected: entries newly saved, and newly rejected as no entries.
     """
 
     db: str
@@ -80,7 +80,7 @@ class Acknowledged(NamedTuple):
 
     Attributes:
         taken: whether the claim was as expected, so that the elements are off it.
-        ahead: the functions of which Redis has seen a later commit than the one that it was told of, and that commit.
+        ahead: the functions of which Redis has seen a later commit than the acknowledged one, and that commit.
     """
 
     taken: bool

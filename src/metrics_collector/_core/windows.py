@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from metrics_collector._errors import ConfigurationError
 
 Moment: TypeAlias = datetime | timedelta | str | None
-"""An aware datetime, a timedelta or a text such as "15m" back from now, or None: no bound."""
+"""An aware datetime, a timedelta or a text such as "15m" back from now, or None: no limit."""
 
 _UNITS: Final = {
     "s": timedelta(seconds=1),

@@ -47,7 +47,7 @@ def connect(url: str) -> Redis:
         **parse_url(url),
         # What follows wins over the same in the URL, since the code below relies on it.
         "decode_responses": False,
-        "protocol": 2,  # 3 begins with HELLO, which servers do not know that are too old, and are to be told so
+        "protocol": 2,  # 3 begins with HELLO, which a too old server refuses before it has named its version
         "retry": Retry(NoBackoff(), 0),
     }
     return Redis.from_pool(ConnectionPool(**options))

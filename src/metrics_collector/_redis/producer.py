@@ -69,8 +69,8 @@ class ProducerCommands:
         keys = self._keys
         own = [keys.metrics_list, keys.producer(producer), keys.claimed, keys.flush_requested]
         reply = await self._redis.run("push", [*own, *totals], arguments)
-        kind, seen, saved, ring, bad = reply
-        return PushReply(kind.decode(), int(seen), saved.decode(), bool(ring), int(bad))
+        kind, seen, saved, request_flush, bad = reply
+        return PushReply(kind.decode(), int(seen), saved.decode(), bool(request_flush), int(bad))
 
     async def tell_dropped(self, producer: str, count: int) -> None:
         """Let others know how many entries a producer has dropped so far, for as long as it is known here."""

@@ -65,7 +65,7 @@ class WorkerCommands:
         functions: Mapping[str, FunctionState],
         producers: Mapping[str, str],
     ) -> Acknowledged:
-        """Take `count` saved elements off a claim of `length`, and tell the live totals what SQL has."""
+        """Take `count` saved elements off a claim of `length`, and enter in the live totals what SQL has."""
         of = self._keys
         keys = [of.claim(token), of.claims, of.claimed, of.metrics_list]
         arguments: list[Any] = [

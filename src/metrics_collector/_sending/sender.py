@@ -217,7 +217,7 @@ class Sender:
                 continue
             reply = await self._push(batch, need, until)
             await self._process(reply, batch)
-            if reply.ring:
+            if reply.request_flush:
                 self._start_flush_request()
             await self._store_dropped()
             if reply.bad:

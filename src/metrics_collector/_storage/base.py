@@ -33,7 +33,7 @@ class StoreDescription(NamedTuple):
         size: bytes on the disk.
         saved: entries saved since the beginning, those included that are no longer kept.
         oldest: the end of the oldest call that is kept as an entry, or `None`.
-        rejected: how many elements were put aside as no entries.
+        rejected: how many elements were no entries, and went to the rejected ones.
     """
 
     exists: bool
@@ -96,7 +96,7 @@ ErrorCounts: TypeAlias = "dict[tuple[str, str], dict[int, int]]"
 
 
 class OpenStore(Protocol):
-    """What an open store tells whoever reads or writes.
+    """What an open store offers to whoever reads or writes.
 
     Every method here and below may raise:
         StoreUnavailableError: the store cannot be used any more; the message has the remedy.
@@ -183,7 +183,7 @@ class StoreWriter(OpenStore, Protocol):
     ) -> Saved | None:
         """Save the head of a claim, each element exactly once, and have it on the disk.
 
-        An element that brings no number of its own is told by its distance from the claim's end.
+        An element that brings no number of its own is identified by its distance from the claim's end.
 
         Args:
             token: of the claim.

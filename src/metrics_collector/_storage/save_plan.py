@@ -114,7 +114,7 @@ class SavePlan(NamedTuple):
     def merged_totals(
         self, before: Mapping[str, Numbered], no: int
     ) -> Pauses[tuple[list[tuple[Any, ...]], dict[str, FunctionState]]]:
-        """The totals that change, as they are to be: functions, figures and commit; and what Redis is to be told.
+        """The totals that change, as they are to be: functions, figures and commit; and what Redis is to learn.
 
         Args:
             before: as they are, where there are any; not to be used any more.
@@ -236,7 +236,7 @@ class _Sorter:
         self._claim = claim
         self._ledger = ledger
         self.rejected: list[tuple[bytes, str]] = []
-        self.functions: set[str] = set()  # those of runs are told by their figures
+        self.functions: set[str] = set()  # those of runs are in their figures
         self.fresh, self.others, self.again = _Groups(), _Groups(), _Groups()
 
     def take_run(self, run: Run) -> None:

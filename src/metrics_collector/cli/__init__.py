@@ -41,7 +41,7 @@ Options:
   --help     Show this message and exit.
 
 Commands:
-  health  Tell whether this host's worker or scheduler is alive.
+  health  Check whether this host's worker or scheduler is alive.
 
 The other commands, such as `demo`, come with an extra: {_EXTRA}
 """
@@ -74,7 +74,7 @@ def _written(arguments: list[str]) -> int:
         sys.stdout.reconfigure(errors="replace")  # not every terminal can show a µ
     try:
         status = _dispatch(arguments)
-        sys.stdout.flush()  # here, where it can be told that this fails
+        sys.stdout.flush()  # here, where a failure can be reported
     except BrokenPipeError:  # as in `metrics-collector demo | head`
         _discard_output()
         return 1

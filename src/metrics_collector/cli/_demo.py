@@ -65,7 +65,7 @@ def _settings() -> Settings:
 
 async def _run(seconds: float, settings: Settings, database: Store) -> None:
     embedded = assembly.is_embedded(settings)
-    if not embedded:  # what would fail at the end is better told before
+    if not embedded:  # what would fail at the end fails better now
         async with assembly.redis_for_a_while(settings) as redis:
             await redis.check_version()
     where = "inside this process" if embedded else f"through {mask_url(settings.redis_url)}"
@@ -139,7 +139,7 @@ async def _tell_worker(settings: Settings) -> None:
     deadline = time.monotonic() + _WORKER_TIME
     while True:
         counts = _api.statistics()
-        # Fewer than this ring no worker, and wait for the scheduler or the worker's own timer.
+        # Fewer than this send no flush request, and wait for the scheduler or the worker's own timer.
         if counts.recorded - counts.saved < settings.max_items or time.monotonic() > deadline:
             break
         await asyncio.sleep(_FRAME)

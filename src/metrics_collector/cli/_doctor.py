@@ -77,11 +77,11 @@ def _facts(state: Pipeline, now: datetime) -> Iterator[tuple[str, Check | str | 
     if redis.embedded:
         yield "redis", "inside each process (memory://), which saves its own entries"
     else:
-        bound = f" of {size(redis.maxmemory)}" if redis.maxmemory else ""
-        used = "" if redis.used_memory is None else f", {size(redis.used_memory)}{bound} used"
+        limit = f" of {size(redis.maxmemory)}" if redis.maxmemory else ""
+        used = "" if redis.used_memory is None else f", {size(redis.used_memory)}{limit} used"
         yield "redis", f"version {redis.version} at {redis.url}{used}"
         if redis.error is None:
-            yield "persistence", "kept on disk and not evicted, as far as the server tells"
+            yield "persistence", "kept on disk and not evicted, as far as the server reports"
             yield "worker", _worker(_alive(state, "worker"), now)
             yield "scheduler", _processes(_alive(state, "scheduler"))
             yield from _traffic(state)

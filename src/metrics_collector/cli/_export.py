@@ -42,7 +42,7 @@ def run(
 
     Args:
         func_name: or an end of it that fits one function only; `None`: entries of all.
-        since, until: the window; `None`: no bound.
+        since, until: the window; `None`: no limit.
         form: what is written.
         output: path of the file, which is there when all is in it; "-": standard output.
 

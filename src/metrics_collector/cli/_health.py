@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from metrics_collector._support.settings import Settings
 
-SUMMARY: Final = "Tell whether this host's worker or scheduler is alive."
+SUMMARY: Final = "Check whether this host's worker or scheduler is alive."
 STARTED_BY: Final[Mapping[str, str]] = {
     "worker": "taskiq worker metrics_collector.tasks:broker",
     "scheduler": "taskiq scheduler metrics_collector.tasks:scheduler",

@@ -33,28 +33,30 @@ def whole_file(name: str) -> Iterator[TextIO]:
     with _signals_raise():
         try:
             path = _behind_links(Path(name))
-            aside, mode = path, None
+            written, mode = path, None
             if path.is_file() or not path.exists():
                 # Not made of the name: that may be as long as a name can be.
-                aside = path.with_name(f".{secrets.token_hex(8)}.part")
+                written = path.with_name(f".{secrets.token_hex(8)}.part")
                 mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
             if mode is not None:
-                aside.touch(0o600, exist_ok=False)  # nobody reads in it what they could not before
-            file = aside.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+                written.touch(
+                    0o600, exist_ok=False
+                )  # nobody reads in it what they could not before
+            file = written.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         except (OSError, RuntimeError) as error:  # the latter: a loop of links
             why = error.strerror if isinstance(error, OSError) else "its links lead nowhere"
             raise ConfigurationError(f"{name!r} cannot be written: {why}") from error
         try:
             with file:
                 yield file
-            if aside is not path:
+            if written is not path:
                 if mode is not None:
-                    aside.chmod(mode)
-                aside.replace(path)
+                    written.chmod(mode)
+                written.replace(path)
         except BaseException as error:
-            if aside is not path:
+            if written is not path:
                 with suppress(OSError):
-                    aside.unlink()
+                    written.unlink()
             if isinstance(error, BrokenPipeError) or not isinstance(error, OSError):
                 raise
             raise StoreUnavailableError(f"{name!r} cannot be written: {error.strerror}") from error

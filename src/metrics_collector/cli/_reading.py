@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def quiet() -> None:
-    """Keep the package's log off the terminal: what goes wrong is the command's to tell, in one line."""
+    """Keep the package's log off the terminal: the command reports what goes wrong, in one line."""
     logging.getLogger("metrics_collector").addHandler(logging.NullHandler())
 
 

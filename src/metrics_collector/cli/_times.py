@@ -42,8 +42,8 @@ def window(since: str | None, until: str | None) -> tuple[datetime | None, datet
     start = None if since is None else parse(since, now)
     end = None if until is None else parse(until, now)
     if start is not None and start >= (end or now):
-        bound = "now" if end is None else f"--until {until}"
-        raise ConfigurationError(f"--since {since} is not before {bound}")
+        limit = "now" if end is None else f"--until {until}"
+        raise ConfigurationError(f"--since {since} is not before {limit}")
     return start, end
 
 

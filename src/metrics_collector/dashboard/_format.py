@@ -102,7 +102,7 @@ def size(number: int | None) -> str:
 
 
 def unit(kind: Kind) -> str:
-    """What follows a figure's meaning where its unit is to be told."""
+    """What follows a figure's meaning where its unit is to be named."""
     return f" ({_UNITS[kind]})" if kind in _UNITS else ""
 
 

@@ -36,7 +36,7 @@ class RecentPipeline:
 
 
 def is_beginning(report: Pipeline) -> bool:
-    """Whether nothing was ever recorded, as far as can be told."""
+    """Whether nothing was ever recorded, as far as is known."""
     reachable = report.redis.error is None and report.database.error is None
     return reachable and not report.waiting and not report.database.saved
 

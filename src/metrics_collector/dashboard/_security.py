@@ -239,6 +239,6 @@ def _cookie_value(token: str) -> str:
 
 
 def _derived(token: str, purpose: str) -> str:
-    """What only one who knows the token can make, and what does not tell it."""
+    """What only one who knows the token can make, and what does not reveal it."""
     message = f"metrics_collector dashboard cookie {purpose}"
     return hmac.new(token.encode(), message.encode(), hashlib.sha256).hexdigest()

@@ -49,7 +49,7 @@ def run(host: str, port: int, allowed: Sequence[str]) -> None:
     sys.stdout.flush()
     config = uvicorn.Config(
         app,
-        access_log=False,  # it would tell the token
+        access_log=False,  # it would show the token
         lifespan="off",
         log_level="warning",
         server_header=False,

@@ -42,7 +42,7 @@ async def entries(
 
     Args:
         name: of one function, as in `function`; `None`: of all.
-        since, until: as `list_metrics` takes them, and to the very moment; `None`: no bound.
+        since, until: as `list_metrics` takes them, and to the very moment; `None`: no limit.
 
     Raises:
         As `overview`.

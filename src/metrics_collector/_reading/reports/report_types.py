@@ -184,7 +184,7 @@ class RedisState:
         embedded: it is inside this process; all that follows is then `None` or empty.
         error: why it cannot be used, or `None`; with an error the rest is `None` or empty.
         version: of the server.
-        used_memory, maxmemory: bytes; 0 as the latter: no bound.
+        used_memory, maxmemory: bytes; 0 as the latter: no limit.
         dangers: what threatens the entries in it (eviction, nothing kept on disk), a line with the remedy for each.
     """
 
@@ -226,11 +226,11 @@ class Pipeline:
 
     Attributes:
         redis, database: where they wait and where they are saved.
-        waiting: entries in Redis that are not saved yet; `None` if it cannot be told.
+        waiting: entries in Redis that are not saved yet; `None` if it is unknown.
         max_backlog: how many may wait.
         claims: claims that workers have taken and not saved yet.
         lag: seconds since the end of the oldest call that waits; `None` if none does.
-        max_waiting_time: seconds between two rings of the scheduler, as set here.
+        max_waiting_time: seconds between two flush requests of the scheduler, as set here.
         processes: workers and schedulers that live.
         producers: processes that sent something in the last 24 hours.
         dropped: entries that those have dropped.

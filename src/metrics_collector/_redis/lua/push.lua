@@ -1,9 +1,9 @@
 -- push: one batch of a producer into metrics_list and the live totals, at most once; or, with n = 0, a look.
--- KEYS: list, producer, claimed, ring, then T of each function
+-- KEYS: list, producer, claimed, flush requested, then T of each function
 -- ARGV: first, last, need, force (1: a replay, outside the producer's order), max_backlog, max_items, ttl_ms, n,
 --       entries (joined by newlines), deltas (JSON array, one object {c, sum, min, max, last} a function, aligned with T)
 -- A replay is noted in the producer's hash, as the field given:{first} = last.
--- Returns {kind, seen, saved, ring, bad}; kind: ok, skip (already here), gap (an earlier batch is missing), full, look.
+-- Returns {kind, seen, saved, request flush, bad}; kind: ok, skip (already here), gap (an earlier batch is missing), full, look.
 -- Everything is decoded before the first write, because Lua does not roll back. The first write is one that a full
 -- Redis refuses, so a refused batch has left no trace.
 local list, producer = KEYS[1], KEYS[2]
@@ -17,20 +17,20 @@ if n == 0 then
 end
 
 local waiting = redis.call('LLEN', list)
-local function ring(length)
+local function request_flush(length)
   if length >= tonumber(ARGV[6]) and redis.call('SET', KEYS[4], 1, 'NX', 'PX', 1000) then return 1 end
   return 0
 end
 if not force then
   if last <= seen then
     redis.call('PEXPIRE', producer, ttl)
-    return {'skip', seen, saved, ring(waiting), 0}
+    return {'skip', seen, saved, request_flush(waiting), 0}
   end
   if seen < need then return {'gap', seen, saved, 0, 0} end
 end
 local unsaved = waiting + tonumber(redis.call('GET', KEYS[3]) or 0)
-if unsaved > 0 and unsaved + n > tonumber(ARGV[5]) then      -- alone, even a batch above the bound has to get through
-  return {'full', seen, saved, ring(waiting), 0}
+if unsaved > 0 and unsaved + n > tonumber(ARGV[5]) then      -- alone, even a batch above the limit has to get through
+  return {'full', seen, saved, request_flush(waiting), 0}
 end
 
 local deltas, entries, text, from = cjson.decode(ARGV[10]), {}, ARGV[9], 1
@@ -89,4 +89,4 @@ for k = 5, #KEYS do
     keep('last_called_at', delta.last, had[3], false)
   end
 end
-return {'ok', seen, saved, ring(waiting + #entries), bad}
+return {'ok', seen, saved, request_flush(waiting + #entries), bad}

@@ -30,7 +30,7 @@ def must_be_same(path: str, before: tuple[int, int] | None, opened: tuple[int, i
 
 
 def identity(path: str) -> tuple[int, int] | None:
-    """What tells a file from another one that takes its place; `None` if there is none."""
+    """What distinguishes a file from another one that replaces it; `None` if there is none."""
     try:
         status = os.stat(path)  # noqa: PTH116 - one call on the flush's way
     except OSError:
@@ -61,7 +61,7 @@ _REMEDIES: Final = {
     sqlite3.SQLITE_IOERR: "the disk does not answer or is full; the entries wait in Redis",
     sqlite3.SQLITE_BUSY: "another program holds its lock; the entries wait in Redis",
     sqlite3.SQLITE_LOCKED: "another program holds its lock; the entries wait in Redis",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged; put it aside and restore a copy, the entries wait in Redis",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; move it away and restore a copy, the entries wait in Redis",
 }
 
 
@@ -71,7 +71,7 @@ def translated(error: sqlite3.Error, path: str) -> StoreUnavailableError | Incom
     primary = None if code is None else code & 0xFF
     if primary == sqlite3.SQLITE_NOTADB:
         return IncompatibleStoreError(
-            f"{path} is no SQLite database; let DATABASE_NAME name another file, or put that one aside"
+            f"{path} is no SQLite database; let DATABASE_NAME name another file, or move that one away"
         )
     remedy = _REMEDIES.get(primary or 0)
     return StoreUnavailableError(

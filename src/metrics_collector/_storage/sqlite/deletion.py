@@ -55,7 +55,7 @@ def purge(before: Mapping[str, float], now: float) -> Steps[Purged]:
 
 
 def _advance(before: Mapping[str, float], now: float) -> Steps[dict[str, int]]:
-    """Tell readers what will be gone before it is, so that they never see half of it."""
+    """Note for readers what will be gone before it is, so that they never see half of it."""
     yield Statement("BEGIN IMMEDIATE")
     advanced = horizons.advanced(before, now, (yield from purged()))
     yield Many("INSERT OR REPLACE INTO purged VALUES (?, ?)", list(advanced.items()))

@@ -60,7 +60,7 @@ def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Step
 
 
 def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
-    """As `OpenStore.totals_of`: those that a save changes and Redis is told."""
+    """As `OpenStore.totals_of`: those that a save changes and reports to Redis."""
     return read_totals(func_names, "AND t.shard = 0")
 
 

@@ -76,7 +76,7 @@ class Session:
     async def unmoved(self) -> bool:
         """Whether the path still leads to the file that was opened: a commit into a deleted file is none.
 
-        Even if a fork has closed it since: what was committed is to be told.
+        Even if a fork has closed it since: what was committed is to be reported.
         """
 
         def steps() -> Steps[bool]:
