@@ -9,7 +9,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from metrics_collector._core.rollup_ranges import COARSER, SECONDS, Tile, ceil, cover, floor, joined
+from metrics_collector._core.rollup_ranges import (
+    COARSER,
+    SECONDS,
+    RollupRange,
+    ceil,
+    cover,
+    floor,
+    joined,
+)
 
 DAY = SECONDS["day"]
 DAYS = 12  # of the time that is looked at
@@ -26,21 +34,24 @@ def horizons(draw: st.DrawFn) -> dict[str, int]:
     return {"day": day, "hour": hour, "minute": minute}
 
 
-def assert_in_order(tiles: list[Tile]) -> None:
+def assert_in_order(ranges: list[RollupRange]) -> None:
     """Each begins where the one before ends, and where minutes, hours or days begin."""
-    for tile in tiles:
-        assert tile.start % SECONDS[tile.resolution] == 0
-        if tile.end is not None:
-            assert tile.end % SECONDS[tile.resolution] == 0
-            assert tile.start < tile.end
-    for one, other in pairwise(tiles):
+    for rollup_range in ranges:
+        assert rollup_range.start % SECONDS[rollup_range.resolution] == 0
+        if rollup_range.end is not None:
+            assert rollup_range.end % SECONDS[rollup_range.resolution] == 0
+            assert rollup_range.start < rollup_range.end
+    for one, other in pairwise(ranges):
         assert one.end == other.start
 
 
-def assert_kept(tiles: list[Tile], purged: dict[str, int]) -> None:
+def assert_kept(ranges: list[RollupRange], purged: dict[str, int]) -> None:
     """None is purged, but for days, which nothing stands in for."""
-    for tile in tiles:
-        assert tile.resolution == "day" or purged[tile.resolution] <= tile.start
+    for rollup_range in ranges:
+        assert (
+            rollup_range.resolution == "day"
+            or purged[rollup_range.resolution] <= rollup_range.start
+        )
 
 
 def test_where_a_minute_hour_or_day_begins_and_ends() -> None:
@@ -52,15 +63,17 @@ def test_where_a_minute_hour_or_day_begins_and_ends() -> None:
 @given(moments, moments)
 def test_a_time_is_covered_once_and_to_the_minute(one: int, other: int) -> None:
     start, end = sorted((one, other))
-    tiles = cover(start, end, {})
-    assert_in_order(tiles)
+    ranges = cover(start, end, {})
+    assert_in_order(ranges)
     if start == end:
-        assert tiles == []
+        assert ranges == []
         return
-    assert (tiles[0].start, tiles[-1].end) == (start, end)
+    assert (ranges[0].start, ranges[-1].end) == (start, end)
     count = Counter[str]()
-    for tile in tiles:
-        count[tile.resolution] += ((tile.end or 0) - tile.start) // SECONDS[tile.resolution]
+    for rollup_range in ranges:
+        count[rollup_range.resolution] += ((rollup_range.end or 0) - rollup_range.start) // SECONDS[
+            rollup_range.resolution
+        ]
     assert count["minute"] < 2 * 60
     assert count["hour"] < 2 * 24
     open_ended = cover(start, None, {})
@@ -75,14 +88,14 @@ def test_what_is_purged_is_covered_by_the_next_coarser(
 ) -> None:
     start, end = sorted((one, other))
     for stop in (end, None):
-        tiles = cover(start, stop, purged)
-        assert_in_order(tiles)
-        assert_kept(tiles, purged)
-        if not tiles:
+        ranges = cover(start, stop, purged)
+        assert_in_order(ranges)
+        assert_kept(ranges, purged)
+        if not ranges:
             assert start == stop
             continue
         # At its ends it may be more than was asked for, by no more than is needed.
-        first, last = tiles[0], tiles[-1]
+        first, last = ranges[0], ranges[-1]
         assert first.start == max(
             floor(start, r) for r in SECONDS if purged[r] <= floor(start, r) or r == "day"
         )
@@ -100,14 +113,14 @@ def test_a_history_goes_on_in_coarser_ones(
     start, end = sorted((one, other))
     assume(start < end)
     for stop in (end, None):
-        tiles = joined(resolution, start, stop, purged)
-        assert_in_order(tiles)
-        assert_kept(tiles, purged)
-        coarseness = [list(SECONDS).index(tile.resolution) for tile in tiles]
+        ranges = joined(resolution, start, stop, purged)
+        assert_in_order(ranges)
+        assert_kept(ranges, purged)
+        coarseness = [list(SECONDS).index(rollup_range.resolution) for rollup_range in ranges]
         assert coarseness == sorted(coarseness, reverse=True)
         assert min(coarseness, default=0) >= list(SECONDS).index(resolution)
-        if tiles:
-            first, last = tiles[0], tiles[-1]
+        if ranges:
+            first, last = ranges[0], ranges[-1]
             assert first.start == floor(start, first.resolution)
             assert last.end == (None if stop is None else ceil(stop, last.resolution))
             # No coarser than it has to be: at the first moment the next finer one is gone.

@@ -374,20 +374,20 @@ def test_after_a_purge_they_go_by_what_is_kept(
         # Days stand in for all that is finer; nothing stands in for them.
         kept = [e for e in entries_of(saved) if e.created_at >= purged.get("day", 0)]
         entries = [*kept, *entries_of(pending)]
-        tiles = cover(int(since // 60 * 60), int(-(-until // 60) * 60), purged)
-        expected = totals_of(e for e in entries if any(t.covers(e.created_at) for t in tiles))
-        found = drive(query.functions(at(since), at(until))) if tiles else []
+        ranges = cover(int(since // 60 * 60), int(-(-until // 60) * 60), purged)
+        expected = totals_of(e for e in entries if any(t.covers(e.created_at) for t in ranges))
+        found = drive(query.functions(at(since), at(until))) if ranges else []
         assert {one.func_name: one for one in found} == {
             name: FunctionMetrics(**figures(name, totals)) for name, totals in expected.items()
         }
         for resolution in SECONDS:
-            tiles = joined(resolution, since, until, purged)
+            ranges = joined(resolution, since, until, purged)
             by_start: dict[tuple[int, str, str], list[Entry]] = {}
             for entry in entries:
-                for tile in tiles:
-                    if tile.covers(entry.created_at):
-                        start = floor(entry.created_at, tile.resolution)
-                        key = start, entry.func_name, tile.resolution
+                for rollup_range in ranges:
+                    if rollup_range.covers(entry.created_at):
+                        start = floor(entry.created_at, rollup_range.resolution)
+                        key = start, entry.func_name, rollup_range.resolution
                         by_start.setdefault(key, []).append(entry)
             points = asyncio.run(query.history(None, at(since), at(until), resolution))
             keys = [(int(p.start.timestamp()), p.func_name, p.resolution) for p in points]

@@ -268,9 +268,9 @@ def test_what_is_over_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) 
     read = closed_windows._read
     times: list[object] = []
 
-    async def counting(database: Any, tiles: Any, step: Any) -> Any:
-        times.append(tiles)
-        return await read(database, tiles, step)
+    async def counting(database: Any, ranges: Any, step: Any) -> Any:
+        times.append(ranges)
+        return await read(database, ranges, step)
 
     monkeypatch.setattr(closed_windows, "_read", counting)
     before = datetime.fromtimestamp(time.time() // 3600 * 3600 - 1, UTC)  # a window that is over
@@ -310,8 +310,8 @@ def test_windows_are_of_whole_steps(
     purged = {"hour": today - int(hour) * DAY}
     purged["minute"] = max(purged["hour"], today - int(gone.get("minute", 500.0)) * DAY)
     window = window_steps.window(timedelta(seconds=ago), None, purged, steps=steps, coarse=coarse)
-    tile = window_steps.tile(window)
-    assert window.step % SECONDS[tile.resolution] == 0
+    rollup_range = window_steps.rollup_range(window)
+    assert window.step % SECONDS[rollup_range.resolution] == 0
     assert [b - a for a, b in zip(window.starts, window.starts[1:], strict=False)] == [
         window.step
     ] * (len(window.starts) - 1)
@@ -322,7 +322,7 @@ def test_windows_are_of_whole_steps(
     assert window.starts[0] <= asked + 1e-3 < window.starts[0] + window.step + 1e-3
     assert len(window.starts) <= steps + 1 or window.step == 365 * DAY
     # All that it is made of is still there.
-    assert tile.resolution == "day" or purged[tile.resolution] <= asked
+    assert rollup_range.resolution == "day" or purged[rollup_range.resolution] <= asked
 
 
 @pytest.mark.parametrize("since", [None, "soon", timedelta(days=-1), "0h"])

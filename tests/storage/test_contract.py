@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from metrics_collector._core.histogram import bucket
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import unnumbered
-from metrics_collector._core.rollup_ranges import SECONDS, Tile
+from metrics_collector._core.rollup_ranges import SECONDS, RollupRange
 from metrics_collector._core.totals import Totals
 from metrics_collector._storage.base import EntryFilter, ErrorSpan, StepCounts, StoreState
 from metrics_collector._storage.sqlite import SQLiteStore
@@ -110,12 +110,12 @@ async def kept(store: Store, *tokens: str) -> Kept:
                 start = int(entry.created_at // seconds) * seconds
                 expected.setdefault((entry.func_name, start), []).append(entry)
             middle = int(NOON) // seconds * seconds + seconds
-            tiles = [Tile(resolution, 0, middle), Tile(resolution, middle, None)]
-            found = await reader.rollups(tiles, None)
-            assert all_same(await reader.sums(tiles, None), totals)
+            ranges = [RollupRange(resolution, 0, middle), RollupRange(resolution, middle, None)]
+            found = await reader.rollups(ranges, None)
+            assert all_same(await reader.sums(ranges, None), totals)
             for name, of_function in totals.items():
-                assert all_same(await reader.sums(tiles, name), {name: of_function})
-                assert {one[:2] for one in await reader.rollups(tiles, name)} == {
+                assert all_same(await reader.sums(ranges, name), {name: of_function})
+                assert {one[:2] for one in await reader.rollups(ranges, name)} == {
                     key for key in expected if key[0] == name
                 }
             assert sorted(one[:2] for one in found) == sorted(expected)
@@ -170,7 +170,7 @@ async def test_names_of_all_kinds_are_kept(store: Store) -> None:
     async with reading(store) as reader:
         assert sorted(await reader.function_names()) == sorted(names)
         assert (await reader.totals_of([*names, "app.nobody"])).keys() == set(names)
-        failed = await reader.failures(Tile("day", 0, None), None)
+        failed = await reader.failures(RollupRange("day", 0, None), None)
         assert failed.keys() == {(name, name[:100]) for name in names}
         spans = [ErrorSpan(*pair, *starts, *starts) for pair, starts in failed.items()]
         narrowed = await reader.narrowed(spans, DAY, "minute")
@@ -196,7 +196,7 @@ async def test_outcomes_and_fields_that_are_not_known_are_kept(store: Store) -> 
         "outcome:refused": 2,
         bucket(0.5): 4,
     }
-    minute = Tile("minute", int(NOON), int(NOON) + 60)
+    minute = RollupRange("minute", int(NOON), int(NOON) + 60)
     async with reading(store) as reader:
         entries = (await reader.entries(ALL, None, 10)).entries
         assert {e[4:] for e in entries} == {
@@ -361,7 +361,9 @@ async def purge(store: Store, now: float = NOW, **before: float) -> tuple[Purged
 async def rollup_starts(store: Store) -> dict[str, list[int]]:
     async with reading(store) as reader:
         return {
-            name: sorted(one.start for one in await reader.rollups([Tile(name, 0, None)], None))
+            name: sorted(
+                one.start for one in await reader.rollups([RollupRange(name, 0, None)], None)
+            )
             for name in SECONDS
         }
 
@@ -465,16 +467,18 @@ async def filled(store: Store) -> list[Entry]:
 
 async def test_counts_in_steps_of_rollups_or_of_several(store: Store, filled: list[Entry]) -> None:
     noon = int(NOON)
-    tile = Tile("minute", noon, noon + 7200)
+    rollup_range = RollupRange("minute", noon, noon + 7200)
     async with reading(store) as reader:
-        assert sorted(await reader.counts(tile, 3600)) == [
+        assert sorted(await reader.counts(rollup_range, 3600)) == [
             StepCounts("app.f", noon, 3, 2, 3.5),
             StepCounts("app.f", noon + 3600, 1, 0, 4.0),
             StepCounts("app.g", noon + 3600, 1, 1, 8.0),
         ]
-        minutes = await reader.counts(tile, 60)
+        minutes = await reader.counts(rollup_range, 60)
     assert {(one.func_name, one.start) for one in minutes} == {
-        (e.func_name, int(e.created_at) // 60 * 60) for e in filled if tile.covers(e.created_at)
+        (e.func_name, int(e.created_at) // 60 * 60)
+        for e in filled
+        if rollup_range.covers(e.created_at)
     }
 
 
@@ -483,7 +487,7 @@ async def test_failures_and_when_they_were_first_and_last(
 ) -> None:
     del filled
     noon = int(NOON)
-    tile = Tile("hour", noon, noon + 3 * 3600)
+    rollup_range = RollupRange("hour", noon, noon + 3 * 3600)
     expected = {
         ("app.f", "KeyError"): {noon: 2, noon + 7200: 1},
         ("app.g", "OSError"): {noon + 3600: 1},
@@ -491,8 +495,8 @@ async def test_failures_and_when_they_were_first_and_last(
     }
     spans = [ErrorSpan(*pair, min(at), max(at)) for pair, at in expected.items()]
     async with reading(store) as reader:
-        assert await reader.failures(tile, None) == expected
-        assert (await reader.failures(tile, "app.g")).keys() == {("app.g", "OSError")}
+        assert await reader.failures(rollup_range, None) == expected
+        assert (await reader.failures(rollup_range, "app.g")).keys() == {("app.g", "OSError")}
         narrowed = await reader.narrowed(spans, 3600, "minute")
         assert [one[2:] for one in narrowed] == [
             (noon, noon + 7260),
@@ -505,23 +509,26 @@ async def test_failures_and_when_they_were_first_and_last(
 
 
 async def test_the_slowest(store: Store, filled: list[Entry]) -> None:
-    tile = Tile("minute", int(NOON), int(NOON) + 7380)
+    rollup_range = RollupRange("minute", int(NOON), int(NOON) + 7380)
     async with reading(store) as reader:
-        found = await reader.slowest("app.f", tile, 3)
+        found = await reader.slowest("app.f", rollup_range, 3)
         assert [e.execution_time for e in found] == [4.0, 3.0, 2.0]
         assert [e.outcome for e in found] == ["cancelled", "error", "error"]
-        assert len(await reader.slowest("app.f", tile, 100)) == 5
-        assert await reader.slowest("app.nobody", tile, 3) == []
+        assert len(await reader.slowest("app.f", rollup_range, 100)) == 5
+        assert await reader.slowest("app.nobody", rollup_range, 3) == []
     assert found[0].id == f"{PRODUCER}-{filled[3].number}"
 
 
 async def test_a_fingerprint_is_that_of_the_figures(store: Store) -> None:
-    tiles = [Tile("minute", int(NOON), int(NOON) + 60), Tile("hour", int(NOON) + 3600, None)]
+    ranges = [
+        RollupRange("minute", int(NOON), int(NOON) + 60),
+        RollupRange("hour", int(NOON) + 3600, None),
+    ]
     found = []
     for number, at in enumerate([NOON, NOON + 120, NOON + 10, NOON + 3700, NOON - 60]):
         await save(store, [foreign("app.f", at=at)], token=f"{number:016x}")
         async with reading(store) as reader:
-            found.append(await reader.fingerprint(tiles))
+            found.append(await reader.fingerprint(ranges))
     assert [one == other for one, other in pairwise(found)] == [True, False, False, True]
 
 

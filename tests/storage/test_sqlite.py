@@ -20,7 +20,7 @@ import pytest
 
 from metrics_collector._core.entries import MAX_ENTRY_BYTES
 from metrics_collector._core.histogram import bucket
-from metrics_collector._core.rollup_ranges import SECONDS, Tile
+from metrics_collector._core.rollup_ranges import SECONDS, RollupRange
 from metrics_collector._errors import (
     IncompatibleStoreError,
     MetricsCollectorError,
@@ -378,7 +378,7 @@ USUAL = lines_of(
 
 async def answers(store: SQLiteStore) -> list[object]:
     """What a reader gets of everything, after a look at whether rollups and totals add up."""
-    tile = Tile("minute", 0, None)
+    rollup_range = RollupRange("minute", 0, None)
     entries, _, ledger, state = await kept(store)
     async with reading(store) as reader:
         return [
@@ -386,9 +386,9 @@ async def answers(store: SQLiteStore) -> list[object]:
             entries,
             ledger,
             await reader.purged(),
-            sorted(await reader.counts(tile, 60)),
-            await reader.failures(tile, None),
-            await reader.slowest("app.f", tile, 3),
+            sorted(await reader.counts(rollup_range, 60)),
+            await reader.failures(rollup_range, None),
+            await reader.slowest("app.f", rollup_range, 3),
             sorted(await reader.function_names()),
         ]
 
@@ -558,13 +558,16 @@ def test_figures_of_several_releases_and_shards_are_summed(run: Runner, path: Pa
     assert found.totals["app.f"].counts["call_count"] == 5 + 2
 
     async def some() -> tuple[object, ...]:
-        tile = Tile("minute", int(NOON), None)
+        rollup_range = RollupRange("minute", int(NOON), None)
         async with reading(store) as reader:
             return (
                 (await reader.totals_of(["app.f"]))["app.f"].totals.counts["call_count"],
-                [(one.func_name, one.calls) for one in sorted(await reader.counts(tile, 60))],
+                [
+                    (one.func_name, one.calls)
+                    for one in sorted(await reader.counts(rollup_range, 60))
+                ],
                 sorted(await reader.function_names()),
-                [entry.execution_time for entry in await reader.slowest("app.f", tile, 3)],
+                [entry.execution_time for entry in await reader.slowest("app.f", rollup_range, 3)],
             )
 
     assert run(some()) == (7, [("app.f", 7), ("app.fg", 4)], ["app.f", "app.fg"], [2.0, 1.5, 1.0])

@@ -18,7 +18,7 @@ COARSER: Final = {"minute": "hour", "hour": "day"}
 _FINER: Final = {coarse: fine for fine, coarse in COARSER.items()}
 
 
-class Tile(NamedTuple):
+class RollupRange(NamedTuple):
     """All rollups of one resolution that begin at `start` or later and before `end` (`None`: no end)."""
 
     resolution: str
@@ -40,7 +40,7 @@ def ceil(moment: float, resolution: str) -> int:
     return -int(-moment // SECONDS[resolution]) * SECONDS[resolution]
 
 
-def cover(start: int, end: int | None, purged: Mapping[str, int]) -> list[Tile]:
+def cover(start: int, end: int | None, purged: Mapping[str, int]) -> list[RollupRange]:
     """Cover a time with as few rollups as can be: minutes, hours, days, hours, minutes.
 
     Where it begins or ends within an hour (or day) whose minutes (or hours) are purged, all of that counts.
@@ -52,18 +52,20 @@ def cover(start: int, end: int | None, purged: Mapping[str, int]) -> list[Tile]:
     return _cover("day", start, end, purged) if end is None or start < end else []
 
 
-def _cover(resolution: str, start: int, end: int | None, purged: Mapping[str, int]) -> list[Tile]:
+def _cover(
+    resolution: str, start: int, end: int | None, purged: Mapping[str, int]
+) -> list[RollupRange]:
     first, last = ceil(start, resolution), None if end is None else floor(end, resolution)
     finer = _FINER.get(resolution)
     if finer is None:
-        return [Tile(resolution, start, end)]
+        return [RollupRange(resolution, start, end)]
     gone = purged.get(finer, 0)
     if last is not None and first > last:  # begins and ends within the same one
         if gone < first:
             return _cover(finer, start, end, purged)
-        return [Tile(resolution, last, first)]
-    before: list[Tile] = []
-    after: list[Tile] = []
+        return [RollupRange(resolution, last, first)]
+    before: list[RollupRange] = []
+    after: list[RollupRange] = []
     if start < first:
         if gone < first:
             before = _cover(finer, start, first, purged)
@@ -74,13 +76,13 @@ def _cover(resolution: str, start: int, end: int | None, purged: Mapping[str, in
             after = _cover(finer, last, end, purged)
         else:
             last = ceil(end, resolution)
-    inner = [Tile(resolution, first, last)] if last is None or first < last else []
+    inner = [RollupRange(resolution, first, last)] if last is None or first < last else []
     return before + inner + after
 
 
 def joined(
     resolution: str, start: float, end: float | None, purged: Mapping[str, int]
-) -> list[Tile]:
+) -> list[RollupRange]:
     """A time in rollups of one resolution, and before them, where those are purged, of coarser ones.
 
     The minute, hour or day in which it begins or ends counts in full.
@@ -89,8 +91,8 @@ def joined(
     coarser = COARSER.get(resolution)
     if coarser is None or gone <= start:
         stop = None if end is None else ceil(end, resolution)
-        return [Tile(resolution, floor(start, resolution), stop)]
+        return [RollupRange(resolution, floor(start, resolution), stop)]
     if end is not None and end <= gone:
         return joined(coarser, start, end, purged)
     stop = None if end is None else ceil(end, resolution)
-    return [*joined(coarser, start, gone, purged), Tile(resolution, gone, stop)]
+    return [*joined(coarser, start, gone, purged), RollupRange(resolution, gone, stop)]

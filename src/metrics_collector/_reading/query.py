@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from metrics_collector._core.pipeline_types import Live, Numbered, Rollup, Waiting
-    from metrics_collector._core.rollup_ranges import Tile
+    from metrics_collector._core.rollup_ranges import RollupRange
     from metrics_collector._storage.base import Store, StoreReader
 
 _SHOWN: Final = 5  # names in a message
@@ -128,9 +128,9 @@ class Query:
         start, end = since.timestamp(), None if until is None else until.timestamp()
         async with self.snapshot(func_name) as (reader, pending, _):
             purged = {} if reader is None else await reader.purged()
-            tiles = joined(resolution, start, end, purged)
-            rollups = [] if reader is None else await reader.rollups(tiles, func_name)
-        return await process.in_thread(partial(_points, rollups, tiles, pending))
+            ranges = joined(resolution, start, end, purged)
+            rollups = [] if reader is None else await reader.rollups(ranges, func_name)
+        return await process.in_thread(partial(_points, rollups, ranges, pending))
 
     async def _live(self, names: Iterable[str]) -> dict[str, Totals]:
         wanted = list(names)
@@ -161,10 +161,10 @@ class Query:
         end = None if until is None else ceil(until.timestamp(), "minute")
         async with self.snapshot(func_name) as (reader, pending, _):
             purged = {} if reader is None else await reader.purged()
-            tiles = cover(start, end, purged)
-            found = {} if reader is None else await reader.sums(tiles, func_name)
+            ranges = cover(start, end, purged)
+            found = {} if reader is None else await reader.sums(ranges, func_name)
             for entry in pending:
-                if any(tile.covers(entry.created_at) for tile in tiles):
+                if any(rollup_range.covers(entry.created_at) for rollup_range in ranges):
                     count(found.setdefault(entry.func_name, Totals()), entry)
         return found
 
@@ -245,20 +245,20 @@ def count(totals: Totals, entry: Entry) -> None:
 
 
 def _points(
-    rollups: Iterable[Rollup], tiles: Iterable[Tile], pending: Iterable[Entry]
+    rollups: Iterable[Rollup], ranges: Iterable[RollupRange], pending: Iterable[Entry]
 ) -> list[HistoryPoint]:
-    """The points that rollups and pending entries make, each of its tile's resolution."""
+    """The points that rollups and pending entries make, each of its range's resolution."""
     points = {(rollup.start, rollup.func_name): rollup.totals for rollup in rollups}
     for entry in pending:
-        for tile in tiles:
-            if tile.covers(entry.created_at):
-                key = floor(entry.created_at, tile.resolution), entry.func_name
+        for rollup_range in ranges:
+            if rollup_range.covers(entry.created_at):
+                key = floor(entry.created_at, rollup_range.resolution), entry.func_name
                 count(points.setdefault(key, Totals()), entry)
     starts = {
-        at: (datetime.fromtimestamp(at, UTC), tile.resolution)
+        at: (datetime.fromtimestamp(at, UTC), rollup_range.resolution)
         for at in {at for at, _ in points}
-        for tile in tiles
-        if tile.covers(at)
+        for rollup_range in ranges
+        if rollup_range.covers(at)
     }
     return [
         HistoryPoint(start=starts[at][0], resolution=starts[at][1], **figures(name, totals))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from metrics_collector._core.intervals import Intervals
     from metrics_collector._core.pipeline_types import Numbered, Purged, Rollup, Saved
-    from metrics_collector._core.rollup_ranges import Tile
+    from metrics_collector._core.rollup_ranges import RollupRange
     from metrics_collector._core.totals import Totals
 
 
@@ -116,7 +116,7 @@ class OpenStore(Protocol):
 class StoreReader(OpenStore, Protocol):
     """A store open for reading: one consistent state of it, whatever is written meanwhile.
 
-    A tile is answered from the rollups of its resolution; `None` as a function means all of them.
+    A range is answered from the rollups of its resolution; `None` as a function means all of them.
     """
 
     async def all_totals(self) -> dict[str, Numbered]:
@@ -128,24 +128,24 @@ class StoreReader(OpenStore, Protocol):
     async def ledger(self, producers: Iterable[str]) -> dict[str, Intervals]:
         """Which numbers of the producers are saved; without those producers that have none."""
 
-    async def rollups(self, tiles: Iterable[Tile], func_name: str | None) -> list[Rollup]:
+    async def rollups(self, ranges: Iterable[RollupRange], func_name: str | None) -> list[Rollup]:
         """The rollups in some times, in no order."""
 
-    async def sums(self, tiles: Iterable[Tile], func_name: str | None) -> dict[str, Totals]:
+    async def sums(self, ranges: Iterable[RollupRange], func_name: str | None) -> dict[str, Totals]:
         """The totals over some times, by function."""
 
-    async def fingerprint(self, tiles: Iterable[Tile]) -> object:
+    async def fingerprint(self, ranges: Iterable[RollupRange]) -> object:
         """What is equal only as long as no figure in these times has changed; costs less than to read them."""
 
-    async def counts(self, tile: Tile, step: int) -> list[StepCounts]:
+    async def counts(self, rollup_range: RollupRange, step: int) -> list[StepCounts]:
         """Counts of all functions in each step of a time in which they were called.
 
         Args:
-            tile: the time.
-            step: seconds; the rollups of the tile are as long, or divide it.
+            rollup_range: the time.
+            step: seconds; the rollups of the range are as long, or divide it.
         """
 
-    async def failures(self, tile: Tile, func_name: str | None) -> ErrorCounts:
+    async def failures(self, rollup_range: RollupRange, func_name: str | None) -> ErrorCounts:
         """How often each type of error was counted in some time."""
 
     async def narrowed(
@@ -159,7 +159,9 @@ class StoreReader(OpenStore, Protocol):
             resolution: of the finer ones.
         """
 
-    async def slowest(self, func_name: str, tile: Tile, count: int) -> list[StoredEntry]:
+    async def slowest(
+        self, func_name: str, rollup_range: RollupRange, count: int
+    ) -> list[StoredEntry]:
         """The slowest entries of a function in a time that are kept, at most so many, the slowest first."""
 
     async def entries(self, which: EntryFilter, cursor: str | None, count: int) -> EntryPage:

@@ -9,7 +9,7 @@ from metrics_collector._core.totals import Totals
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from metrics_collector._core.rollup_ranges import Tile
+    from metrics_collector._core.rollup_ranges import RollupRange
     from metrics_collector._storage.base import StepCounts, StoreReader
 
 _KEPT: Final = 8  # parts: a few windows, each with the period before
@@ -47,22 +47,22 @@ class Closed:
         self._parts: dict[object, tuple[object, Part]] = {}
 
     async def read(
-        self, reader: StoreReader, label: str, tiles: Sequence[Tile], step: int | None
+        self, reader: StoreReader, label: str, ranges: Sequence[RollupRange], step: int | None
     ) -> Part:
         """The figures in these times.
 
         Args:
             reader: of the store.
             label: of the store.
-            tiles: the times; with steps, one.
+            ranges: the times; with steps, one.
             step: seconds; `None`: no steps.
         """
         db, _ = await reader.state()
-        now = await reader.fingerprint(tiles)
-        key = label, db, tuple(tiles), step
+        now = await reader.fingerprint(ranges)
+        key = label, db, tuple(ranges), step
         known = self._parts.get(key)
         if known is None or known[0] != now:
-            known = now, await _read(reader, tiles, step)
+            known = now, await _read(reader, ranges, step)
         # Threads may share it: one statement each, and whatever order they come in.
         self._parts.pop(key, None)
         self._parts[key] = known
@@ -71,6 +71,6 @@ class Closed:
         return known[1]
 
 
-async def _read(reader: StoreReader, tiles: Sequence[Tile], step: int | None) -> Part:
-    counts = [] if step is None else await reader.counts(tiles[0], step)
-    return Part(await reader.sums(tiles, None), counts)
+async def _read(reader: StoreReader, ranges: Sequence[RollupRange], step: int | None) -> Part:
+    counts = [] if step is None else await reader.counts(ranges[0], step)
+    return Part(await reader.sums(ranges, None), counts)

@@ -54,12 +54,12 @@ async def failures(
     """What a store has of each type of error in a window, of one function or (`None`) of all."""
     if reader is None:
         return []
-    tile = window_steps.tile(window)
-    found = await reader.failures(tile, func_name)
+    rollup_range = window_steps.rollup_range(window)
+    found = await reader.failures(rollup_range, func_name)
     spans = [ErrorSpan(*pair, min(counts), max(counts)) for pair, counts in found.items()]
-    finest = window_steps.finest(tile, purged)
-    if finest != tile.resolution and spans:
-        spans = await reader.narrowed(spans, SECONDS[tile.resolution], finest)
+    finest = window_steps.finest(rollup_range, purged)
+    if finest != rollup_range.resolution and spans:
+        spans = await reader.narrowed(spans, SECONDS[rollup_range.resolution], finest)
     return list(map(Failures, spans, found.values()))
 
 

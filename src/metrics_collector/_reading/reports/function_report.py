@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.models import FunctionMetrics, HistoryPoint, figures
-from metrics_collector._core.rollup_ranges import SECONDS, Tile
+from metrics_collector._core.rollup_ranges import SECONDS, RollupRange
 from metrics_collector._core.totals import Totals
 from metrics_collector._reading import asking
 from metrics_collector._reading.query import count
@@ -54,8 +54,8 @@ async def _function(query: Query, asked: str, since: Moment, until: Moment) -> F
         before: dict[str, Totals] = {}
         slowest: list[Entry | StoredEntry] = [*pending]
         if reader is not None:
-            rollups = await reader.rollups([window_steps.tile(window)], name)
-            before = await reader.sums(window_steps.tiles_before(window, purged), name)
+            rollups = await reader.rollups([window_steps.rollup_range(window)], name)
+            before = await reader.sums(window_steps.ranges_before(window, purged), name)
             slowest += await _slowest(reader, purged, window, name)
         failed = await failures(reader, purged, window, name)
     errors = error_rows(window, failed, pending)
@@ -69,7 +69,7 @@ async def _function(query: Query, asked: str, since: Moment, until: Moment) -> F
         points=tuple(
             HistoryPoint(
                 start=datetime.fromtimestamp(start, UTC),
-                resolution=window_steps.tile(window).resolution,
+                resolution=window_steps.rollup_range(window).resolution,
                 **figures(name, totals),
             )
             for start, totals in sorted(steps.items())
@@ -105,8 +105,8 @@ def _by_step(
 async def _slowest(
     reader: StoreReader, purged: Mapping[str, int], window: Window, name: str
 ) -> list[StoredEntry]:
-    tile = window_steps.tile(window)
-    finest = window_steps.finest(tile, purged)
+    rollup_range = window_steps.rollup_range(window)
+    finest = window_steps.finest(rollup_range, purged)
     # Where the entries are gone, the highest maxima of their rollups are of no use.
-    start = max(tile.start, purged.get("entry", 0) // SECONDS[finest] * SECONDS[finest])
-    return await reader.slowest(name, Tile(finest, start, tile.end), SLOWEST)
+    start = max(rollup_range.start, purged.get("entry", 0) // SECONDS[finest] * SECONDS[finest])
+    return await reader.slowest(name, RollupRange(finest, start, rollup_range.end), SLOWEST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.models import FunctionMetrics, figures
-from metrics_collector._core.rollup_ranges import Tile
+from metrics_collector._core.rollup_ranges import RollupRange
 from metrics_collector._core.totals import Totals
 from metrics_collector._reading import asking
 from metrics_collector._reading.query import count
@@ -54,13 +54,13 @@ async def _overview(query: Query, since: Moment, until: Moment) -> Overview:
         window = window_steps.window(since, until, purged, steps=STEPS, coarse=True)
         if reader is not None:
             label = query.store.label
-            whole, last = window_steps.tile(window), window.starts[-1]
+            whole, last = window_steps.rollup_range(window), window.starts[-1]
             for first, end in ((whole.start, last), (last, whole.end)):
                 if end is None or first < end:
-                    tiles = [Tile(whole.resolution, first, end)]
-                    parts.append(await _closed.read(reader, label, tiles, window.step))
-            tiles = window_steps.tiles_before(window, purged)
-            before = await _closed.read(reader, label, tiles, None)
+                    ranges = [RollupRange(whole.resolution, first, end)]
+                    parts.append(await _closed.read(reader, label, ranges, window.step))
+            ranges = window_steps.ranges_before(window, purged)
+            before = await _closed.read(reader, label, ranges, None)
     return await process.in_thread(lambda: _assemble(window, snapshot, parts, before))
 
 
@@ -130,5 +130,5 @@ class Steps:
 
 def within(window: Window, pending: Iterable[Entry]) -> list[Entry]:
     """The entries that lie in a window, its last step in full."""
-    tile = window_steps.tile(window)
-    return [entry for entry in pending if tile.covers(entry.created_at)]
+    rollup_range = window_steps.rollup_range(window)
+    return [entry for entry in pending if rollup_range.covers(entry.created_at)]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core import windows
-from metrics_collector._core.rollup_ranges import SECONDS, Tile, cover
+from metrics_collector._core.rollup_ranges import SECONDS, RollupRange, cover
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._reading.reports.report_types import Window
 
@@ -73,17 +73,19 @@ def window(
     )
 
 
-def tile(window: Window) -> Tile:
+def rollup_range(window: Window) -> RollupRange:
     """The rollups that it is made of, as coarse as its steps allow."""
     resolution = next(name for name in reversed(SECONDS) if window.step % SECONDS[name] == 0)
-    return Tile(resolution, window.starts[0], window.starts[-1] + window.step)
+    return RollupRange(resolution, window.starts[0], window.starts[-1] + window.step)
 
 
-def finest(tile: Tile, purged: Mapping[str, int]) -> str:
+def finest(rollup_range: RollupRange, purged: Mapping[str, int]) -> str:
     """The finest resolution that is kept of all of a time."""
-    return next(name for name in SECONDS if name == "day" or purged.get(name, 0) <= tile.start)
+    return next(
+        name for name in SECONDS if name == "day" or purged.get(name, 0) <= rollup_range.start
+    )
 
 
-def tiles_before(window: Window, purged: Mapping[str, int]) -> list[Tile]:
+def ranges_before(window: Window, purged: Mapping[str, int]) -> list[RollupRange]:
     """The rollups that the period before is made of."""
     return cover(int(window.before.timestamp()), window.starts[0], purged)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from metrics_collector._core.pipeline_types import Numbered, Rollup
-    from metrics_collector._core.rollup_ranges import Tile
+    from metrics_collector._core.rollup_ranges import RollupRange
     from metrics_collector._core.totals import Totals
     from metrics_collector._storage.sqlite.session import Steps
 
@@ -50,11 +50,11 @@ def purged() -> Steps[dict[str, int]]:
     return dict((yield Statement("SELECT resolution, before FROM purged")))
 
 
-def rollups(tiles: Iterable[Tile], func_name: str | None) -> Steps[list[Rollup]]:
+def rollups(ranges: Iterable[RollupRange], func_name: str | None) -> Steps[list[Rollup]]:
     """As `StoreReader.rollups`."""
     found: list[Rollup] = []
-    for tile in tiles:
-        where, parameters = within(tile, func_name)
+    for rollup_range in ranges:
+        where, parameters = within(rollup_range, func_name)
         rows = yield Statement(
             f"SELECT {FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where}",
             parameters,
@@ -64,7 +64,7 @@ def rollups(tiles: Iterable[Tile], func_name: str | None) -> Steps[list[Rollup]]
     return found
 
 
-def sums(tiles: Iterable[Tile], func_name: str | None) -> Steps[dict[str, Totals]]:
+def sums(ranges: Iterable[RollupRange], func_name: str | None) -> Steps[dict[str, Totals]]:
     """As `StoreReader.sums`."""
     found: dict[str, Totals] = {}
 
@@ -76,8 +76,8 @@ def sums(tiles: Iterable[Tile], func_name: str | None) -> Steps[dict[str, Totals
             else:
                 found[name] = totals
 
-    for tile in tiles:
-        where, parameters = within(tile, func_name)
+    for rollup_range in ranges:
+        where, parameters = within(rollup_range, func_name)
         rows = yield Statement(
             f"SELECT func_name, {SUMS}, group_concat(details) FROM rollups WHERE {where} GROUP BY func_name",
             parameters,
@@ -86,13 +86,13 @@ def sums(tiles: Iterable[Tile], func_name: str | None) -> Steps[dict[str, Totals
     return found
 
 
-def within(tile: Tile, func_name: str | None) -> tuple[str, list[object]]:
+def within(rollup_range: RollupRange, func_name: str | None) -> tuple[str, list[object]]:
     """The condition on rollups in some time, of one function or (`None`) of all, and its parameters."""
     where = "resolution = ? AND start >= ?"
-    parameters: list[object] = [tile.resolution, tile.start]
-    if tile.end is not None:
+    parameters: list[object] = [rollup_range.resolution, rollup_range.start]
+    if rollup_range.end is not None:
         where += " AND start < ?"
-        parameters.append(tile.end)
+        parameters.append(rollup_range.end)
     if func_name is not None:
         where += " AND func_name = ?"
         parameters.append(func_name)

@@ -17,17 +17,17 @@ from metrics_collector._storage.steps import Compute, Statement
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from metrics_collector._core.rollup_ranges import Tile
+    from metrics_collector._core.rollup_ranges import RollupRange
     from metrics_collector._storage.base import EntryFilter, ErrorCounts
     from metrics_collector._storage.sqlite.session import Steps
 
 _ENTRY: Final = ", ".join(StoredEntry._fields)
 
 
-def counts(tile: Tile, step: int) -> Steps[list[StepCounts]]:
+def counts(rollup_range: RollupRange, step: int) -> Steps[list[StepCounts]]:
     """As `StoreReader.counts`."""
-    where, parameters = within(tile, None)
-    start = "start" if step == SECONDS[tile.resolution] else f"start / {step} * {step}"
+    where, parameters = within(rollup_range, None)
+    start = "start" if step == SECONDS[rollup_range.resolution] else f"start / {step} * {step}"
     rows = yield Statement(
         f"SELECT func_name, {start}, sum(call_count), sum(error_count), sum(execution_time) "
         f"FROM rollups WHERE {where} GROUP BY 1, 2",
@@ -38,11 +38,11 @@ def counts(tile: Tile, step: int) -> Steps[list[StepCounts]]:
     return done
 
 
-def fingerprint(tiles: Iterable[Tile]) -> Steps[list[Any]]:
+def fingerprint(ranges: Iterable[RollupRange]) -> Steps[list[Any]]:
     """As `StoreReader.fingerprint`: number of rollups, calls, seconds and the last call in each time."""
     found: list[Any] = []
-    for tile in tiles:
-        where, parameters = within(tile, None)
+    for rollup_range in ranges:
+        where, parameters = within(rollup_range, None)
         found += yield Statement(
             "SELECT count(*), sum(call_count), sum(execution_time), max(last_called_at) "
             f"FROM rollups WHERE {where}",
@@ -51,9 +51,9 @@ def fingerprint(tiles: Iterable[Tile]) -> Steps[list[Any]]:
     return found
 
 
-def failures(tile: Tile, func_name: str | None) -> Steps[ErrorCounts]:
+def failures(rollup_range: RollupRange, func_name: str | None) -> Steps[ErrorCounts]:
     """As `StoreReader.failures`."""
-    where, parameters = within(tile, func_name)
+    where, parameters = within(rollup_range, func_name)
     rows = yield Statement(
         f"SELECT {FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where} AND error_count > 0",
         parameters,
@@ -91,13 +91,13 @@ def narrowed(spans: Sequence[ErrorSpan], length: int, resolution: str) -> Steps[
     ]
 
 
-def slowest(func_name: str, tile: Tile, count: int) -> Steps[list[StoredEntry]]:
+def slowest(func_name: str, rollup_range: RollupRange, count: int) -> Steps[list[StoredEntry]]:
     """As `StoreReader.slowest`.
 
     So many are in so many rollups with the highest maxima, and no others need be looked at; but one more, as a part of
     the first one's entries may no longer be kept.
     """
-    where, parameters = within(tile, func_name)
+    where, parameters = within(rollup_range, func_name)
     columns = ", ".join(f"m.{column}" for column in StoredEntry._fields)
     rows = yield Statement(
         f"SELECT {columns} FROM ("
@@ -105,7 +105,7 @@ def slowest(func_name: str, tile: Tile, count: int) -> Steps[list[StoredEntry]]:
         ") AS r CROSS JOIN metrics AS m "
         "ON m.func_name = ? AND m.created_at >= r.start AND m.created_at < r.start + ? "
         "ORDER BY m.execution_time DESC LIMIT ?",
-        (*parameters, count + 1, func_name, SECONDS[tile.resolution], count),
+        (*parameters, count + 1, func_name, SECONDS[rollup_range.resolution], count),
     )
     return [StoredEntry(*row) for row in rows]
 
