@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from rich.filesize import decimal as size
+from rich.table import Table
 from rich.text import Text
 
 from metrics_collector._core.units import count, counted
@@ -45,8 +46,15 @@ def run() -> int:
     width = max(len(check.what) for check in checks)
     for check in checks:
         state = Text(f"{check.state:<5}", style=_STYLES[check.state])
-        line = Text.assemble(state, f"{check.what:<{width}}  ", printable(check.line))
-        console.print(line, soft_wrap=True)
+        begin = Text.assemble(state, f"{check.what:<{width}}  ")
+        if console.is_terminal:  # wrapped at words, beside the name
+            row = Table.grid()
+            row.add_column(no_wrap=True)
+            row.add_column()
+            row.add_row(begin, printable(check.line))
+            console.print(row)
+        else:
+            console.print(begin.append(printable(check.line)), soft_wrap=True)
     return int(any(check.state == "FAIL" for check in checks))
 
 
@@ -105,7 +113,7 @@ def _processes(alive: list[ProcessState]) -> str:
 
 def _traffic(state: Pipeline) -> Iterator[tuple[str, str]]:
     waiting = counted(state.waiting or 0, "entry waits", "entries wait")
-    yield "backlog", f"{waiting}, of {count(state.max_backlog)} that may"
+    yield "backlog", f"{waiting}, of at most {count(state.max_backlog)}"
     if state.lag is None:
         yield "lag", "no entries waiting"
     else:
