@@ -115,7 +115,7 @@ def deployment(redis_server: RedisServer, tmp_path: Path) -> Iterator[Deployment
 
 
 @pytest.mark.parametrize("uvloop", [True, False])
-def test_a_ring_sent_before_the_first_start_is_answered(
+def test_a_flush_request_sent_before_the_first_start_is_answered(
     deployment: Deployment, uvloop: bool
 ) -> None:
     deployment.request()
@@ -126,7 +126,7 @@ def test_a_ring_sent_before_the_first_start_is_answered(
     assert '"return_value": 1' in str(deployment.redis.get(result))
 
 
-def test_the_scheduler_rings_each_interval_and_beats(deployment: Deployment) -> None:
+def test_the_scheduler_requests_a_flush_each_interval_and_beats(deployment: Deployment) -> None:
     deployment.worker()
     scheduler = deployment.scheduler()
     scheduler.until(lambda: deployment.count("flushed") >= 3 and deployment.count("beat") >= 1)

@@ -244,7 +244,7 @@ async def test_no_database_here_but_somewhere(redis: Commands, flush: Flush, pat
             await reading
         assert str(caught.value) == (
             "windows and history are read from the database that the worker writes, and there is "
-            f"none at {elsewhere}: let DATABASE_NAME name it, or ask on the worker's machine"
+            f"none at {elsewhere}: let DATABASE_NAME name it, or read them on the worker's machine"
         )
     assert (await query.function("app.f", None, None)).call_count == 1
     assert not await asyncio.to_thread(elsewhere.exists)

@@ -100,7 +100,7 @@ async def test_a_full_backlog_refuses_without_a_trace(client: Any) -> None:
     assert await everything(client) == before
 
 
-async def test_a_full_backlog_rings_though_max_items_is_above_it(client: Any) -> None:
+async def test_a_full_backlog_requests_a_flush_though_max_items_is_above_it(client: Any) -> None:
     redis = commands_on(client, max_backlog=3, max_items=100)
     assert (await redis.producer.push(PRODUCER, batch_of(*[Call()] * 3), 0)).request_flush
     await client.delete(KEYS.flush_requested)  # nobody came
@@ -124,7 +124,7 @@ async def test_a_look_adds_nothing(redis: Commands, client: Any) -> None:
     assert await client.pttl(KEYS.producer(PRODUCER)) > 1000
 
 
-async def test_one_producer_rings_once_a_second(client: Any) -> None:
+async def test_one_producer_requests_a_flush_once_a_second(client: Any) -> None:
     redis = commands_on(client, max_items=2)
     first, second, third = (batch_of(Call(), first=n) for n in (1, 2, 3))
     assert not (await redis.producer.push(PRODUCER, first, 0)).request_flush

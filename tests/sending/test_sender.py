@@ -612,7 +612,7 @@ async def test_answers_to_pushes_are_news_enough() -> None:
 
 
 @jumping
-async def test_one_ring_at_a_time() -> None:
+async def test_one_flush_request_at_a_time() -> None:
     started = 0
     over = asyncio.Event()
 
@@ -636,7 +636,7 @@ async def test_one_ring_at_a_time() -> None:
 
 
 @jumping
-async def test_a_slow_ring_does_not_hold_up_the_sends() -> None:
+async def test_a_slow_flush_request_does_not_hold_up_the_sends() -> None:
     async def request_flush() -> None:
         await asyncio.sleep(3600.0)
 
@@ -654,7 +654,9 @@ async def test_a_slow_ring_does_not_hold_up_the_sends() -> None:
 
 
 @jumping
-async def test_a_ring_that_fails_is_logged_and_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_flush_request_that_fails_is_logged_and_forgotten(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def request_flush() -> None:
         raise OSError("no broker")
 
@@ -665,8 +667,8 @@ async def test_a_ring_that_fails_is_logged_and_forgotten(caplog: pytest.LogCaptu
         await scene.sender.send(5.0)
         await scene.sender.aclose()
 
-    assert said(caplog, "asked for a flush") == [
-        "no worker was asked for a flush; each flushes by its own timer: no broker"
+    assert said(caplog, "cannot send a flush request") == [
+        "cannot send a flush request; workers flush by their own timer: no broker"
     ]
     assert scene.errors == ["flush request: no broker"] * 5
     scene.assert_all_taken(50)

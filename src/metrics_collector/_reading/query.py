@@ -221,7 +221,7 @@ class Query:
         if reader is None and await self._redis.saved_function_names():
             raise StoreUnavailableError(
                 f"windows and history are read from the database that the worker writes, and there is none at "
-                f"{self.store.label}: let DATABASE_NAME name it, or ask on the worker's machine"
+                f"{self.store.label}: let DATABASE_NAME name it, or read them on the worker's machine"
             )
 
 

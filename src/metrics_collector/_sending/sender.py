@@ -299,7 +299,7 @@ class Sender:
             await self._request_flush()
         except Exception as error:  # noqa: BLE001 - whatever a broker raises: the worker's own timer will flush
             self._failed(f"flush request: {error}")
-            text = "no worker was asked for a flush; each flushes by its own timer: %s"
+            text = "cannot send a flush request; workers flush by their own timer: %s"
             self._log.trouble("flush request", text, error)
 
     def _report(self, error: Exception) -> None:

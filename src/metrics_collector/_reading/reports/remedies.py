@@ -61,7 +61,7 @@ def _of_the_flow(report: Pipeline) -> Iterator[Problem]:
         yield _grave(
             "backlog",
             f"the backlog is full ({report.waiting} entries of METRICS_MAX_BACKLOG={report.max_backlog}): producers "
-            "keep what they record, and drop the oldest at last; run more workers, or find out why they are slow",
+            "keep what they record, and in the end drop the oldest; run more workers, or find out why they are slow",
         )
     if report.lag is not None and report.lag > report.max_waiting_time + _LATE:
         yield _warning(

@@ -132,7 +132,7 @@ class FlushRequestBroker(RedisStreamBroker):
         if message.task_name not in TASK_NAMES:
             raise ConfigurationError(
                 f"this broker is for {' and '.join(TASK_NAMES)} alone and may drop messages, so it cannot take "
-                f"{message.task_name}: give your tasks a broker of their own, and put ours on it "
+                f"{message.task_name}: give your tasks a broker of their own, and register the metrics tasks on it "
                 "with metrics_collector.tasks.register_tasks(broker) if you like"
             )
         async with asyncio.timeout(KICK_TIMEOUT), self.connect() as redis:
