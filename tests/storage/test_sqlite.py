@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import aiosqlite  # noqa: F401 - as another user, nothing may be left to load from a folder of this one
 import pytest
 
 from metrics_collector._core.entries import MAX_ENTRY_BYTES
