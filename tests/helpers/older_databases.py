@@ -82,7 +82,7 @@ def make_older(path: Path, version: int) -> None:
             names = connection.execute("SELECT name FROM pragma_table_info(?, 'main')", (table,))
             columns = ", ".join(name for (name,) in names)
             connection.execute(
-                f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM ours.{table}"  # noqa: S608
+                f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM ours.{table}"  # noqa: S608 - the names are ours
             )
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {version}")

@@ -33,8 +33,8 @@ def test_names_stay_what_they_are() -> None:
         "{metrics_list}:claimed",
         "{metrics_list}:life",
         "{metrics_list}:alive:worker:host:1",
-        "{metrics_list}:ring",
-        "{metrics_list}:doorbell",
+        "{metrics_list}:flush_requested",
+        "{metrics_list}:flush_requests",
         "{metrics_list}:result",
     }
 

@@ -34,8 +34,8 @@ class Keys:
         self.claims = own + "claims"
         self.claimed = own + "claimed"
         self.life = own + "life"
-        self.flush_requested = own + "ring"
-        self.flush_requests = own + "doorbell"
+        self.flush_requested = own + "flush_requested"
+        self.flush_requests = own + "flush_requests"
         self.results = own + "result"
 
     def totals(self, func_name: str) -> str:
