@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
+from contextlib import suppress
 from typing import Final
 
 from metrics_collector._errors import IncompatibleStoreError
+from metrics_collector._storage.reopening import ClosedByForkError
 from metrics_collector._storage.rows import FIGURE_COLUMNS
 
 VERSION: Final = 3
@@ -198,7 +200,8 @@ def _upgrade(connection: sqlite3.Connection, path: str) -> None:
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:  # on a full disk, SQLite has done it by itself
+    # On a full disk SQLite has done it by itself, and a fork has closed the connection; what came first is what counts.
+    with suppress(sqlite3.Error, ClosedByForkError):
         connection.execute("ROLLBACK")
 
 
