@@ -56,8 +56,8 @@ async def _measured(
                 totals.add(seconds, 1.7e9, None)
             fields: dict[Any, Any] = totals.counts | {
                 "execution_time": totals.execution_time,
-                "min": totals.minimum,
-                "max": totals.maximum,
+                "min": totals.min,
+                "max": totals.max,
                 "last_called_at": totals.last_called_at,
                 "as_of": 1,
             }

@@ -65,8 +65,8 @@ def test_every_call_is_counted_in_full(calls: list[Call]) -> None:
         **{field: [bucket(t) for t in times].count(field) for field in map(bucket, times)},
     }
     assert totals.counts == {field: count for field, count in expected.items() if count}
-    assert totals.minimum == min(times, default=None)
-    assert totals.maximum == max(times, default=None)
+    assert totals.min == min(times, default=None)
+    assert totals.max == max(times, default=None)
     assert totals.last_called_at == max((at for _, at, _ in calls), default=None)
     assert totals.execution_time == pytest.approx(float(sum(map(Fraction, times))))
 
@@ -170,8 +170,8 @@ def test_the_hash_in_redis_and_back(calls: list[Call]) -> None:
         "as_of": 17,
     }
     for key, value in (
-        ("min", totals.minimum),
-        ("max", totals.maximum),
+        ("min", totals.min),
+        ("max", totals.max),
         ("last_called_at", totals.last_called_at),
     ):
         if value is not None:
@@ -195,7 +195,7 @@ def test_fields_of_the_hash_that_are_no_figures_are_passed_over() -> None:
     )
 
     assert found.counts == {"call_count": 3}
-    assert (found.minimum, found.execution_time) == (None, 0.0)
+    assert (found.min, found.execution_time) == (None, 0.0)
 
 
 @pytest.mark.parametrize("time", [-1.0, float("nan"), float("inf")])

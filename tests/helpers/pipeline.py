@@ -192,8 +192,8 @@ def same(one: Totals, other: Totals, *, extremes: bool = True) -> bool:
         <= SUM * max(1.0, abs(one.execution_time))
         and (
             not extremes
-            or (one.minimum, one.maximum, one.last_called_at)
-            == (other.minimum, other.maximum, other.last_called_at)
+            or (one.min, one.max, one.last_called_at)
+            == (other.min, other.max, other.last_called_at)
         )
     )
 

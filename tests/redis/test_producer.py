@@ -165,9 +165,9 @@ async def test_extremes_and_the_last_call_are_kept(redis: Commands, client: Any)
     await redis.producer.push(PRODUCER, batch_of(Call(seconds=0.5), Call(seconds=0.75)), 0)
     await redis.producer.push(PRODUCER, batch_of(Call(seconds=0.625), first=3, at=NOON - 10), 2)
     totals = (await redis.reader.live(["app.f"]))["app.f"].totals
-    assert (totals.minimum, totals.maximum) == (0.5, 0.75)
+    assert (totals.min, totals.max) == (0.5, 0.75)
     assert totals.last_called_at == NOON + 0.75
     await redis.producer.push(PRODUCER, batch_of(Call(seconds=0.1), Call(seconds=9.1), first=4), 3)
     totals = (await redis.reader.live(["app.f"]))["app.f"].totals
-    assert (totals.minimum, totals.maximum) == (0.1, 9.1)
+    assert (totals.min, totals.max) == (0.1, 9.1)
     assert totals.last_called_at == NOON + 9.1

@@ -307,7 +307,7 @@ async def test_reconciling_leaves_what_is_pending(redis: Commands, client: Any) 
     await redis.worker.reconcile(DB, 4, {"app.f": Numbered(sql, 4)})
     totals = (await live_totals(client))["app.f"]
     assert totals.counts.items() >= {"call_count": 3, "error_count": 1}.items()
-    assert (totals.minimum, totals.maximum, totals.execution_time) == (0.5, 4.0, 6.5)
+    assert (totals.min, totals.max, totals.execution_time) == (0.5, 4.0, 6.5)
     await check_pending(client)
     await redis.worker.reconcile(DB, 5, {"app.f": Numbered(Totals(), 5)})  # SQL was emptied
     assert (await live_totals(client))["app.f"].counts["call_count"] == 1

@@ -675,7 +675,7 @@ async def test_reconciling_after_redis_was_emptied(
     await flush.reconcile()
     await check_pending(client)
     live = await live_totals(client)
-    assert live["app.f"].maximum == 9.0
+    assert live["app.f"].max == 9.0
     assert await flush.drain() == 1
     assert flush.life != life
     found = await asyncio.to_thread(contents, path)

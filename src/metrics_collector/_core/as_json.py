@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from metrics_collector._core.figures import FIGURES
+
+if TYPE_CHECKING:
+    from metrics_collector._core.models import FunctionMetrics
 
 
 def as_json(value: Any) -> Any:
@@ -26,6 +31,11 @@ def as_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_json(one) for one in value]
     return value
+
+
+def figures_as_json(metrics: FunctionMetrics) -> dict[str, Any]:
+    """All figures of a function under their names."""
+    return {figure.name: as_json(figure.of(metrics)) for figure in FIGURES}
 
 
 def iso(moment: datetime | float) -> str:

@@ -19,6 +19,7 @@ from metrics_collector._core.entries import (
     decode,
     problem,
 )
+from metrics_collector._core.figures import CANCELLED, ERROR, OK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ _TEXT: Final = r'"[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*"'
 _WHOLE: Final = r"(?:0|[1-9][0-9]{0,19})"
 _USUAL: Final = re.compile(
     rf'^\{{"func_name":({_TEXT}),"execution_time":({_WHOLE}e-9),"created_at":({_WHOLE}e-6),'
-    rf'"error_occurred":(0|1,"error_type":{_TEXT}|0,"outcome":"cancelled"),'
+    rf'({OK.json}|{ERROR.json},"error_type":{_TEXT}|{CANCELLED.json}),'
     r'"id":"([0-9a-f]{16}-[1-9][0-9]{0,14})"\}$',
     re.MULTILINE,
 )
@@ -139,14 +140,12 @@ def _name(quoted: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _end(fields: str) -> tuple[int, str, str | None] | None:
-    """Flag, outcome and error type in the fields from `error_occurred` on, if they can be that."""
-    flag, _, rest = fields.partition(",")
-    if not rest:
-        return 0, "ok", None
-    if flag == "0":
-        return 0, "cancelled", None
-    error_type = _name(rest.partition(":")[2])
-    return None if error_type is None else (1, "error", error_type)
+    """Flag, outcome and error type in these fields, if they can be that."""
+    for without_error in (OK, CANCELLED):
+        if fields == without_error.json:
+            return 0, without_error.name, None
+    error_type = _name(fields.removeprefix(f'{ERROR.json},"error_type":'))
+    return None if error_type is None else (1, ERROR.name, error_type)
 
 
 def _decoded_together(elements: Sequence[bytes]) -> list[Any] | None:

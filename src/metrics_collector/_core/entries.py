@@ -12,6 +12,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from metrics_collector._core.figures import CANCELLED, ERROR, OK, OUTCOMES
 from metrics_collector._core.totals import OtherOutcome, Tally
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ _EXACT_TIME: Final = 9e9
 NUMBERED: Final = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,14})")
 
 
-_OUTCOMES: Final = frozenset(("ok", "error", "cancelled"))
 _FIELDS: Final = frozenset(
     (
         "func_name",
@@ -83,9 +83,9 @@ class Entry(NamedTuple):
 def mark_of(error_occurred: int, outcome: str, error_type: str | None) -> Mark:
     """What `Totals` takes of an entry with these fields."""
     error = _error(error_occurred, error_type)
-    if outcome not in _OUTCOMES:
+    if outcome not in OUTCOMES:
         return OtherOutcome(outcome, error)
-    return "" if outcome == "cancelled" else error
+    return "" if outcome == CANCELLED.name else error
 
 
 def _error(error_occurred: int, error_type: str | None) -> str | None:
@@ -204,10 +204,10 @@ def _json_text(text: str) -> str:
 @lru_cache(maxsize=1024)
 def _kind(mark: str | None) -> str:
     if mark is None:
-        return '"error_occurred":0'
+        return OK.json
     if mark == "":
-        return '"error_occurred":0,"outcome":"cancelled"'
-    return f'"error_occurred":1,"error_type":{json.dumps(mark)}'
+        return CANCELLED.json
+    return f'{ERROR.json},"error_type":{json.dumps(mark)}'
 
 
 def decode(raw: bytes) -> Entry:
@@ -263,13 +263,13 @@ def _checked(fields: dict[str, Any], producer: str | None, number: int) -> Entry
         raise RejectedEntryError("error_occurred is neither 0 nor 1")
     error_occurred = int(flag)
     error_type = _text(fields, "error_type")
-    outcome = _text(fields, "outcome") or ("error" if error_occurred else "ok")
-    if outcome not in _OUTCOMES:  # a newer release's, of whose error type nothing is known either
+    outcome = _text(fields, "outcome") or (ERROR if error_occurred else OK).name
+    if outcome not in OUTCOMES:  # a newer release's, of whose error type nothing is known either
         if len(outcome) > MAX_OUTCOME or not outcome.isprintable():
             raise RejectedEntryError(
                 f"outcome is longer than {MAX_OUTCOME} characters or not printable"
             )
-    elif (outcome == "error") != bool(error_occurred):
+    elif (outcome == ERROR.name) != bool(error_occurred):
         raise RejectedEntryError("outcome contradicts error_occurred")
     elif error_type is not None and not error_occurred:
         raise RejectedEntryError("error_type without an error")

@@ -1,14 +1,12 @@
-"""The figures of a function, each once: its name, its unit, its column in SQL, how it merges and how it is shown.
+"""The figures of a function and the outcomes of a call, each once: its name, unit and place, and how it is shown.
 
-Columns of SQL, JSON, the tables of command line and dashboard and the page of the API are made from `FIGURES`. One more
-that is made of others takes a line here, and a property of `FunctionMetrics`.
+Fields of Redis, columns of SQL, JSON, the tables of command line and dashboard and the page of the API are made from
+`FIGURES`. One more that is made of others takes a line here, and a property of `FunctionMetrics`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
-
-from metrics_collector._core.as_json import as_json
 
 if TYPE_CHECKING:
     from metrics_collector._core.models import FunctionMetrics
@@ -34,6 +32,7 @@ class Figure(NamedTuple):
         meaning: what it tells, as a part of a sentence.
         merge: the function of SQL that makes one of several; empty if SQL has no column, as it is made of others.
         column: see `name`.
+        live: the field of the live totals in Redis, if that is not the column's name.
     """
 
     name: str
@@ -43,6 +42,12 @@ class Figure(NamedTuple):
     meaning: str
     merge: str = ""
     column: str = ""
+    live: str = ""
+
+    @property
+    def field(self) -> str:
+        """Of the live totals in Redis, and the attribute of `Totals` unless it counts."""
+        return self.live or self.column or self.name
 
     @property
     def heading(self) -> str:
@@ -80,8 +85,8 @@ FIGURES: Final = (
     Figure("cancelled_count", "cancelled", "count", 0, "calls that were cancelled", "sum"),
     TOTAL,
     Figure("average_execution_time", "average", "seconds", 2, "average time of a call"),
-    Figure("min_execution_time", "min", "seconds", 0, "shortest time of a call", "min"),
-    Figure("max_execution_time", "max", "seconds", 0, "longest time of a call", "max"),
+    Figure("min_execution_time", "min", "seconds", 0, "shortest time of a call", "min", live="min"),
+    Figure("max_execution_time", "max", "seconds", 0, "longest time of a call", "max", live="max"),
     Figure("p50", "p50", "quantile", 4, "half of the calls took no longer"),
     Figure("p90", "p90", "quantile", 1, "90 % of the calls took no longer"),
     Figure("p95", "p95", "quantile", 7, "95 % of the calls took no longer"),
@@ -91,8 +96,28 @@ FIGURES: Final = (
 )
 COLUMNS: Final = tuple(figure for figure in FIGURES if figure.need)
 """Those that tables show beside a function's name."""
+STORED: Final = tuple(figure for figure in FIGURES if figure.merge)
+"""Those of which the others are made: first the counts."""
 
 
-def as_dict(metrics: FunctionMetrics) -> dict[str, Any]:
-    """All figures under their names, as JSON has them."""
-    return {figure.name: as_json(figure.of(metrics)) for figure in FIGURES}
+class Outcome(NamedTuple):
+    """How a call can end.
+
+    Attributes:
+        name: in JSON, in SQL and where people read it.
+        counted: field of the figure that counts it beside the calls, "" without one.
+        json: what an entry's JSON says of it, before its error type if it has one.
+    """
+
+    name: str
+    counted: str
+    json: str
+
+
+OK: Final = Outcome("ok", "", '"error_occurred":0')
+ERROR: Final = Outcome("error", "error_count", '"error_occurred":1')
+CANCELLED: Final = Outcome(
+    "cancelled", "cancelled_count", '"error_occurred":0,"outcome":"cancelled"'
+)
+OUTCOMES: Final = {one.name: one for one in (OK, ERROR, CANCELLED)}
+"""Those that this release knows; another one is kept under its name."""

@@ -5,22 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._core import figures as table
 from metrics_collector._core import histogram as buckets
-from metrics_collector._core.as_json import iso
+from metrics_collector._core.as_json import figures_as_json, iso
 from metrics_collector._core.totals import (
     BUCKET_PREFIX,
     CALLS,
-    CANCELLED,
+    COUNTS,
     ERROR_PREFIX,
-    ERRORS,
     Totals,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# Attributes of `FunctionMetrics`, and what they are called in `Totals`.
+_COUNTS: Final = [(figure.name, figure.field) for figure in table.STORED if figure.counts]
+_OTHERS: Final = [(figure.name, figure.field) for figure in table.STORED if not figure.counts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +107,7 @@ class FunctionMetrics:
 
     def as_dict(self) -> dict[str, Any]:
         """All figures under the names of their attributes, ready for JSON: moments are ISO 8601 in UTC."""
-        return {"func_name": self.func_name, **table.as_dict(self)}
+        return {"func_name": self.func_name, **figures_as_json(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,20 +135,13 @@ def figures(func_name: str, totals: Totals) -> dict[str, Any]:
         totals = Totals()
     counts = totals.counts
     errors, histogram = _details(counts)
+    last = totals.last_called_at
     return {
         "func_name": func_name,
-        "call_count": counts.get(CALLS, 0),
-        "error_count": counts.get(ERRORS, 0),
-        "cancelled_count": counts.get(CANCELLED, 0),
-        "total_execution_time": totals.execution_time,
-        "min_execution_time": totals.minimum,
-        "max_execution_time": totals.maximum,
+        **{name: counts.get(field_name, 0) for name, field_name in _COUNTS},
+        **{name: getattr(totals, field_name) for name, field_name in _OTHERS},
+        "last_called_at": None if last is None else datetime.fromtimestamp(last, UTC),
         "error_types": MappingProxyType(errors),
-        "last_called_at": (
-            None
-            if totals.last_called_at is None
-            else datetime.fromtimestamp(totals.last_called_at, UTC)
-        ),
         "histogram": MappingProxyType(histogram),
     }
 
@@ -153,7 +149,7 @@ def figures(func_name: str, totals: Totals) -> dict[str, Any]:
 def _details(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
     """The counts of error types, and those of buckets."""
     histogram = dict(counts)
-    for field_name in (CALLS, ERRORS, CANCELLED):
+    for field_name in COUNTS:
         histogram.pop(field_name, None)
     errors: dict[str, int] = {}
     # Most have nothing but buckets, one count a call, and none that was taken back: to look at every field takes five

@@ -15,27 +15,23 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from metrics_collector._core import histogram
+from metrics_collector._core.figures import CANCELLED, ERROR, STORED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 CALLS: Final = "call_count"
-ERRORS: Final = "error_count"
-CANCELLED: Final = "cancelled_count"
-TIME: Final = "execution_time"
+COUNTS: Final = tuple(figure.field for figure in STORED if figure.counts)
+"""Fields that are figures by themselves."""
+OTHERS: Final = tuple(figure.field for figure in STORED if not figure.counts)
+"""What is no count, as attributes of `Totals`."""
 OUTCOME_PREFIX: Final = "outcome:"
 ERROR_PREFIX: Final = "error:"
 BUCKET_PREFIX: Final = "h:"
 # What the fields of counts begin with.
-_COUNTS: Final = (BUCKET_PREFIX, ERROR_PREFIX, OUTCOME_PREFIX, CALLS, ERRORS, CANCELLED)
+_BEGINNINGS: Final = (BUCKET_PREFIX, ERROR_PREFIX, OUTCOME_PREFIX, *COUNTS)
 # The other fields of the hash in Redis, and where their numbers go.
-_OTHERS: Final = {
-    TIME.encode(): "execution_time",
-    b"min": "minimum",
-    b"max": "maximum",
-    b"last_called_at": "last_called_at",
-    b"as_of": None,
-}
+_OTHERS: Final = {field.encode(): field for field in OTHERS} | {b"as_of": None}
 _CALLS_A_FUNCTION: Final = 20  # that are counted in the time that a function takes beside
 
 
@@ -53,21 +49,30 @@ Mark: TypeAlias = "str | OtherOutcome | None"
 class Totals:
     """Counts, and the sum, extremes and last time that are no counts.
 
+    The others are in the order of `OTHERS`.
+
     Attributes:
         counts: field name → whole number.
         execution_time: sum over all entries, seconds.
-        minimum, maximum: seconds; `None` without entries.
+        min, max: seconds; `None` without entries.
         last_called_at: UTC epoch seconds; `None` without entries.
     """
 
-    __slots__ = ("counts", "execution_time", "last_called_at", "maximum", "minimum")
+    __slots__ = ("counts", "execution_time", "last_called_at", "max", "min")
 
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.execution_time = 0.0
-        self.minimum: float | None = None
-        self.maximum: float | None = None
-        self.last_called_at: float | None = None
+    def __init__(
+        self,
+        counts: dict[str, int] | None = None,
+        execution_time: float = 0.0,
+        min: float | None = None,  # noqa: A002 - the figures' own names
+        max: float | None = None,  # noqa: A002
+        last_called_at: float | None = None,
+    ) -> None:
+        self.counts = {} if counts is None else counts
+        self.execution_time = execution_time
+        self.min = min
+        self.max = max
+        self.last_called_at = last_called_at
 
     def add(self, execution_time: float, created_at: float, mark: Mark) -> None:
         """Count one call."""
@@ -78,10 +83,10 @@ class Totals:
         for field in _fields(mark):
             counts[field] = counts.get(field, 0) + 1
         self.execution_time += execution_time
-        if self.minimum is None or execution_time < self.minimum:
-            self.minimum = execution_time
-        if self.maximum is None or execution_time > self.maximum:
-            self.maximum = execution_time
+        if self.min is None or execution_time < self.min:
+            self.min = execution_time
+        if self.max is None or execution_time > self.max:
+            self.max = execution_time
         if self.last_called_at is None or created_at > self.last_called_at:
             self.last_called_at = created_at
 
@@ -107,8 +112,8 @@ class Totals:
             for field in _fields(mark):
                 counts[field] = counts.get(field, 0) + 1
         self.execution_time += sum(execution_times)
-        self.minimum = _extreme(min, self.minimum, min(execution_times))
-        self.maximum = _extreme(max, self.maximum, max(execution_times))
+        self.min = _extreme(min, self.min, min(execution_times))
+        self.max = _extreme(max, self.max, max(execution_times))
         self.last_called_at = _extreme(max, self.last_called_at, last_called_at)
 
     def merge(self, other: Totals) -> None:
@@ -120,16 +125,16 @@ class Totals:
         else:  # a copy takes a tenth of the time
             counts.update(other.counts)
         self.execution_time += other.execution_time
-        self.minimum = _extreme(min, self.minimum, other.minimum)
-        self.maximum = _extreme(max, self.maximum, other.maximum)
+        self.min = _extreme(min, self.min, other.min)
+        self.max = _extreme(max, self.max, other.max)
         self.last_called_at = _extreme(max, self.last_called_at, other.last_called_at)
 
     def dumps(self) -> str:
         """The compact JSON in which the scripts take totals; what is `None` is left out, as Lua has no such value."""
         others = {
             "sum": self.execution_time,
-            "min": self.minimum,
-            "max": self.maximum,
+            "min": self.min,
+            "max": self.max,
             "last": self.last_called_at,
         }
         rest = [f',"{key}":{value!r}' for key, value in others.items() if value is not None]
@@ -139,13 +144,8 @@ class Totals:
     def loads(cls, text: str | bytes) -> Totals:
         """What `dumps` wrote."""
         shape = json.loads(text)
-        totals = cls()
-        totals.counts = dict(shape["c"])
-        totals.execution_time = float(shape["sum"])
-        totals.minimum = shape.get("min")
-        totals.maximum = shape.get("max")
-        totals.last_called_at = shape.get("last")
-        return totals
+        others = shape.get("min"), shape.get("max"), shape.get("last")
+        return cls(shape["c"], float(shape["sum"]), *others)
 
     @classmethod
     def from_hash(cls, fields: Mapping[bytes, bytes]) -> Totals:
@@ -254,14 +254,14 @@ def _fields(mark: Mark) -> tuple[str, ...]:
         return ()
     if isinstance(mark, OtherOutcome):
         return (OUTCOME_PREFIX + mark.name, *_fields(mark.error_type))
-    return (ERRORS, ERROR_PREFIX + mark) if mark else (CANCELLED,)
+    return (ERROR.counted, ERROR_PREFIX + mark) if mark else (CANCELLED.counted,)
 
 
 @lru_cache(maxsize=4096)
 def _count_field(raw: bytes) -> str:
     """The name of a field of the hash in Redis that holds a count; raises ValueError for another one."""
     field = raw.decode("utf-8", "replace")
-    if not field.startswith(_COUNTS):
+    if not field.startswith(_BEGINNINGS):
         raise ValueError(field)
     return field
 

@@ -3,54 +3,47 @@
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector._core.figures import FIGURES
+from metrics_collector._core.figures import STORED
 from metrics_collector._core.pipeline_types import Numbered, Rollup
-from metrics_collector._core.totals import (
-    CALLS,
-    CANCELLED,
-    ERROR_PREFIX,
-    ERRORS,
-    Totals,
-    counts_text,
-)
+from metrics_collector._core.totals import COUNTS, ERROR_PREFIX, OTHERS, Totals, counts_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from metrics_collector._storage.base import ErrorCounts
 
-_STORED: Final = [(one.column or one.name, one.merge) for one in FIGURES if one.merge]
+_STORED: Final = [(one.column or one.name, one.merge) for one in STORED]
 FIGURE_COLUMNS: Final = ", ".join([*(column for column, _ in _STORED), "details"])
 """The figures of a function, the same in rollups and totals; details: JSON, "error:{type}" and "h:{bucket}" → count."""
 SUMS: Final = ", ".join(f"{merge}({column})" for column, merge in _STORED)
 """Several of these in one, all but details."""
 
-_COUNTS: Final = (CALLS, ERRORS, CANCELLED)
+_COUNTED: Final = len(COUNTS)
+_DETAILS: Final = len(STORED)
+_others_of: Final = attrgetter(*OTHERS)
 
 
 def as_row(totals: Totals) -> tuple[Any, ...]:
     """The values of `FIGURE_COLUMNS`, in order."""
     details = totals.counts.copy()
     return (
-        *(details.pop(column, 0) for column in _COUNTS),
-        totals.execution_time,
-        totals.minimum,
-        totals.maximum,
-        totals.last_called_at,
+        *(details.pop(field, 0) for field in COUNTS),
+        *_others_of(totals),
         counts_text(details),
     )
 
 
 def as_totals(row: Sequence[Any]) -> Totals:
     """The totals that the values of `FIGURE_COLUMNS` stand for."""
-    return _totals_of(row, json.loads(row[7]))
+    return _totals_of(row, json.loads(row[_DETAILS]))
 
 
 def all_as_totals(rows: Sequence[Sequence[Any]]) -> list[Totals]:
     """As `as_totals` for each, in four fifths of the time."""
-    details = json.loads(f"[{','.join([row[7] for row in rows])}]")
+    details = json.loads(f"[{','.join([row[_DETAILS] for row in rows])}]")
     return list(map(_totals_of, rows, details))
 
 
@@ -90,7 +83,7 @@ def failures(rows: Sequence[Sequence[Any]]) -> ErrorCounts:
 
 def summed(row: Sequence[Any]) -> Totals:
     """The sum of several, whose details `group_concat` has put together in the last of the values."""
-    details, *others = json.loads(f"[{row[7]}]")
+    details, *others = json.loads(f"[{row[_DETAILS]}]")
     for other in others:
         for field, by in other.items():
             details[field] = details.get(field, 0) + by
@@ -98,14 +91,5 @@ def summed(row: Sequence[Any]) -> Totals:
 
 
 def _totals_of(row: Sequence[Any], counts: dict[str, int]) -> Totals:
-    calls, errors, cancelled = row[:3]
-    if calls:
-        counts[CALLS] = calls
-    if errors:
-        counts[ERRORS] = errors
-    if cancelled:
-        counts[CANCELLED] = cancelled
-    totals = Totals()
-    totals.counts = counts
-    totals.execution_time, totals.minimum, totals.maximum, totals.last_called_at = row[3:7]
-    return totals
+    counts |= {field: number for field, number in zip(COUNTS, row, strict=False) if number}
+    return Totals(counts, *row[_COUNTED:_DETAILS])

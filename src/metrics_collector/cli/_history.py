@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from metrics_collector._core import figures
-from metrics_collector._core.as_json import iso
+from metrics_collector._core.as_json import figures_as_json, iso
 from metrics_collector._core.figures import COLUMNS
 from metrics_collector._core.units import counted, duration
 from metrics_collector._reading import reports
@@ -61,7 +60,7 @@ def _as_json(report: FunctionReport) -> dict[str, Any]:
     return {
         "func_name": report.func_name,
         "window": report.window,
-        "totals": figures.as_dict(report.metrics),
+        "totals": figures_as_json(report.metrics),
         "points": report.points,
     }
 

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector._core import figures
+from metrics_collector._core.as_json import figures_as_json
 from metrics_collector._core.figures import FIGURES, TOTAL
 from metrics_collector._reading import reports
 from metrics_collector.dashboard import _shown, _table
@@ -54,7 +54,7 @@ def _show(report: Overview, state: State) -> dict[str, Any]:
             "func_name": one.metrics.func_name,
             **_shown.figures(one.metrics, seconds),
             "share": share(one),
-            "before": figures.as_dict(one.before),
+            "before": figures_as_json(one.before),
             "by_step": {"call_count": one.calls},
         }
 

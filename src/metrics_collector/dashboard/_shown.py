@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector._core import figures as table
+from metrics_collector._core.as_json import figures_as_json
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,4 +20,4 @@ def passed(one: Window, start: datetime) -> float:
 
 def figures(metrics: FunctionMetrics, seconds: float) -> dict[str, Any]:
     """The figures of one function, or of all, in a window that is so long."""
-    return {**table.as_dict(metrics), "calls_per_second": metrics.call_count / seconds}
+    return {**figures_as_json(metrics), "calls_per_second": metrics.call_count / seconds}

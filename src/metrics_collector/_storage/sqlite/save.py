@@ -31,7 +31,7 @@ _INSERT: Final = f"INSERT INTO metrics ({_COLUMNS}) VALUES "
 _ROW: Final = "(?, ?, ?, ?, ?, ?, ?)"
 _USUAL: Final = 7  # columns
 _INSERT_EXTRA: Final = f"INSERT INTO metrics ({_COLUMNS}, extra) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_FIGURES: Final = "?, ?, ?, ?, ?, ?, ?, ?"
+_FIGURES: Final = ", ".join("?" for _ in FIGURE_COLUMNS.split(","))
 
 
 def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Steps[Saved]:
