@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -113,6 +114,7 @@ class Saver:
         self.go = asyncio.Event()
         self.go.set()
         self.closing: Callable[[], Awaitable[None]] | None = None
+        self._flush: asyncio.Task[Any] | None = None
 
     async def start(self) -> None:
         self.events.append("start")
@@ -120,9 +122,14 @@ class Saver:
     async def flush(self) -> int:
         self.flushes += 1
         number = self.flushes
+        self._flush = asyncio.current_task()
         self.flushing.set()
         await self.go.wait()
         return number
+
+    async def cancel_flush(self) -> None:
+        assert self._flush is not None
+        self._flush.cancel()
 
     def begin_purge(self) -> None:
         self.events.append("purge")
@@ -518,6 +525,22 @@ async def test_a_broker_may_shut_down_while_a_flush_runs(workers: list[Saver]) -
     workers[0].go.set()
     assert await running == 1
     assert workers[0].events == ["start", "close"]
+
+
+async def test_a_flush_that_the_closing_worker_cancels_is_no_error(
+    workers: list[Saver], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = InMemoryBroker()
+    flush_metrics = register(broker)
+    await broker.startup()
+    workers[0].go.clear()
+    request = await flush_metrics.kiq()
+    await workers[0].flushing.wait()
+    workers[0].closing = workers[0].cancel_flush
+    await broker.shutdown()
+    result = await request.wait_result(timeout=60)
+    assert (result.is_err, result.return_value) == (False, 0)
+    assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
 
 
 async def test_what_still_waits_after_the_shutdown_starts_no_other_worker(

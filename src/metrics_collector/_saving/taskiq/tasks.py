@@ -199,6 +199,8 @@ class _Flusher:
                 return await self._running
             except asyncio.CancelledError:
                 self._raise_if_over()
+                if self._worker is not worker:
+                    return 0  # closed, which is no error; Taskiq would log one
                 raise
         finally:
             turn.release()
