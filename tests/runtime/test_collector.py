@@ -359,6 +359,28 @@ class TestRun:
 
         world.assert_has(3)
 
+    async def test_a_thread_that_fails_as_a_run_begins_is_replaced(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        starting, go = threading.Event(), threading.Event()
+
+        async def fail(_pipeline: SendingPipeline) -> None:
+            starting.set()
+            while not go.is_set():
+                await asyncio.sleep(0.001)
+            raise ConfigurationError("what the environment said before")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SendingPipeline, "start", fail)
+            call(1)
+            while not starting.is_set():
+                await asyncio.sleep(0.001)
+        entering = asyncio.ensure_future(MetricsCollector().__aenter__())
+        await asyncio.sleep(0)  # for it to wait for the thread's pipeline
+        go.set()
+        await (await entering).aclose()
+        world.assert_has(1)
+
     async def test_switched_off_records_nothing(self, world: World) -> None:
         off = world.settings.model_copy(update={"enabled": False})
         async with MetricsCollector(off):

@@ -119,9 +119,7 @@ class Collector:
             StoreUnavailableError: no thread can be started, or there is no pipeline.
         """
         self.settings()
-        with self._lock:
-            if self._thread is not None and self._thread.failed:
-                self._thread.request_stop()  # what kept it from sending may be over
+        before = self._thread
         while True:
             try:
                 thread = self._ensure_thread()
@@ -131,6 +129,11 @@ class Collector:
                 return await thread.call(action)
             except StoppedError:  # another one replaces it
                 continue
+            except MetricsCollectorError:
+                if thread is not before or not thread.failed:
+                    raise
+                before = None
+                thread.request_stop()  # what kept it from sending may be over
 
     def _ensure_thread(self) -> SenderThread:
         """The sender thread; it is started if there is none.
