@@ -85,6 +85,7 @@ class Sender:
         self._request_flush = request_flush
         self._log = log
         self._failed = failed
+        self._report = partial(_report, outbox, log, failed)
         self._batch = batch
         self._sending = asyncio.Lock()  # held during a push and a look
         self._replied_at = 0.0
@@ -302,15 +303,6 @@ class Sender:
             text = "cannot send a flush request; workers flush by their own timer: %s"
             self._log.trouble("flush request", text, error)
 
-    def _report(self, error: Exception) -> None:
-        what = str(error) if isinstance(error, MetricsCollectorError) else repr(error)
-        self._failed(what)
-        counts = self._outbox.counts()
-        where = f"{counts.buffered} entries wait in this process"
-        if counts.spooled:
-            where += f" and {counts.spooled} in METRICS_SPOOL_DIR"
-        self._log.trouble("send", "%s; %s", what, where)
-
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
@@ -321,51 +313,35 @@ def _discard(copies: list[DiskCopy]) -> None:
         copy.discard()
 
 
+def _report(
+    outbox: Outbox, log: RateLimitedLog, failed: Callable[[str], None], error: Exception
+) -> None:
+    """Say why nothing is sent, and where the entries wait meanwhile."""
+    what = _text(error)
+    failed(what)
+    counts = outbox.counts()
+    where = f"{counts.buffered} entries wait in this process"
+    if counts.spooled:
+        where += f" and {counts.spooled} in METRICS_SPOOL_DIR"
+    log.trouble("send", "%s; %s", what, where)
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, MetricsCollectorError) else repr(error)
+
+
 async def keep_entries(
     outbox: Outbox, cause: Exception, *, log: RateLimitedLog, failed: Callable[[str], None]
 ) -> None:
     """Enforce the usual memory limit where there is no pipeline to send with; until cancelled.
 
-    Args:
-        outbox: holds the entries.
-        cause: why there is no pipeline.
-        log: where the cause is logged.
-        failed: called with the cause, for `statistics()`.
+    The cause, which nobody is there to raise to, is said again and again, as when Redis cannot be reached.
     """
-    what = str(cause) if isinstance(cause, MetricsCollectorError) else repr(cause)
+    what = _text(cause)
     failed(what)
     log.trouble("send", "%s; entries wait in this process", what)
-
-    async def no_request() -> None: ...
-
-    await Sender(
-        outbox,
-        _NoRedis(what),
-        interval=1.0,
-        memory_limit=MemoryLimit(outbox, USUAL_MAX_BUFFERED, log=log, failed=failed),
-        request_flush=no_request,
-        log=log,
-        failed=failed,
-    ).run()
-
-
-class _NoRedis:
-    """Stands for Redis where settings are wrong, and no caller to whom that could be raised.
-
-    Entries are then counted, kept up to the memory limit, and the cause is logged, as when Redis cannot be reached.
-    """
-
-    def __init__(self, cause: str) -> None:
-        self._cause = cause
-
-    async def push(self, *_: object) -> PushReply:
-        """Refuse."""
-        raise StoreUnavailableError(self._cause)
-
-    async def tell_dropped(self, *_: object) -> None:
-        """Refuse."""
-        raise StoreUnavailableError(self._cause)
-
-    async def look(self, *_: object) -> PushReply:
-        """Refuse."""
-        raise StoreUnavailableError(self._cause)
+    memory_limit = MemoryLimit(outbox, USUAL_MAX_BUFFERED, log=log, failed=failed)
+    while True:
+        await memory_limit.enforce()
+        await asyncio.sleep(1.0)
+        _report(outbox, log, failed, cause)
