@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from typing_extensions import override  # pydantic's own dependency; typing has it from 3.12
 
 from metrics_collector._errors import ConfigurationError
@@ -16,8 +21,6 @@ from metrics_collector._support.environment import variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from pydantic.fields import FieldInfo
 
 _HIDDEN: Final = "***"
 _SCHEMES: Final = ("redis", "rediss", "unix", "memory")
@@ -254,8 +257,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Keywords, then variables."""
-        return init_settings, _Variables(settings_cls)
+        """Keywords, then variables: environment and `.env` as one source, as a prefixed name wins in either."""
+        variables = {field: value for field, (_, value) in _found().items()}
+        return init_settings, InitSettingsSource(settings_cls, variables)
 
     @model_validator(mode="after")
     def _default_taskiq_urls(self) -> Self:
@@ -268,19 +272,6 @@ class Settings(BaseSettings):
     def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
         # `repr`, `str` and rich's output are made of these.
         return [(name, _masked(name or "", value)) for name, value in super().__repr_args__()]
-
-
-class _Variables(PydanticBaseSettingsSource):
-    """Environment and `.env` as one source, since a prefixed name wins wherever it stands."""
-
-    @override
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
-        name, value = _found().get(field_name, (field_name, None))
-        return value, name, False
-
-    @override
-    def __call__(self) -> dict[str, object]:
-        return {field: value for field, (_, value) in _found().items()}
 
 
 def _masked(name: str, value: Any) -> object:
