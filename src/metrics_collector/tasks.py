@@ -70,7 +70,7 @@ def _broker() -> AsyncBroker:
 
 @cache
 def _scheduler() -> TaskiqScheduler:
-    return taskiq.make_scheduler(_broker(), beat=_beat, log=collector.log)
+    return taskiq.FlushScheduler(_broker(), beat=_beat, log=collector.log)
 
 
 async def _beat() -> None:

@@ -281,7 +281,7 @@ class SendingPipeline:
             log=self._log,
         )
         await self._broker.startup()
-        scheduler = taskiq.make_scheduler(self._broker, beat=None, log=self._log)
+        scheduler = taskiq.FlushScheduler(self._broker, beat=None, log=self._log)
         self._spawn(run_scheduler_task(scheduler))
 
     async def _request_flush(self) -> None:

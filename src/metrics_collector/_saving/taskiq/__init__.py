@@ -7,7 +7,7 @@ entries, a doubled one costs nothing, and any number of them may become one flus
 from __future__ import annotations
 
 from metrics_collector._saving.taskiq.broker import FlushRequestBroker, make_broker
-from metrics_collector._saving.taskiq.scheduler import FlushScheduler, make_scheduler
+from metrics_collector._saving.taskiq.scheduler import FlushScheduler
 from metrics_collector._saving.taskiq.shared import TASK_NAME
 from metrics_collector._saving.taskiq.tasks import FlushTask, Worker, register, request_flush
 
@@ -18,7 +18,6 @@ __all__ = [
     "FlushTask",
     "Worker",
     "make_broker",
-    "make_scheduler",
     "register",
     "request_flush",
 ]

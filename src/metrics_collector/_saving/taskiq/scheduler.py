@@ -32,28 +32,14 @@ BEAT_TIMEOUT: Final = 3.0
 LATE_AFTER: Final = 10.0  # a request that is overdue by this has failed
 
 
-def make_scheduler(
-    broker: AsyncBroker,
-    *,
-    beat: Callable[[], Awaitable[None]] | None,
-    log: RateLimitedLog,
-) -> FlushScheduler:
-    """The scheduler that requests flushes and purges, as often as their labels on the broker say.
-
-    Args:
-        broker: the one that workers listen to.
-        beat: called every three seconds in a scheduler process, as long as requests are sent in time.
-        log: where trouble is logged.
-    """
-    return FlushScheduler(broker, beat=beat, log=log)
-
-
 class FlushScheduler(TaskiqScheduler):
-    """Sends each request until Redis takes it, and ends in an orderly way on SIGTERM.
+    """Requests flushes and purges as often as their labels on the broker say, each until Redis takes it.
+
+    In a process of its own it ends in an orderly way on SIGTERM.
 
     Args:
         broker: the one that workers listen to.
-        beat: sends a heartbeat; `None` for none.
+        beat: called every three seconds, as long as requests are sent in time; `None`: there is no heartbeat.
         log: where trouble is logged.
         clock: monotonic seconds.
     """
