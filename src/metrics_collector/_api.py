@@ -175,7 +175,7 @@ async def send() -> None:
         ConfigurationError: a setting is wrong.
         IncompatibleStoreError: Redis is older than 6.2.
     """
-    await collector.call(lambda pipeline: pipeline.send(asking.SEND_TIMEOUT))
+    await collector.call(lambda pipeline: pipeline.sender.send(asking.SEND_TIMEOUT))
 
 
 async def flush() -> int:
@@ -198,17 +198,7 @@ def statistics() -> Statistics:
     """What this process has done with its entries so far; cheap, and safe from any thread."""
     from metrics_collector._core.models import Statistics
 
-    counts = collector.outbox.counts()
-    return Statistics(
-        recorded=counts.recorded,
-        buffered=counts.buffered,
-        sent=counts.sent,
-        saved=counts.saved,
-        spooled=counts.spooled,
-        dropped=counts.dropped,
-        retried=counts.retried,
-        last_error=collector.last_error,
-    )
+    return Statistics(**collector.outbox.counts()._asdict(), last_error=collector.last_error)
 
 
 def _span(

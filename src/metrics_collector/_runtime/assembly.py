@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import asynccontextmanager
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from metrics_collector._errors import ConfigurationError
@@ -16,12 +16,11 @@ from metrics_collector._redis.worker import WorkerCommands
 from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.purge import Purge
 from metrics_collector._saving.worker import Worker
-from metrics_collector._sending.spool import Spool
 from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.settings import mask_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from metrics_collector._storage.base import Store
     from metrics_collector._support.rate_limited_log import RateLimitedLog
@@ -66,24 +65,14 @@ def redis_connection(settings: Settings, server: Any = None) -> RedisConnection:
     return RedisConnection(client, label=label, known_version=is_embedded(settings))
 
 
-@asynccontextmanager
-async def redis_for_a_while(settings: Settings) -> AsyncIterator[RedisConnection]:
+def redis_for_a_while(settings: Settings) -> AbstractAsyncContextManager[RedisConnection]:
     """Redis for a command or a heartbeat, closed at the end."""
-    redis = redis_connection(settings)
-    try:
-        yield redis
-    finally:
-        await redis.aclose()
+    return aclosing(redis_connection(settings))
 
 
 def producer_commands(settings: Settings, redis: RedisConnection) -> ProducerCommands:
     """What a producer asks of Redis."""
     return ProducerCommands(redis, max_items=settings.max_items, max_backlog=settings.max_backlog)
-
-
-def spool(folder: str, producer: str) -> Spool:
-    """What writes to disk what this process can neither send nor hold in memory."""
-    return Spool(folder, producer)
 
 
 def database(settings: Settings, *, plain: bool = False) -> Store:
@@ -144,20 +133,19 @@ def worker(settings: Settings, log: RateLimitedLog, redis: RedisConnection | Non
         log: where trouble is logged.
         redis: a connection that stays open when the worker closes; `None`: it has one of its own.
     """
-    own = redis is None
-    redis = redis_connection(settings) if redis is None else redis
+    used = redis_connection(settings) if redis is None else redis
 
     async def close() -> None:
-        if own:
-            await redis.aclose()
+        if redis is None:
+            await used.aclose()
 
     async def dangers() -> list[str]:
-        return [] if is_embedded(settings) else await server_risks.dangers(redis)
+        return [] if is_embedded(settings) else await server_risks.dangers(used)
 
     return Worker(
-        flush(settings, redis, log),
+        flush(settings, used, log),
         purge(settings),
-        heartbeat("worker", redis),
+        heartbeat("worker", used),
         every=settings.max_waiting_time,
         log=log,
         dangers=dangers,

@@ -318,6 +318,7 @@ class Collector:
         with fork_hooks.no_fork():
             from metrics_collector._runtime import assembly
             from metrics_collector._runtime.sending_pipeline import SendingPipeline
+            from metrics_collector._sending.spool import Spool
 
             settings = self.settings()
             server = None
@@ -331,7 +332,7 @@ class Collector:
                 if folder is None:
                     self._spool = None
                 elif spool is None or spool.folder != folder:
-                    self._spool = assembly.spool(folder, self.outbox.producer)
+                    self._spool = Spool(folder, self.outbox.producer)
             return SendingPipeline(
                 settings,
                 self.outbox,

@@ -125,12 +125,8 @@ class SendingPipeline:
         except TimeoutError:
             raise StoreUnavailableError("Redis does not answer") from None
 
-    async def send(self, timeout: float) -> None:
-        """As `Sender.send`."""
-        await self.sender.send(timeout)
-
     async def send_for_read(self, timeout: float) -> None:
-        """As `send`, but a full Redis is no error: it can be read, without what waits in this process."""
+        """As `Sender.send`, but a full Redis is no error: it can be read, without what waits in this process."""
         with contextlib.suppress(StoreFullError):
             await self.sender.send(timeout, wait_for_room=False)
 
@@ -260,10 +256,8 @@ class SendingPipeline:
         with contextlib.suppress(StoreUnavailableError, OSError):
             await self.redis.aclose()
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work)
-        self._tasks.append(task)
-        return task
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._tasks.append(asyncio.create_task(work))
 
     async def _start_embedded(self) -> None:
         await process.load("taskiq.api", "metrics_collector._saving.taskiq", "aiosqlite")
