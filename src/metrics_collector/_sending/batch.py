@@ -27,12 +27,7 @@ class Content(NamedTuple):
 
 
 def content(lines: Sequence[str], tally: Tally) -> Content:
-    """The content of a batch.
-
-    Args:
-        lines: its entries, each the JSON that Redis gets.
-        tally: the figures of these entries.
-    """
+    """The content of a batch: its entries, each the JSON that Redis gets, and their figures."""
     texts = tally.texts()
     return Content("\n".join(lines).encode(), tuple(texts), f"[{','.join(texts.values())}]")
 

@@ -19,11 +19,6 @@ class LastSend:
 
     The exit of a process often follows the end of a run at once. If Redis did not answer then, the exit does not wait
     for it a second time.
-
-    Args:
-        outbox: holds what is sent.
-        log: where trouble is logged.
-        clock: monotonic seconds.
     """
 
     def __init__(
@@ -45,8 +40,8 @@ class LastSend:
         """Note how a last send ended, and log what is lost.
 
         Args:
-            well: whether all entries are where they outlive the process.
-            embedded: whether Redis ends with the process, so that what was sent and not saved is lost, too.
+            well: all entries are where they outlive the process.
+            embedded: Redis ends with the process, so that what was sent and not saved is lost, too.
         """
         self._failed = None
         if not well:

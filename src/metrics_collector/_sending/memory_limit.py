@@ -33,15 +33,9 @@ class Spool(Protocol):
 
 
 class MemoryLimit:
-    """Keeps the number of entries in memory below a limit.
+    """Keeps the outbox at `most` entries: what is too much goes to the spool, in batches, or else is dropped.
 
-    Args:
-        outbox: holds the entries.
-        most: entries that it may hold.
-        log: where trouble is logged.
-        failed: called with what went wrong, for `statistics()`.
-        spool: takes what is too much; without one it is dropped.
-        batch: entries written in one go.
+    What goes wrong is logged and given to `failed`, for `statistics()`.
     """
 
     def __init__(
@@ -77,11 +71,9 @@ class MemoryLimit:
             )
 
     async def move_to_spool(self, *, keep: int = 0, sent: bool = False) -> None:
-        """Write entries that are in memory alone to the spool, if there is one.
+        """Write entries that are in memory alone to the spool, if there is one, but for the oldest `keep`.
 
-        Args:
-            keep: so many of the oldest stay in memory.
-            sent: also those that Redis has acknowledged.
+        With `sent` also those that Redis has acknowledged.
         """
         outbox, spool = self._outbox, self._spool
         if spool is None:

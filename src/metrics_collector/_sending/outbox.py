@@ -45,15 +45,7 @@ class Counts(NamedTuple):
 
 
 class Outbox:
-    """The entries of one producer, from the recorder's buffer until SQL has them.
-
-    Args:
-        buffer: the recorder's.
-        monotonic, wall: the clocks, in seconds; the first one is what calls are timed by.
-
-    Attributes:
-        producer: a random id, new in each process.
-    """
+    """The entries of one producer, from the recorder's buffer until SQL has them; calls are timed by `monotonic`."""
 
     def __init__(
         self,
@@ -62,7 +54,7 @@ class Outbox:
         monotonic: Callable[[], float] = time.perf_counter,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.producer = os.urandom(8).hex()
+        self.producer = os.urandom(8).hex()  # an id, new in each process
         self._buffer = buffer
         self._monotonic = monotonic
         self._wall = wall
@@ -122,14 +114,7 @@ class Outbox:
             return bool(self._buffer) and self._drained < until
 
     def fill(self, batch: int = BATCH) -> bool:
-        """Encode a slice of the buffer into the open batch.
-
-        Args:
-            batch: entries in a full batch.
-
-        Returns:
-            Whether the open batch is full now.
-        """
+        """Encode a slice of the buffer into the open batch; whether that is full now, with `batch` entries."""
         offset = self._wall() - self._monotonic()
         with self._lock:
             records: list[Record] = []
@@ -164,14 +149,10 @@ class Outbox:
                 self._batches.append(made)
 
     async def make_batch(self, until: int, batch: int = BATCH) -> None:
-        """Make a batch of the oldest records.
+        """Make a batch of the oldest records: at most `batch` of the first `until`, as `recorded` counts them.
 
         In slices, with a pause before each, in which other threads have the interpreter's lock: so the lag of an
         application's loop stays below the time that one slice takes.
-
-        Args:
-            until: only of the first `until` records, as `recorded` counts them.
-            batch: entries in it at most.
         """
         full = False
         while self.holds_before(until) and not full:
@@ -195,11 +176,9 @@ class Outbox:
             raise
 
     def next(self) -> tuple[Batch, int] | None:
-        """The batch to push now, if there is one.
+        """The batch to push now, and the highest number before it that Redis has acknowledged, or 0.
 
-        Returns:
-            The batch, and the highest number before it that Redis has acknowledged, or 0: if Redis has not seen that
-            one, it has lost data.
+        If Redis has not seen that one, it has lost data.
         """
         with self._lock:
             *_, (_, need) = (0, 0), *self._only_in_redis
@@ -213,11 +192,7 @@ class Outbox:
             return None
 
     def replied(self, reply: PushReply, batch: Batch | None = None) -> int:
-        """Process a reply of Redis.
-
-        Args:
-            reply: to a push or a look.
-            batch: that was pushed; `None` for a look.
+        """Process a reply to the push of a batch, or to a look.
 
         Returns:
             How many entries turn out to be lost: Redis has lost them, and they are not in memory any more.
@@ -256,34 +231,20 @@ class Outbox:
             return released
 
     def only_in_memory(self, keep: int, *, sent: bool = False) -> list[tuple[Batch, Content]]:
-        """The batches that are neither on disk nor in Redis.
-
-        Args:
-            keep: leave out the oldest ones, of that many entries together.
-            sent: include those that are in Redis.
-        """
+        """The batches that are not on disk, nor in Redis unless `sent`; but for the oldest `keep` entries."""
         with self._lock:
             held = 0
             found: list[tuple[Batch, Content]] = []
             for batch in self._batches:
-                if (
-                    batch.content is None
-                    or batch.disk_copy is not None
-                    or (batch.sent and not sent)
-                ):
-                    continue
-                held += len(batch)
-                if held > keep:
-                    found.append((batch, batch.content))
+                in_redis = batch.sent and not sent
+                if batch.content is not None and batch.disk_copy is None and not in_redis:
+                    held += len(batch)
+                    if held > keep:
+                        found.append((batch, batch.content))
             return found
 
     def spooled(self, batch: Batch, copy: DiskCopy) -> None:
-        """Note that a batch is on disk; safe from any thread.
-
-        Args:
-            batch: from `only_in_memory`.
-            copy: on disk.
-        """
+        """Note that a batch is on disk; safe from any thread."""
         with self._lock:
             if batch.disk_copy is not None or not any(batch is kept for kept in self._batches):
                 self._released.append(copy)  # another copy was faster, or SQL has it meanwhile
@@ -319,11 +280,7 @@ class Outbox:
         return sum(last - first + 1 - self._saved.count(first, last) for first, last in numbers)
 
     def release_acknowledged(self, most: int) -> int:
-        """Remove acknowledged batches from memory, the oldest first, until at most `most` entries are left.
-
-        Returns:
-            How many more than that are left all the same.
-        """
+        """Remove acknowledged batches from memory, the oldest first, down to `most` entries; how many more are left."""
         if len(self._buffer) + self._last < most:  # the usual case, without a lock
             return 0
         with self._lock:
@@ -340,11 +297,7 @@ class Outbox:
             return max(0, excess)
 
     def enforce(self, most: int) -> int:
-        """Have at most `most` entries in memory: remove acknowledged batches, then drop the oldest records.
-
-        Returns:
-            How many entries were dropped.
-        """
+        """Have at most `most` entries in memory: remove acknowledged batches, then drop; how many were dropped."""
         if not self.release_acknowledged(most):
             return 0
         with self._lock:
@@ -377,11 +330,7 @@ class Outbox:
             )
 
     def count_volatile(self, *, embedded: bool) -> int:
-        """How many entries would be lost if the process ended now.
-
-        Args:
-            embedded: whether Redis is in this process and ends with it.
-        """
+        """How many entries would be lost if the process, or with `embedded` Redis in it as well, ended now."""
         with self._lock:
             volatile = len(self._buffer) + len(self._lines)
             volatile += sum(len(batch) for batch, _ in self.only_in_memory(0, sent=embedded))

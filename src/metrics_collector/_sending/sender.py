@@ -50,20 +50,13 @@ class Destination(Protocol):
 
 
 class Sender:
-    """Sends what the outbox holds.
+    """Sends what the outbox holds, which outlives it.
 
     Args:
-        outbox: holds what is sent; outlives the sender.
-        destination: Redis.
         interval: seconds between two sends.
-        memory_limit: on what the outbox holds.
         request_flush: asks a worker for a flush; called when Redis says that this producer is the one to ask.
-        log: where trouble is logged.
         failed: called with what went wrong, for `statistics()`.
         batch: entries sent in one go.
-
-    Attributes:
-        reached: whether Redis has ever replied.
     """
 
     def __init__(
@@ -90,7 +83,7 @@ class Sender:
         self._sending = asyncio.Lock()  # held during a push and a look
         self._replied_at = 0.0
         self._stored_dropped = 0  # what Redis has stored
-        self.reached = False
+        self.reached = False  # whether Redis has ever replied
         self._requesting: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -168,12 +161,6 @@ class Sender:
         """Send for the last time: as `send`, but trying once if Redis has never replied.
 
         If there is nothing to send, this asks Redis whether it still has what it was sent, as a push would.
-
-        Args:
-            timeout: seconds.
-
-        Raises:
-            StoreUnavailableError: not all could be sent.
         """
         if self._outbox.unsaved and not self._outbox.unsent:
             # Without a reply, all is in Redis as far as is known.
@@ -183,11 +170,7 @@ class Sender:
         await self.send(timeout, patient=self.reached)
 
     async def look(self) -> None:
-        """Ask Redis what SQL has saved.
-
-        Raises:
-            StoreUnavailableError: Redis cannot be used.
-        """
+        """Ask Redis what SQL has saved; raises StoreUnavailableError."""
         async with self._sending:
             await self._look()
 

@@ -41,14 +41,7 @@ class Destination(Protocol):
 
 
 class Replay:
-    """Sends the spool files of processes that have ended.
-
-    Args:
-        folder: of the spool.
-        destination: Redis.
-        log: where trouble is logged.
-        failed: called with what went wrong, for `statistics()`.
-    """
+    """Sends the spool files of processes that have ended; what goes wrong is logged and given to `failed`."""
 
     def __init__(
         self,
@@ -77,9 +70,7 @@ class Replay:
                     scan_at = now + SCAN_EVERY
                     await process.in_thread(self._open_free_files)
                 await self._advance()
-                await asyncio.sleep(
-                    LOOK_EVERY
-                )  # no backoff: it is a timer, and rarer than any retry
+                await asyncio.sleep(LOOK_EVERY)  # a timer, rarer than any retry: no backoff
         finally:
             with self._lock:
                 self._closed = True
@@ -172,13 +163,7 @@ class _OrphanedFile:
         return self.path.with_suffix(spool_file.DAMAGED)
 
     async def advance(self, destination: Destination) -> bool:
-        """Send what Redis does not have.
-
-        Args:
-            destination: Redis.
-
-        Returns:
-            Whether SQL has all of the file.
+        """Send what Redis does not have; whether SQL has all of the file.
 
         Raises:
             StoreUnavailableError: Redis cannot be used.

@@ -57,16 +57,7 @@ def header(producer: str) -> bytes:
 
 
 def framed(first: int, last: int, payload: bytes, offset: int) -> tuple[bytes, Frame]:
-    """A batch as it is written to a file.
-
-    Args:
-        first, last: the numbers of its entries.
-        payload: its entries.
-        offset: where it is written.
-
-    Returns:
-        The bytes to write, and the frame to read them with.
-    """
+    """The bytes of a batch to be written at `offset`, and the frame to read them with."""
     checksum = _checksum(first, last, payload)
     line = b"%d %d %d %d\n" % (first, last, len(payload), checksum)
     return line + payload + b"\n", Frame(first, last, offset + len(line), len(payload), checksum)
@@ -93,11 +84,7 @@ def producer_in(descriptor: int) -> tuple[str, int]:
 
 
 def frames(descriptor: int, offset: int) -> Iterator[Frame]:
-    """The batches in a file from `offset` on, each of them checked.
-
-    Raises:
-        DamagedError: what follows the last one given is no batch.
-    """
+    """The checked batches in a file from `offset` on; raises DamagedError where what follows is no batch."""
     size = os.fstat(descriptor).st_size
     while offset < size:
         line = _line(descriptor, offset)
@@ -114,12 +101,7 @@ def frames(descriptor: int, offset: int) -> Iterator[Frame]:
 
 
 def payload(descriptor: int, frame: Frame) -> bytes:
-    """The entries of a batch.
-
-    Raises:
-        DamagedError: they are not what was written.
-        OSError: the file cannot be read.
-    """
+    """The entries of a batch; raises DamagedError if they are not what was written."""
     data = os.pread(descriptor, frame.length + 1, frame.offset)
     found = data[: frame.length]
     if data[frame.length :] != b"\n" or frame.checksum != _checksum(frame.first, frame.last, found):
@@ -128,17 +110,10 @@ def payload(descriptor: int, frame: Frame) -> bytes:
 
 
 def open_locked(path: Path, *, make: bool = False) -> int | None:
-    """Open a file and lock it.
-
-    Args:
-        path: of the file.
-        make: create it; it must not be there.
+    """Open a file, or make one, and lock it.
 
     Returns:
         Its descriptor; `None` if another process, or this one, has the lock, or the file was deleted.
-
-    Raises:
-        OSError: it cannot be opened.
     """
     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL | os.O_APPEND if make else 0)
     with fork_hooks.no_fork():

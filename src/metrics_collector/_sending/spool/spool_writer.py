@@ -26,10 +26,7 @@ class Spool:
     """Writes batches that this process cannot hold in memory to files.
 
     They outlive the process, but not a loss of power: nothing is synced, the system writes it to the disk in its time.
-
-    Args:
-        folder: made on first use.
-        producer: the id of the producer whose batches they are.
+    The folder is made on first use.
     """
 
     def __init__(self, folder: str, producer: str) -> None:
@@ -40,11 +37,7 @@ class Spool:
         self._current: _Segment | None = None
 
     def check(self) -> None:
-        """Check that files can be made in the folder; blocks.
-
-        Raises:
-            ConfigurationError: they cannot.
-        """
+        """Raise ConfigurationError if no files can be made in the folder; blocks."""
         folder = Path(self.folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -62,11 +55,7 @@ class Spool:
         batches: Sequence[tuple[Batch, Content]],
         done: Callable[[Batch, DiskCopy], None],
     ) -> None:
-        """Write batches.
-
-        Args:
-            batches: with their contents.
-            done: called for each as soon as it is written, in another thread.
+        """Write batches, and call `done` for each as soon as it is written, in another thread.
 
         Raises:
             OSError: there is no room, or no folder; batches that `done` was not called for are not written.
@@ -117,14 +106,7 @@ class _Segment:
             raise
 
     def append(self, first: int, last: int, payload: bytes) -> _DiskCopy | None:
-        """Write a batch.
-
-        Returns:
-            The copy; `None` if the file takes no more.
-
-        Raises:
-            OSError: it cannot be written, and no part of it is left in the file.
-        """
+        """Write a batch, of which no part is left in the file if that raises; `None` if the file takes no more."""
         with self._lock:
             if not self._whole or self._size >= _FULL:
                 return None
