@@ -33,11 +33,7 @@ def is_embedded(settings: Settings) -> bool:
 
 
 def embedded_server() -> Any:
-    """A Redis inside the process, shared by all its clients.
-
-    Raises:
-        ConfigurationError: the extra is not installed.
-    """
+    """A Redis inside the process, shared by all its clients; raises ConfigurationError without the extra for it."""
     try:
         import fakeredis
         import lupa  # noqa: F401 - without it fakeredis runs no script
@@ -49,12 +45,7 @@ def embedded_server() -> Any:
 
 
 def redis_connection(settings: Settings, server: Any = None) -> RedisConnection:
-    """Redis, for use on the running loop.
-
-    Args:
-        settings: say which Redis.
-        server: the embedded one, if there is one.
-    """
+    """Redis, or the embedded server, for use on the running loop."""
     if is_embedded(settings):
         import fakeredis
 
@@ -76,12 +67,7 @@ def producer_commands(settings: Settings, redis: RedisConnection) -> ProducerCom
 
 
 def database(settings: Settings, *, plain: bool = False) -> Store:
-    """The durable store.
-
-    Args:
-        settings: say which one.
-        plain: without threads.
-    """
+    """The durable store; `plain`: without threads."""
     return SQLiteStore(settings.database_name, plain=plain)
 
 
@@ -93,14 +79,7 @@ def worker_commands(settings: Settings, redis: RedisConnection) -> WorkerCommand
 def flush(
     settings: Settings, redis: RedisConnection, log: RateLimitedLog, *, plain: bool = False
 ) -> Flush:
-    """What saves the entries that are in Redis.
-
-    Args:
-        settings: say in which database.
-        redis: where they are.
-        log: where trouble is logged.
-        plain: without threads.
-    """
+    """What saves the entries that are in Redis; `plain`: without threads."""
     return Flush(
         worker_commands(settings, redis),
         database(settings, plain=plain),
@@ -126,13 +105,7 @@ def heartbeat(role: str, redis: RedisConnection) -> Heartbeat:
 
 
 def worker(settings: Settings, log: RateLimitedLog, redis: RedisConnection | None = None) -> Worker:
-    """What runs in a worker process.
-
-    Args:
-        settings: of the process.
-        log: where trouble is logged.
-        redis: a connection that stays open when the worker closes; `None`: it has one of its own.
-    """
+    """What runs in a worker process, on a connection that stays open when the worker closes, or on one of its own."""
     used = redis_connection(settings) if redis is None else redis
 
     async def close() -> None:

@@ -7,6 +7,7 @@ import atexit
 import sys
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from metrics_collector._errors import (
@@ -40,27 +41,15 @@ _RESET_TIMEOUT: Final = 10.0  # seconds: the thread may still be loading its dri
 
 
 class Run:
-    """One `async with MetricsCollector()`.
-
-    Attributes:
-        loop: on which it was entered; a user's own broker is used there.
-        ending: whether it is being left.
-    """
+    """One `async with MetricsCollector()`."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.ending = False
+        self.loop = asyncio.get_running_loop()  # a user's own broker is used there
+        self.ending = False  # whether it is being left
 
 
 class Collector:
-    """What the public functions work on; there is one, `collector`.
-
-    Attributes:
-        log: where trouble is logged.
-        outbox: the entries that are not saved yet.
-        broker: the user's own, which is asked for flushes instead of ours.
-        last_error: what went wrong last, for `statistics()`.
-    """
+    """What the public functions work on; there is one, `collector`."""
 
     def __init__(self) -> None:
         self.log = RateLimitedLog()
@@ -78,17 +67,13 @@ class Collector:
         self._settings = settings
         self._server: Any = None  # the embedded Redis
         self._spool: Spool | None = None
-        self.broker: Any = None
+        self.broker: Any = None  # the user's own, which is asked for flushes instead of ours
         self.outbox = Outbox(recorder.buffer)
-        self.last_error: str | None = None
+        self.last_error: str | None = None  # for `statistics()`
         self._last_send = LastSend(self.outbox, self.log)
 
     def settings(self) -> Settings:
-        """The settings of the last run, or those of the environment.
-
-        Raises:
-            ConfigurationError: one is wrong.
-        """
+        """The settings of the last run, or those of the environment; raises ConfigurationError if one is wrong."""
         with self._lock:
             if self._settings is None:
                 self._settings = self._usual_settings()
@@ -106,13 +91,7 @@ class Collector:
         self.last_error = what
 
     async def call(self, action: Callable[[SendingPipeline], Awaitable[T]]) -> T:
-        """Do something with the pipeline, in its thread, while the caller's loop goes on.
-
-        Args:
-            action: is given the pipeline.
-
-        Returns:
-            What the action returns.
+        """What an action with the pipeline returns; it runs in the thread, while the caller's loop goes on.
 
         Raises:
             ConfigurationError: a setting is wrong.
@@ -183,13 +162,9 @@ class Collector:
                 self.outbox.enforce(USUAL_MAX_BUFFERED)
 
     async def enter(self, settings: Settings | None) -> Run | None:
-        """Begin a run, and check that Redis can be used.
+        """Begin a run, and check that Redis can be used; `None` if metrics are switched off.
 
-        Args:
-            settings: `None` for those of the environment, or of the run that is already there.
-
-        Returns:
-            The run, to be given to `leave`; `None` if metrics are switched off.
+        Without settings it has those of the run that is already there, or of the environment.
 
         Raises:
             ConfigurationError: a setting is wrong, or differs from that of the run that is already there.
@@ -227,11 +202,7 @@ class Collector:
             self._thread.request_stop()
 
     async def leave(self, run: Run) -> None:
-        """End a run: the last one waits until all is sent. What cannot be sent in time, the thread sends later.
-
-        Args:
-            run: as `enter` returned it.
-        """
+        """End a run: the last one waits until all is sent. What cannot be sent in time, the thread sends later."""
         with self._lock:
             if run not in self._runs:
                 return  # it belongs to the parent of this forked child
@@ -247,11 +218,7 @@ class Collector:
             self.forget(run)
 
     def forget(self, run: Run) -> None:
-        """Remove a run; without a lock, as the garbage collector calls this, too.
-
-        Args:
-            run: as `enter` returned it.
-        """
+        """Remove a run; without a lock, as the garbage collector calls this, too."""
         self._runs.pop(run, None)
 
     def _broker_loop(self) -> asyncio.AbstractEventLoop | None:
@@ -259,11 +226,7 @@ class Collector:
         return next((run.loop for run in tuple(self._runs) if run.loop.is_running()), None)
 
     def reset(self, settings: Settings | None = None) -> None:
-        """Forget everything and begin anew, for tests.
-
-        Args:
-            settings: in place of those of the environment.
-        """
+        """Forget everything and begin anew, for tests, with settings in place of those of the environment."""
         self._stop_thread()
         recorder.buffer.clear()
         self._begin(settings)
@@ -274,11 +237,7 @@ class Collector:
         """Have everything as in a new process, for tests; afterwards it is as it was before.
 
         No record starts the thread, only what needs Redis does, so that entries wait in the buffer until then. What was
-        recorded before is sent afterwards.
-
-        Args:
-            settings: in place of those of the environment; no run uses another Redis or database.
-            buffer: takes the records.
+        recorded before is sent afterwards. No run uses another Redis or database than the settings say.
         """
         if self._stop_thread():
             recorder.start_on_next_record()
@@ -321,13 +280,10 @@ class Collector:
             from metrics_collector._sending.spool import Spool
 
             settings = self.settings()
-            server = None
-            if assembly.is_embedded(settings):
-                with self._lock:
-                    if self._server is None:
-                        self._server = assembly.embedded_server()
-                    server = self._server
+            embedded = assembly.is_embedded(settings)
             with self._lock:
+                if embedded and self._server is None:
+                    self._server = assembly.embedded_server()
                 folder, spool = settings.spool_dir, self._spool
                 if folder is None:
                     self._spool = None
@@ -336,7 +292,7 @@ class Collector:
             return SendingPipeline(
                 settings,
                 self.outbox,
-                server=server,
+                server=self._server if embedded else None,
                 broker=self.broker,
                 broker_loop=self._broker_loop,
                 spool=self._spool,
@@ -345,12 +301,8 @@ class Collector:
             )
 
     def _new_thread(self, predecessor: SenderThread | None) -> SenderThread:
-        outbox = self.outbox
-
-        async def without_pipeline(cause: Exception) -> None:
-            await keep_entries(outbox, cause, log=self.log, failed=self.failed)
-
-        return SenderThread(self._pipeline, without_pipeline, predecessor)
+        keep = partial(keep_entries, self.outbox, log=self.log, failed=self.failed)
+        return SenderThread(self._pipeline, keep, predecessor)
 
     def at_exit(self) -> None:
         """Send what is left, within METRICS_EXIT_TIMEOUT; may be called again if more was recorded."""

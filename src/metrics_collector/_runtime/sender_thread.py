@@ -85,10 +85,6 @@ class SenderThread:
         build: makes the pipeline, on the thread's loop.
         without_pipeline: is run until cancelled, if there can be no pipeline; it is given the reason and logs it.
         predecessor: a thread with the same outbox that is about to stop; this one waits until it has.
-
-    Attributes:
-        loop: the thread's.
-        failed: whether there can be no pipeline.
     """
 
     def __init__(
@@ -98,7 +94,7 @@ class SenderThread:
         predecessor: SenderThread | None = None,
     ) -> None:
         self.loop = _SenderLoop()
-        self.failed = False
+        self.failed = False  # whether there can be no pipeline
         self._build = build
         self._without_pipeline = without_pipeline
         self._predecessor = predecessor
@@ -115,11 +111,7 @@ class SenderThread:
         self._thread = threading.Thread(target=self._run, name="metrics_collector", daemon=True)
 
     def start(self) -> None:
-        """Start the thread.
-
-        Raises:
-            RuntimeError: no thread can be started, as at the exit of the interpreter.
-        """
+        """Start the thread; raises RuntimeError if that is impossible, as at the exit of the interpreter."""
         try:
             self._thread.start()
         except RuntimeError:
@@ -134,12 +126,6 @@ class SenderThread:
         """Do something with the pipeline in this thread, as soon as there is one; may be awaited on any loop.
 
         Context variables are those of the caller, and a cancellation reaches the action.
-
-        Args:
-            action: is given the pipeline.
-
-        Returns:
-            What the action returns.
 
         Raises:
             StoppedError: the thread stopped meanwhile.
@@ -167,11 +153,7 @@ class SenderThread:
             self._calls.discard(call)
 
     def request_stop(self, send_for: float | None = None) -> None:
-        """Have the thread stop soon.
-
-        Args:
-            send_for: as `stop` takes it.
-        """
+        """Have the thread stop soon; `send_for` as in `stop`."""
         self._stopping = True
         self._send_for = send_for
         with contextlib.suppress(RuntimeError):  # the loop is closed: the thread has stopped
@@ -195,14 +177,7 @@ class SenderThread:
         return not self._thread.is_alive() and (send_for is None or self._all_sent)
 
     def run_here(self, send_for: float) -> bool:
-        """Send what is left on the calling thread, when no other one can be started.
-
-        Args:
-            send_for: seconds that this may take.
-
-        Returns:
-            Whether all was sent.
-        """
+        """Send what is left on the calling thread, in `send_for` seconds, as none can be started; whether all was."""
         self._send_for = send_for
         self._stop.set()
         self._run()

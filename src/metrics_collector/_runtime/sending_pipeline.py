@@ -34,17 +34,12 @@ _REQUEST_TIMEOUT: Final = 5.0  # seconds that the loop of the user's broker may 
 
 
 class SendingPipeline:
-    """The running parts. Made, used and stopped on the sender thread's loop.
+    """The running parts. Made, used and stopped on the sender thread's loop; outbox and spool are the process's.
 
     Args:
-        settings: of the run.
-        outbox: the process's; outlives the pipeline.
         server: the embedded Redis, or `None`.
         broker: the user's own Taskiq broker, which is asked for flushes, or `None` for ours.
         broker_loop: returns the loop that this one is used on, if that runs now.
-        spool: the process's, or `None`; outlives the pipeline.
-        log: where trouble is logged.
-        failed: called with what went wrong.
     """
 
     def __init__(
@@ -110,7 +105,7 @@ class SendingPipeline:
                     raise  # else Taskiq cannot be loaded any more; `finish` saves without it
 
     async def check(self) -> None:
-        """Check that Redis can be used, for a moment only: a service starts without it, too.
+        """Check that spool and Redis can be used, for a moment only: a service starts without Redis, too.
 
         Raises:
             StoreUnavailableError: it cannot be reached.
@@ -131,13 +126,7 @@ class SendingPipeline:
             await self.sender.send(timeout, wait_for_room=False)
 
     async def flush(self, timeout: float) -> int:
-        """Send, then save all that Redis holds.
-
-        Args:
-            timeout: seconds to go on trying to send.
-
-        Returns:
-            The number of entries newly saved.
+        """Send, trying for `timeout` seconds, then save all that Redis holds; the number of entries newly saved.
 
         Raises:
             StoreUnavailableError: Redis or the database cannot be used.
@@ -157,30 +146,14 @@ class SendingPipeline:
                 return saved + await self.save()
 
     async def save(self, *, plain: bool = False) -> int:
-        """Save all that Redis holds now.
-
-        Args:
-            plain: without threads, for the exit of the interpreter.
-
-        Returns:
-            The number of entries newly saved.
-
-        Raises:
-            StoreUnavailableError: Redis or the database cannot be used.
-            IncompatibleStoreError: the database is too new, or not ours.
-        """
+        """Save all that Redis holds now, as `flush` does; `plain`: without threads, for the exit of the interpreter."""
         flush = assembly.flush(self.settings, self.redis, self._log, plain=plain)
         saved = await flush.drain(ignore_leases=True, once=True)
         await self.sender.look()
         return saved
 
     async def database(self, *, live: bool) -> Store:
-        """The database, to be read.
-
-        Args:
-            live: whether live totals are read, too: in the embedded mode what other processes have saved is first added
-                to them.
-        """
+        """The database, to be read; with `live`, what others have saved is added to the embedded Redis's totals."""
         database = assembly.database(self.settings)
         if live and self._worker is not None:
             # Not between a flush's commit and its acknowledgement: those entries would count twice for that moment.
