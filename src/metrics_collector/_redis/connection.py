@@ -63,10 +63,6 @@ class RedisConnection:
         client: bound to the loop on which this is used; closed by `aclose`.
         label: the URL without its secrets, for messages.
         known_version: the server need not be asked for its version.
-
-    Attributes:
-        label: as given.
-        keys: the names of the keys.
     """
 
     def __init__(self, client: Redis, *, label: str, known_version: bool = False) -> None:
@@ -88,11 +84,7 @@ class RedisConnection:
         await self._client.aclose()
 
     async def check_version(self) -> None:
-        """Look at the server's version, once; every script waits for that.
-
-        Raises:
-            IncompatibleStoreError: it is older than 6.2.
-        """
+        """Look at the server's version, once, and raise IncompatibleStoreError below 6.2; every script waits for it."""
         from redis.exceptions import NoPermissionError
 
         if self._known_version:
@@ -116,11 +108,9 @@ class RedisConnection:
         return await self._answer(self._client.execute_command(*command))
 
     async def execute_all(self, *commands: Sequence[Any], atomic: bool = False) -> list[Any]:
-        """What Redis answers to each of the commands.
+        """What Redis answers to each of the commands, sent in one go.
 
-        Args:
-            commands: sent in one go.
-            atomic: either all of them take effect or none; a full Redis then refuses reads, too.
+        With `atomic` either all of them take effect or none; a full Redis then refuses reads, too.
         """
         pipeline = self._client.pipeline(transaction=atomic)
         for command in commands:

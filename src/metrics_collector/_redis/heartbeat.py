@@ -12,13 +12,7 @@ if TYPE_CHECKING:
 
 
 class Heartbeat:
-    """Says that a process is alive.
-
-    Args:
-        redis: where.
-        role: `worker` or `scheduler`.
-        process: `host:id`.
-    """
+    """Says that a process (`host:id`) is alive in a role (`worker` or `scheduler`)."""
 
     def __init__(self, redis: RedisConnection, role: str, process: str) -> None:
         self._redis = redis

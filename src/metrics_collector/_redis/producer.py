@@ -19,7 +19,6 @@ class ProducerCommands:
     """Batches in.
 
     Args:
-        redis: where to.
         max_items: entries in `metrics_list` at which a flush is requested.
         max_backlog: entries in Redis past which a batch is refused.
     """

@@ -22,11 +22,7 @@ _CLAIMS: Final = 100  # of which the oldest entry is asked for
 
 
 class ReaderCommands:
-    """Live totals, what is pending, and who is there.
-
-    Args:
-        redis: where from.
-    """
+    """Live totals, what is pending, and who is there."""
 
     def __init__(self, redis: RedisConnection) -> None:
         self._redis = redis

@@ -21,12 +21,7 @@ _BYTES_READ: Final = 8_000_000  # of a claim in one go, and up to 100 elements m
 
 
 class WorkerCommands:
-    """Claims out, and what SQL has into the live totals.
-
-    Args:
-        redis: where from.
-        lease: seconds that a claim is left to its worker.
-    """
+    """Claims out, each left to its worker for `lease` seconds, and what SQL has into the live totals."""
 
     def __init__(self, redis: RedisConnection, *, lease: float) -> None:
         self._redis = redis
@@ -95,11 +90,7 @@ class WorkerCommands:
         )
 
     async def reconcile(self, db: str, no: int, totals: Mapping[str, Numbered]) -> dict[str, int]:
-        """Make the live totals of these functions what SQL and the pending entries say.
-
-        Returns:
-            As `Acknowledged.ahead`.
-        """
+        """Make the live totals of these functions what SQL and the pending entries say; as `Acknowledged.ahead`."""
         ahead: dict[str, int] = {}
         for names in in_groups(list(totals), FUNCTIONS_A_CALL):
             functions = {name: FunctionState(None, *totals[name], None) for name in names}

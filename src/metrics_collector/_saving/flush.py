@@ -56,15 +56,9 @@ class Flush:
     """Saves what waits in Redis, and reconciles its totals with SQL.
 
     Args:
-        source: Redis.
         store: opened for each drain.
         ledger_days: days that the ledger keeps a producer that sends no more.
-        log: where trouble is logged.
         wall: UTC epoch seconds.
-
-    Attributes:
-        life: a random id that Redis has had since it was empty last, as of the last claim: with another one it has
-            lost its data meanwhile.
     """
 
     def __init__(
@@ -81,17 +75,15 @@ class Flush:
         self._ledger_seconds = ledger_days * DAY
         self._log = log
         self._wall = wall
+        # The random id that Redis had at the last claim: with another one it has lost its data meanwhile.
         self.life: str | None = None
 
     async def drain(self, *, ignore_leases: bool = False, once: bool = False) -> int:
-        """Save what waits in Redis, until nothing does.
+        """Save what waits in Redis, until nothing does; the number of entries newly saved.
 
         Args:
             ignore_leases: take over other workers' claims too; each entry is saved once all the same.
             once: end with those that are in `metrics_list` at the call, however many follow.
-
-        Returns:
-            The number of entries newly saved.
 
         Raises:
             StoreUnavailableError: Redis or the database cannot be used; the entries stay in Redis.
@@ -168,11 +160,6 @@ class Flush:
 
         Then Redis has totals of a later commit than SQL has, and would ignore earlier ones under the same id. That is
         also so where another worker was faster than this one; so SQL is asked again.
-
-        Args:
-            db: the id of the database.
-            ahead: function → number of the commit that Redis has, where that is later than what it was given.
-            writer: on the database.
         """
         if not ahead:
             return False

@@ -35,22 +35,13 @@ class Purge:
         self._wall = wall
 
     def due(self) -> dict[str, float]:
-        """The moments before which nothing is kept any more.
-
-        Returns:
-            "entry" or a resolution → UTC epoch seconds; what is kept for ever is missing.
-        """
+        """The moments (UTC epoch seconds) before which nothing is kept any more, for what is not kept for ever."""
         now = self._wall()
         return {name: now - kept for name, kept in self._seconds.items()}
 
     @reopening
     async def run(self) -> None:
-        """Delete what is due.
-
-        Raises:
-            StoreUnavailableError: the database cannot be used.
-            IncompatibleStoreError: it is too new, or not ours.
-        """
+        """Delete what is due; raises StoreUnavailableError or IncompatibleStoreError if the database cannot be used."""
         if before := self.due():
             async with self._store.writing() as writer:
                 await writer.purge(before, self._wall())

@@ -49,16 +49,9 @@ class Worker:
     """Flushes when it is asked to and by a timer, purges, and sends heartbeats.
 
     Args:
-        flush: saves what waits in Redis.
-        purge: deletes what is no longer to be kept.
-        heartbeat: this process's.
         every: seconds between two flush requests of the scheduler.
-        log: where trouble is logged.
         dangers: asks what threatens the entries in Redis; a line for each.
         close: closes the connections.
-
-    Attributes:
-        flush_lock: held during a flush.
     """
 
     def __init__(
@@ -79,7 +72,7 @@ class Worker:
         self._log = log
         self._dangers = dangers
         self._close = close
-        self.flush_lock = asyncio.Lock()
+        self.flush_lock = asyncio.Lock()  # held during a flush
         self._tasks: list[asyncio.Task[None]] = []
         self._known_life: str | None = None
         self._reconciled_at: float | None = None
@@ -97,11 +90,7 @@ class Worker:
         ]
 
     async def flush(self) -> int:
-        """Save what waits in Redis. Trouble is logged, and ends it.
-
-        Returns:
-            The number of entries newly saved.
-        """
+        """Save what waits in Redis; the number of entries newly saved. Trouble is logged, and ends it."""
         saved = 0
         async with self.flush_lock:
             self._flushing = asyncio.current_task()

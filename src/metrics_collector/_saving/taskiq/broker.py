@@ -49,11 +49,8 @@ WAKE_EVERY: Final = 0.25
 def make_broker(url: str, result_backend_url: str, *, log: RateLimitedLog) -> AsyncBroker:
     """The broker for `flush_metrics`. Nothing connects before it is needed.
 
-    Args:
-        url: of a Redis; for `memory://` this is Taskiq's in-memory broker.
-        result_backend_url: of a Redis; with `memory://` results are not kept. The in-memory broker keeps them itself,
-            whatever this is.
-        log: where trouble is logged.
+    For `memory://` it is Taskiq's in-memory broker, which keeps results itself. With a result backend of `memory://`
+    results are not kept.
     """
     if _in_memory(url):
         return InMemoryBroker()
@@ -77,13 +74,6 @@ class FlushRequestBroker(RedisStreamBroker):
 
     It may be used from several loops and after a fork: each request is sent on a connection of its
     own, and a worker's connections are made where it listens.
-
-    Args:
-        url: of the Redis.
-        log: where trouble is logged.
-
-    Attributes:
-        on_listening_ended: called when a worker's `listen` ends.
     """
 
     def __init__(self, url: str, log: RateLimitedLog) -> None:
@@ -98,7 +88,7 @@ class FlushRequestBroker(RedisStreamBroker):
         self._log = log
         self._redis: Redis | None = None  # this and the next are set while this process listens
         self._stream: Stream | None = None
-        self.on_listening_ended: Callable[[], None] | None = None
+        self.on_listening_ended: Callable[[], None] | None = None  # of a worker's `listen`
 
     def connect(self) -> Redis:
         """A client with connections of its own that does not retry: `listen` does, with pauses."""
@@ -126,8 +116,7 @@ class FlushRequestBroker(RedisStreamBroker):
 
         Raises:
             ConfigurationError: the message is for another task.
-            RedisError: Redis did not take it.
-            OSError: the same; TimeoutError, too, is one.
+            RedisError, OSError: Redis did not take it; a TimeoutError is an OSError.
         """
         if message.task_name not in TASK_NAMES:
             raise ConfigurationError(

@@ -26,12 +26,7 @@ TIMEOUT: Final = 1.0  # seconds; a worker that ends on SIGTERM may have to wait 
 
 
 class Results(RedisAsyncResultBackend[Any]):
-    """Keeps results in a Redis; one that cannot be kept is logged and dropped.
-
-    Args:
-        url: of the Redis.
-        log: where trouble is logged.
-    """
+    """Keeps results in a Redis; one that cannot be kept is logged and dropped."""
 
     def __init__(self, url: str, log: RateLimitedLog) -> None:
         super().__init__(

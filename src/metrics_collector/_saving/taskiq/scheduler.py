@@ -37,11 +37,7 @@ class FlushScheduler(TaskiqScheduler):
 
     In a process of its own it ends in an orderly way on SIGTERM.
 
-    Args:
-        broker: the one that workers listen to.
-        beat: called every three seconds, as long as requests are sent in time; `None`: there is no heartbeat.
-        log: where trouble is logged.
-        clock: monotonic seconds.
+    `beat` is called every three seconds as long as requests are sent in time.
     """
 
     def __init__(
@@ -75,10 +71,7 @@ class FlushScheduler(TaskiqScheduler):
 
     @override
     async def on_ready(self, source: ScheduleSource, task: ScheduledTask) -> None:
-        """Send a task; a request of ours is tried again until it is sent.
-
-        Taskiq starts no second one of the same schedule meanwhile, so they do not pile up.
-        """
+        # Taskiq starts no second one of the same schedule meanwhile, so they do not pile up.
         if task.task_name not in TASK_NAMES:
             await super().on_ready(source, task)
             return

@@ -30,9 +30,7 @@ Entry = tuple[bytes, dict[bytes, bytes]]  # id and fields
 class Stream:
     """Takes requests under a name of its own. Every method raises what redis-py raises.
 
-    Args:
-        redis: open for as long as the stream is used.
-        abandoned_after: seconds; a worker that has not acknowledged a request by then counts as dead.
+    A worker that has not acknowledged a request after `abandoned_after` seconds counts as dead.
     """
 
     def __init__(self, redis: Redis, abandoned_after: float = ABANDONED_AFTER) -> None:
@@ -50,11 +48,7 @@ class Stream:
                 raise
 
     async def read(self, block: float) -> list[Entry]:
-        """Take all requests that no worker has taken yet.
-
-        Args:
-            block: seconds to wait for the first one.
-        """
+        """Take all requests that no worker has taken yet; waits `block` seconds for the first one."""
         reply: Any = await self._redis.xreadgroup(
             GROUP, self._name, {STREAM: ">"}, count=LENGTH, block=int(block * 1000)
         )
@@ -71,10 +65,8 @@ class Stream:
     async def sweep(self) -> bool:
         """Acknowledge what dead workers took, and delete their consumers.
 
-        The same is done with what this worker took without knowing, as its connection broke during the reply.
-
-        Returns:
-            Whether this worker is the one to send another request in place of those.
+        The same is done with what this worker took without knowing, as its connection broke during the reply. Returns
+        whether this worker is the one to send another request in place of those.
         """
         idle = int(self._abandoned_after * 1000)
         ids = {*await self._pending(idle=idle), *await self._pending(consumername=self._name)}

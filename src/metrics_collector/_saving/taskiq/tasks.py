@@ -105,9 +105,6 @@ def register(
 async def request_flush(broker: AsyncBroker) -> None:
     """Ask a worker for a flush, within three seconds. To ask twice does no harm.
 
-    Args:
-        broker: the one that workers listen to.
-
     Raises:
         StoreUnavailableError: the broker did not take the request, for whatever reason.
     """
@@ -175,11 +172,7 @@ class _Flusher:
         return self._worker
 
     async def flush(self) -> int:
-        """Answer a request.
-
-        Returns:
-            The number of entries saved; 0 if another request that waits for its turn covers this one.
-        """
+        """Answer a request: the number of entries saved; 0 if another one that waits for its turn covers this one."""
         self._follow_loop()
         if self._waiting:
             return 0
