@@ -193,7 +193,8 @@ class FlushRequestBroker(RedisStreamBroker):
             acknowledge = partial(self._acknowledge, stream, flushes)
             messages.append(AckableMessage(data=requests[TASK_NAME], ack=acknowledge))
         if PURGE_NAME in requests:
-            messages.append(AckableMessage(data=requests[PURGE_NAME], ack=_acknowledged_before))
+            # It is acknowledged already, as one of the others.
+            messages.append(AckableMessage(data=requests[PURGE_NAME], ack=lambda: None))
         return messages
 
     def _task_in(self, entry: Entry) -> str | None:
@@ -226,10 +227,6 @@ class FlushRequestBroker(RedisStreamBroker):
         with suppress(RedisError, OSError):
             # After a failover this connection leads to a replica; a new one may find the master.
             await redis.connection_pool.disconnect(inuse_connections=False)
-
-
-def _acknowledged_before() -> None:
-    """Do nothing: a purge request is acknowledged when it is read."""
 
 
 def _group_is_missing(error: Exception) -> bool:
