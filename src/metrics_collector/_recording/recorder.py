@@ -56,9 +56,6 @@ def on_first_record(starter: Callable[[], None]) -> None:
     It is called by the first record after `start_on_next_record`, in the thread of the measured
     call, and calls `only_append` once a sender runs. What it raises is logged, once, and the
     records stay in the buffer until someone else takes them.
-
-    Args:
-        starter: starts the sender.
     """
     global _starter  # noqa: PLW0603 - the state of a process is that of this module
     _starter = starter
@@ -93,9 +90,6 @@ def redirected(to: deque[Record]) -> Iterator[None]:
 
     No record calls the starter, unless `start_on_next_record` is called within. A call that ends at either change may
     reach the buffer from before it.
-
-    Args:
-        to: the buffer.
     """
     global buffer, record  # noqa: PLW0603 - see above
     old_buffer, old_record, was_starter_due = buffer, record, bool(_starter_due)

@@ -27,14 +27,10 @@ _contested: Final[dict[str, object]] = {}
 
 
 def register(name: str, place: str) -> None:
-    """Note that a function is measured.
+    """Note that a function, defined at a place (`file:line`), is measured under a name.
 
     Logs one warning for a name that functions of different places share. The closures of one
     factory are of the same place.
-
-    Args:
-        name: what its calls are recorded under.
-        place: where it is defined, as `file:line`.
     """
     first = _places.setdefault(name, place)
     if first == place:
@@ -57,11 +53,7 @@ def names() -> frozenset[str]:
 
 
 def checked_name(name: object) -> str:
-    """The name as given, if it can be one.
-
-    Raises:
-        ConfigurationError: it is no str of 1 to 1,000 characters that UTF-8 can encode, without NUL.
-    """
+    """The name as given; raises ConfigurationError if it can be none."""
     if type(name) is str and name.isascii() and "\0" not in name and 0 < len(name) <= MAX_NAME:
         return name
     if isinstance(name, str):
@@ -80,13 +72,7 @@ def name_of(function: Callable[..., Any]) -> str:
     """The name that calls of `function` are recorded under; its default name if it is undecorated.
 
     Finds it through bound methods, class and static methods, partials, objects with a measured
-    `__call__`, and wrappers made with `functools.wraps`.
-
-    Args:
-        function: any of these.
-
-    Raises:
-        ConfigurationError: it cannot be called.
+    `__call__`, and wrappers made with `functools.wraps`. Raises ConfigurationError for what cannot be called.
     """
     seen: list[object] = []
     found: Any = function

@@ -28,15 +28,9 @@ _logger = logging.getLogger("metrics_collector")
 
 
 def variables(names: Iterable[str]) -> dict[str, str]:
-    """The values of variables, without blanks around them.
+    """The values of those of the variables that are set, without blanks around them.
 
     A name in the environment wins over the same name in `.env`; an empty value counts as unset.
-
-    Args:
-        names: of the variables.
-
-    Returns:
-        Name → value, of those that are set.
 
     Raises:
         ConfigurationError: there is a `.env` that cannot be read.

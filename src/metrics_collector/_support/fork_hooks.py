@@ -50,14 +50,7 @@ def register(
     in_parent: Callable[[], None] | None = None,
     in_child: Callable[[], None] | None = None,
 ) -> None:
-    """Add hooks to a step.
-
-    Args:
-        step: whose place in the order they have.
-        before: called in the parent before the fork.
-        in_parent: called in the parent after it.
-        in_child: called in the child after it.
-    """
+    """Add hooks to a step, in whose place in the order they are called; `in_parent` and `in_child` after the fork."""
     _hooks[step].append(_Hooks(before, in_parent, in_child))
 
 

@@ -41,12 +41,6 @@ async def in_thread(work: Callable[[], T]) -> T:
 
     `asyncio.to_thread` would not do: the exit of the process waits for the threads of its executor, and once the exit
     has begun it takes no work.
-
-    Args:
-        work: what would block the loop.
-
-    Returns:
-        What the work returns; what it raises is raised here.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()

@@ -15,11 +15,7 @@ QUIET_TIME: Final = 60.0  # seconds
 
 
 class RateLimitedLog:
-    """Logs warnings, each kind of them once a minute at most.
-
-    Args:
-        clock: monotonic seconds.
-    """
+    """Logs warnings, each kind of them once a minute at most."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -35,11 +31,11 @@ class RateLimitedLog:
             self._open.add(kind)
             logger.warning(message, *arguments)
 
-    def recovered(self, kind: str, message: str, *arguments: object) -> None:
+    def recovered(self, kind: str, message: str) -> None:
         """Log that what went wrong works again, if that it did not was logged.
 
         Trouble that comes back within the minute is not logged again: what comes and goes would fill the log.
         """
         if kind in self._open:
             self._open.remove(kind)
-            logger.info(message, *arguments)
+            logger.info(message)
