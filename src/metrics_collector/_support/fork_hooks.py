@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
 if TYPE_CHECKING:
@@ -65,27 +66,12 @@ def no_fork() -> Iterator[None]:
         yield
 
 
-def _run(hooks: list[Callable[[], None] | None]) -> None:
+def _run(moment: Literal["before", "in_parent", "in_child"]) -> None:
+    hooks = [getattr(hooks, moment) for step in ORDER for hooks in _hooks[step]]
     with ExitStack() as last_first:  # which calls each of them, whatever the others raise
-        for hook in reversed(hooks):
+        for hook in hooks if moment == "before" else reversed(hooks):
             if hook is not None:
                 last_first.callback(hook)
-
-
-def _registered() -> list[_Hooks]:
-    return [hooks for step in ORDER for hooks in _hooks[step]]
-
-
-def _before() -> None:
-    _run([hooks.before for hooks in reversed(_registered())])
-
-
-def _after_in_parent() -> None:
-    _run([hooks.in_parent for hooks in _registered()])
-
-
-def _after_in_child() -> None:
-    _run([hooks.in_child for hooks in _registered()])
 
 
 def _hold_modules_back() -> None:
@@ -105,5 +91,7 @@ def _renew_lock() -> None:
 register("modules", before=_hold_modules_back, in_parent=_let_modules_load, in_child=_renew_lock)
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(
-        before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+        before=partial(_run, "before"),
+        after_in_parent=partial(_run, "in_parent"),
+        after_in_child=partial(_run, "in_child"),
     )
