@@ -21,8 +21,6 @@ from metrics_collector._saving.worker import BEAT_TTL
 if TYPE_CHECKING:
     from taskiq import AsyncBroker, TaskiqScheduler
 
-    from metrics_collector._saving.worker import Worker
-
     broker: AsyncBroker
     scheduler: TaskiqScheduler
 
@@ -46,14 +44,10 @@ def register_tasks(broker: AsyncBroker) -> None:
 def _register(broker: AsyncBroker) -> None:
     taskiq.register(
         broker,
-        make_worker=_make_worker,
+        make_worker=lambda: assembly.worker(collector.settings(), collector.log),
         every=lambda: collector.settings().max_waiting_time,
         log=collector.log,
     )
-
-
-def _make_worker() -> Worker:
-    return assembly.worker(collector.settings(), collector.log)
 
 
 @cache

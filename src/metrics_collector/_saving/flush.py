@@ -98,7 +98,9 @@ class Flush:
             try:
                 saved += await self._save_claim(claim.token)
             except BaseException:
-                await self._release(claim.token)
+                # So that the next try need not wait until the lease expires.
+                with suppress(StoreUnavailableError):
+                    await self._source.release(claim.token)
                 raise
             if once and claim.fresh:
                 return saved
@@ -169,11 +171,6 @@ class Flush:
             return False
         await writer.draw_new_db(db)
         return True
-
-    async def _release(self, token: str) -> None:
-        """End the lease, so that the next try need not wait until it expires."""
-        with suppress(StoreUnavailableError):
-            await self._source.release(token)
 
     @reopening
     async def reconcile(self) -> None:
