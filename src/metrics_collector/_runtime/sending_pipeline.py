@@ -6,15 +6,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector._errors import (
-    MetricsCollectorError,
-    StoreFullError,
-    StoreUnavailableError,
-)
+from metrics_collector._errors import StoreFullError, StoreUnavailableError
 from metrics_collector._runtime import assembly
 from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH
-from metrics_collector._sending.sender import Sender
+from metrics_collector._sending.sender import Sender, text_of
 from metrics_collector._sending.spool import Replay
 from metrics_collector._support import process
 from metrics_collector._support.backoff import Backoff
@@ -187,12 +183,11 @@ class SendingPipeline:
             if self._server is not None:
                 await self._save_by(deadline, plain=plain)
         except Exception as error:  # noqa: BLE001 - a run and a process end whatever comes
-            what = str(error) if isinstance(error, MetricsCollectorError) else repr(error)
             await self._spool_the_rest()
             counts = self._outbox.counts()
             where = f"{counts.spooled} entries in METRICS_SPOOL_DIR and " if counts.spooled else ""
             text = "%s; %s%d entries in this process wait at the end"
-            self._log.trouble("send", text, what, where, counts.buffered)
+            self._log.trouble("send", text, text_of(error), where, counts.buffered)
             return False
         return True
 

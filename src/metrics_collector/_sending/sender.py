@@ -300,7 +300,7 @@ def _report(
     outbox: Outbox, log: RateLimitedLog, failed: Callable[[str], None], error: Exception
 ) -> None:
     """Say why nothing is sent, and where the entries wait meanwhile."""
-    what = _text(error)
+    what = text_of(error)
     failed(what)
     counts = outbox.counts()
     where = f"{counts.buffered} entries wait in this process"
@@ -309,7 +309,8 @@ def _report(
     log.trouble("send", "%s; %s", what, where)
 
 
-def _text(error: Exception) -> str:
+def text_of(error: Exception) -> str:
+    """What an error says, with its type if it is none of ours."""
     return str(error) if isinstance(error, MetricsCollectorError) else repr(error)
 
 
@@ -320,7 +321,7 @@ async def keep_entries(
 
     The cause, which nobody is there to raise to, is said again and again, as when Redis cannot be reached.
     """
-    what = _text(cause)
+    what = text_of(cause)
     failed(what)
     log.trouble("send", "%s; entries wait in this process", what)
     memory_limit = MemoryLimit(outbox, USUAL_MAX_BUFFERED, log=log, failed=failed)
