@@ -177,7 +177,7 @@ class SenderThread:
         return not self._thread.is_alive() and (send_for is None or self._all_sent)
 
     def run_here(self, send_for: float) -> bool:
-        """Send what is left on the calling thread, in `send_for` seconds, as none can be started; whether all was."""
+        """Send what is left, on this thread as none can be started, within `send_for` seconds; whether all was sent."""
         self._send_for = send_for
         self._stop.set()
         self._run()
