@@ -23,13 +23,7 @@ SEND_TIMEOUT: Final = 5.0  # seconds that `send()`, and all that begins with it,
 async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -> T:
     """Ask something, after what this process has recorded so far is in Redis, unless that takes no more.
 
-    Args:
-        action: asks.
-        live: about live totals, not only about windows and history.
-
-    Raises:
-        ConfigurationError: a setting is wrong.
-        StoreUnavailableError: Redis cannot be reached.
+    `live`: it is about live totals, not only about windows and history.
     """
     from metrics_collector._reading.query import Query
     from metrics_collector._redis.reader import ReaderCommands
@@ -44,11 +38,7 @@ async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -
 
 
 async def heartbeats(settings: Settings, role: str) -> dict[str, dict[str, Any]]:
-    """The heartbeats of processes in a role (`worker` or `scheduler`), by process (`host:id`).
-
-    Raises:
-        StoreUnavailableError: Redis does not answer.
-    """
+    """The heartbeats of processes in a role (`worker` or `scheduler`), by process (`host:id`)."""
     from metrics_collector._redis.reader import ReaderCommands
     from metrics_collector._runtime import assembly
 

@@ -47,12 +47,7 @@ class LiveTotals(Protocol):
 
 
 def resolve(asked: str, names: AbstractSet[str]) -> str:
-    """The one of these full names that is meant: the name itself first, else the one that it is the end of.
-
-    Raises:
-        UnknownFunctionError: no name fits; the message lists close matches.
-        AmbiguousNameError: several end in it.
-    """
+    """The one of these full names that is meant: the name itself first, else the one that it is the end of."""
     if asked in names:
         return asked
     fits = sorted(name for name in names if name.endswith(f".{asked}"))
@@ -69,13 +64,7 @@ def resolve(asked: str, names: AbstractSet[str]) -> str:
 class Query:
     """Answers questions about functions.
 
-    Args:
-        redis: the live totals and what is pending.
-        store: may be missing here, when the worker runs on another machine.
-        measured: names of the functions measured in this process.
-
-    Attributes:
-        store: as given.
+    The store may be missing here, when the worker runs on another machine; `measured` are the names of this process.
     """
 
     def __init__(self, redis: LiveTotals, store: Store, measured: frozenset[str]) -> None:
@@ -172,14 +161,9 @@ class Query:
     async def snapshot(
         self, func_name: str | None, *, most: int | None = None
     ) -> AsyncIterator[Snapshot]:
-        """The database, or `None` where there is none yet, and the entries that it does not have.
+        """The database, or `None` where there is none yet, and the entries of a function, or of all, that it lacks.
 
-        Args:
-            func_name: the entries are those of one function, or (`None`) of all.
-            most: leave the entries out if Redis holds more than this.
-
-        Raises:
-            StoreUnavailableError: there is no database here, but there is one elsewhere.
+        They are left out if Redis holds more than `most`. As `saved`, it raises StoreUnavailableError.
         """
         # Pending entries first: one that is saved meanwhile is then in the ledger, and counts once.
         left_out = 0 if most is None else await self._redis.waiting()
@@ -192,11 +176,7 @@ class Query:
 
     @asynccontextmanager
     async def saved(self) -> AsyncIterator[StoreReader | None]:
-        """The database, or `None` where there is none yet.
-
-        Raises:
-            StoreUnavailableError: there is no database here, but there is one elsewhere.
-        """
+        """The database, or `None` where there is none yet; StoreUnavailableError if there is one elsewhere."""
         async with self.store.reading() as reader:
             await self._must_exist(reader)
             yield reader
@@ -226,17 +206,11 @@ class Query:
 
 
 class Snapshot(NamedTuple):
-    """One state of SQL and what it lacks.
+    """One state of SQL and what it lacks."""
 
-    Attributes:
-        reader: of the store, or `None` where there is nothing yet.
-        pending: the entries that Redis holds and SQL does not have.
-        left_out: how many Redis holds if they are too many to be read now.
-    """
-
-    reader: StoreReader | None
-    pending: list[Entry]
-    left_out: int
+    reader: StoreReader | None  # of the store, or `None` where there is nothing yet
+    pending: list[Entry]  # the entries that Redis holds and SQL does not have
+    left_out: int  # how many Redis holds if they are too many to be read now
 
 
 def count(totals: Totals, entry: Entry) -> None:

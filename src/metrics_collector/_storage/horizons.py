@@ -15,12 +15,8 @@ def advanced(before: Mapping[str, float], now: float, known: Mapping[str, int]) 
     """The horizons that a purge advances to: "entry" or a resolution → UTC epoch seconds.
 
     The rollups of one resolution go up to where one of the next coarser begins, and so far at least as those of the
-    coarser. What is gone stays gone; but a clock that was ahead may have noted more than can be.
-
-    Args:
-        before: what is asked for; what is missing is kept.
-        now: UTC epoch seconds. Nothing is purged from later than that.
-        known: the horizons so far.
+    coarser. What is missing in `before` is kept, and so is all that is later than `now`. What is gone (`known`) stays
+    gone; but a clock that was ahead may have noted more than can be.
     """
     latest = _whole(dict.fromkeys(("entry", *SECONDS), now))
     wanted = _whole({name: min(moment, now) for name, moment in before.items()})

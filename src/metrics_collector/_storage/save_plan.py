@@ -37,19 +37,12 @@ _Figures: TypeAlias = dict[tuple[str, int], Totals]  # by function and minute (U
 
 
 class Chunk(NamedTuple):
-    """The head of a claim, decoded.
+    """The head of a claim, decoded."""
 
-    Attributes:
-        contents: what the elements hold.
-        elements: as they stand in Redis.
-        claim: stands for the producer of those without a number, which is the distance from the claim's end.
-        length: of the claim.
-    """
-
-    contents: Sequence[Run | Entry | RejectedEntryError]
-    elements: Sequence[bytes]
-    claim: str
-    length: int
+    contents: Sequence[Run | Entry | RejectedEntryError]  # what the elements hold
+    elements: Sequence[bytes]  # as they stand in Redis
+    claim: str  # the producer of those without a number, which are at a distance from its end
+    length: int  # of the claim
 
     def producers(self) -> set[str]:
         """Those of which the ledger is needed."""
@@ -74,36 +67,22 @@ def next_no(last_no: int, now: float) -> int:
 
 
 class SavePlan(NamedTuple):
-    """What is to be done.
+    """What is to be done."""
 
-    Attributes:
-        rows, rejected: to be saved, as the ledger does not know them; rejected ones with the reason. Rows are together
-            by function, as an index has them, which a store takes faster.
-        ledger: all that is known of each producer then.
-        claim: which of those stands for elements without a number.
-        rollups: what is added to each.
-        functions: all that occur.
-        fresh: by function, figures of those entries that have a number.
-        others: figures of those that have none.
-        again: figures of entries that have a number and are saved already.
-    """
-
+    # Both are to be saved, as the ledger does not know them. Rows are together by function, as an index has them, which
+    # a store takes faster.
     rows: list[Row]
-    rejected: list[tuple[bytes, str]]
-    ledger: Mapping[str, Intervals]
-    claim: str
-    rollups: Mapping[RollupKey, Sequence[Totals]]
-    functions: set[str]
-    fresh: Mapping[str, Sequence[Totals]]
-    others: Mapping[str, Sequence[Totals]]
-    again: Mapping[str, Sequence[Totals]]
+    rejected: list[tuple[bytes, str]]  # with the reason
+    ledger: Mapping[str, Intervals]  # all that is known of each producer then
+    claim: str  # which of those stands for elements without a number
+    rollups: Mapping[RollupKey, Sequence[Totals]]  # what is added to each
+    functions: set[str]  # all that occur
+    fresh: Mapping[str, Sequence[Totals]]  # by function, figures of entries with a number
+    others: Mapping[str, Sequence[Totals]]  # figures of those that have none
+    again: Mapping[str, Sequence[Totals]]  # of those with a number that are saved already
 
     def merged_rollups(self, before: Mapping[RollupKey, Totals]) -> Pauses[list[tuple[Any, ...]]]:
-        """The rollups as they are to be: keys and figures.
-
-        Args:
-            before: as they are, where there are any; not to be used any more.
-        """
+        """The rollups as they are to be: keys and figures. Those `before` are not to be used any more."""
         changed: list[tuple[Any, ...]] = []
         for key, some in self.rollups.items():
             changed.append((*key, *as_row(_sum(before.get(key), some))))
@@ -114,11 +93,9 @@ class SavePlan(NamedTuple):
     def merged_totals(
         self, before: Mapping[str, Numbered], no: int
     ) -> Pauses[tuple[list[tuple[Any, ...]], dict[str, FunctionState]]]:
-        """The totals that change, as they are to be: functions, figures and commit; and what Redis is to learn.
+        """The totals that change, as commit `no` makes them: functions, figures and commit; and what Redis is to learn.
 
-        Args:
-            before: as they are, where there are any; not to be used any more.
-            no: number of this commit.
+        Those `before` are not to be used any more.
         """
         changed: list[tuple[Any, ...]] = []
         functions: dict[str, FunctionState] = {}
@@ -152,12 +129,7 @@ class SavePlan(NamedTuple):
 
 
 def plan(chunk: Chunk, known: Mapping[str, Intervals]) -> Pauses[SavePlan]:
-    """Sort the elements of a chunk by what is to be done with them.
-
-    Args:
-        chunk: as `decode` gives it.
-        known: what the ledger has of its producers; grows.
-    """
+    """Sort the elements of a chunk by what is to be done with them; what is `known` of its producers grows."""
     ledger = {producer: known.get(producer) or Intervals() for producer in chunk.producers()}
     sorter = _Sorter(chunk.claim, ledger)
     index = paused = 0

@@ -12,13 +12,7 @@ if TYPE_CHECKING:
 
 
 def write(headings: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int) -> None:
-    """Write a table to standard output.
-
-    Args:
-        headings: of the columns.
-        rows: their cells.
-        texts: how many columns at the left hold text; the others hold numbers, which are aligned at the right.
-    """
+    """Write a table to standard output: `texts` columns of text at the left, then numbers, aligned at the right."""
     lines = [headings, *rows]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

@@ -30,12 +30,7 @@ _WORKER_TIME: Final = 3.0  # seconds that a worker has to save something; news o
 
 
 def run(seconds: float) -> None:
-    """Run the command.
-
-    Raises:
-        ConfigurationError: a setting is wrong, or there is neither a Redis nor the extra to do without.
-        StoreUnavailableError, IncompatibleStoreError: Redis or the folder cannot be used.
-    """
+    """Run the command."""
     settings = _settings()
     database = assembly.database(settings)
     if assembly.is_embedded(settings):

@@ -20,15 +20,7 @@ PATH: Final = Path("metrics-demo.db")
 
 
 def renew(store: Store) -> None:
-    """Delete what an earlier demo has left in this folder, and make the file anew.
-
-    Args:
-        store: at `PATH`.
-
-    Raises:
-        ConfigurationError: the file is there, and not a demo's.
-        StoreUnavailableError: it cannot be deleted, or not be made.
-    """
+    """Delete what an earlier demo has left at `PATH`, and make the file anew; ConfigurationError if it is no demo's."""
     if PATH.exists():
         _delete(store)
     try:

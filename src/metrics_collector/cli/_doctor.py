@@ -36,12 +36,7 @@ class Check(NamedTuple):
 
 
 def run() -> int:
-    """Run the command; returns the exit status: 1 if a check has failed.
-
-    Raises:
-        ConfigurationError: a setting is wrong.
-        StoreUnavailableError: there was no answer in time.
-    """
+    """Run the command; returns the exit status: 1 if a check has failed."""
     checks = list(judge(read(_look()), datetime.now(UTC)))
     width = max(len(check.what) for check in checks)
     for check in checks:

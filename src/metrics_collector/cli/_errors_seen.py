@@ -30,16 +30,7 @@ _WIDE: Final = 100  # columns that have room for sparklines and the first time
 
 
 def run(*, since: str, until: str | None, as_json: bool) -> None:
-    """Run the command.
-
-    Args:
-        since, until: the window; `None` as `until` is now.
-        as_json: write JSON.
-
-    Raises:
-        ConfigurationError: a time or a setting is wrong.
-        StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be read.
-    """
+    """Run the command."""
     start, end = _times.window(since, until)
     window, rows = read(reports.errors(start, end))
     if as_json:

@@ -38,19 +38,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would c
 def run(
     func_name: str | None, *, since: str | None, until: str | None, form: Format, output: str
 ) -> None:
-    """Run the command.
-
-    Args:
-        func_name: or an end of it that fits one function only; `None`: entries of all.
-        since, until: the window; `None`: no limit.
-        form: what is written.
-        output: path of the file, which is there when all is in it; "-": standard output.
-
-    Raises:
-        UnknownFunctionError, AmbiguousNameError: the name fits none, or several.
-        ConfigurationError: a time, the path or a setting is wrong.
-        StoreUnavailableError, IncompatibleStoreError: the database cannot be read.
-    """
+    """Run the command."""
     start, end = _times.window(since, until)
     if output == STANDARD_OUTPUT:
         if isinstance(sys.stdout, TextIOWrapper):  # else somebody has put another one there

@@ -25,12 +25,7 @@ HEADINGS: Final = tuple(figure.label for figure in COLUMNS)
 
 
 def functions(metrics: Iterable[FunctionMetrics], width: int) -> Table:
-    """A line for each function.
-
-    Args:
-        metrics: of the functions, in the order in which they are shown.
-        width: columns of the terminal.
-    """
+    """A line for each function, in the order that they come in, on a terminal of `width` columns."""
     space = "" if width < NARROW else " "  # units then stand close to their numbers
     rows = [(one.func_name, [cell(f, f.of(one), space=space) for f in COLUMNS]) for one in metrics]
     headings = ["avg" if not space and label == "average" else label for label in HEADINGS]

@@ -35,12 +35,8 @@ def grid(
 ) -> Table:
     """A table of functions, whose names give way where there is not room for all.
 
-    Args:
-        headings: of the columns beside the name.
-        rows: a function's full name, and the cells beside it.
-        lefts: numbers of the columns beside the name that are aligned at the left.
-        width: columns of the terminal.
-        spare: numbers of the columns that are left out, the first ones first, where names would be cut for them.
+    A row is a function's full name and the cells beside it, which `headings` are of. `lefts` and `spare` are numbers of
+    these columns: of those aligned at the left, and of those left out, the first ones first, where names would be cut.
     """
     narrow = width < NARROW
     gap = gap_of(width)

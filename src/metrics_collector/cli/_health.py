@@ -42,12 +42,7 @@ class Health(NamedTuple):
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command; returns the exit status.
-
-    Raises:
-        ConfigurationError: an argument or a setting is wrong, or there is no worker to look for.
-        StoreUnavailableError: Redis does not answer.
-    """
+    """Run the command; returns the exit status."""
     if "--help" in arguments:
         sys.stdout.write(_HELP)
         return 0
@@ -64,12 +59,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 async def look(role: str, settings: Settings) -> Health:
-    """The health of this host's processes in a role (`worker` or `scheduler`).
-
-    Raises:
-        ConfigurationError: they are part of each program, in the embedded mode.
-        StoreUnavailableError: Redis does not answer.
-    """
+    """The health of this host's processes in a role, `worker` or `scheduler`; embedded, there is none."""
     from metrics_collector._reading import asking
     from metrics_collector._runtime import assembly
     from metrics_collector._support.settings import mask_url

@@ -29,19 +29,7 @@ _DAY: Final = 86400
 
 
 def run(func_name: str, *, since: str, until: str | None, what: str, as_json: bool) -> None:
-    """Run the command.
-
-    Args:
-        func_name: or an end of it that fits one function only.
-        since, until: the window; `None` as `until` is now.
-        what: the label of the figure that is drawn.
-        as_json: write JSON.
-
-    Raises:
-        UnknownFunctionError, AmbiguousNameError: the name fits none, or several.
-        ConfigurationError: a time or a setting is wrong.
-        StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be read.
-    """
+    """Run the command; `what` is the label of the figure that is drawn."""
     start, end = _times.window(since, until)
     report = read(reports.function(func_name, start, end))
     if as_json:

@@ -30,16 +30,7 @@ _WIDEST: Final = 100  # columns; a longer bar says no more
 
 
 class LiveView:
-    """Shown within `with`, and gone after it.
-
-    Args:
-        console: a terminal.
-        seconds: how long it will take.
-        errors_before: errors that are in the figures from the start.
-
-    Attributes:
-        figures: the last ones that were read.
-    """
+    """Shown within `with`, for some seconds, and gone after it; `errors_before` it began are not counted."""
 
     def __init__(self, console: Console, seconds: float, errors_before: int) -> None:
         self.figures: Sequence[FunctionMetrics] = ()
@@ -63,12 +54,7 @@ class LiveView:
         self._live.stop()
 
     def show(self, elapsed: float, calls: int) -> None:
-        """Draw.
-
-        Args:
-            elapsed: seconds since the beginning.
-            calls: recorded since then.
-        """
+        """Draw, so many seconds after the beginning, with so many calls recorded since."""
         then, calls_then = self._seen[0]
         rate = (calls - calls_then) / (elapsed - then) if elapsed > then else 0.0
         self._seen.append((elapsed, calls))

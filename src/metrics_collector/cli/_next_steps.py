@@ -20,10 +20,7 @@ from metrics_collector import metrics_collector
 def tell(database_name: str, examples: StoreExamples, *, embedded: bool) -> None:
     """Show how to look at the figures and how to measure one's own service.
 
-    Args:
-        database_name: as DATABASE_NAME has it.
-        examples: of that store.
-        embedded: Redis was in this process, so that nobody's settings lead there.
+    `embedded`: Redis was in this process, so that nobody's settings lead there.
     """
     settings = f"REDIS_URL=memory:// DATABASE_NAME={shlex.quote(database_name)} \\\n  "
     command = f"{settings if embedded else ''}metrics-collector dashboard"

@@ -37,14 +37,10 @@ def plot(
     label: Callable[[float], str],
     ends: tuple[str, str],
 ) -> Text:
-    """Draw one value for each of some steps of time, from zero up.
+    """Draw one value for each of some steps of time, from zero up, in `width` by `height` characters.
 
-    Args:
-        values: `None`: the step has none, and the curve a gap. Where there are more than dots, the highest is drawn.
-        filled: whether all below the curve is dotted.
-        width, height: in all, characters.
-        label: how a value is shown at the axis.
-        ends: what is shown below the first and the last step.
+    `None` makes a gap in the curve; where there are more values than dots, the highest is drawn. All below a `filled`
+    curve is dotted. `label` makes the text of a number at the axis; `ends` stand below the first and the last step.
     """
     top = _rounded_up(max((value for value in values if value is not None), default=0.0))
     labels = [label(top), label(top / 2), label(0.0)]

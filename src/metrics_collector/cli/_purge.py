@@ -30,17 +30,7 @@ _SETTINGS: Final[Mapping[str, str]] = {
 
 
 def run(given: Mapping[str, str | None], *, sure: bool) -> int:
-    """Run the command; returns the exit status.
-
-    Args:
-        given: for each of `entries`, `minutes`, `hours` and `days` the time before which they are deleted, or `None`;
-            if all are `None`, the settings decide.
-        sure: do not ask.
-
-    Raises:
-        ConfigurationError: a time or a setting is wrong, nothing says what to delete, or nobody can be asked.
-        StoreUnavailableError, IncompatibleStoreError: the database cannot be written.
-    """
+    """Run the command; returns the exit status. If all that is `given` is `None`, the settings decide."""
     settings = collector.settings()
     now = datetime.now(UTC)
     asked = {kind: _times.parse(text, now) for kind, text in given.items() if text is not None}

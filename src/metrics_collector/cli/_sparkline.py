@@ -11,12 +11,7 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(numbers: Sequence[int], width: int) -> str:
-    """Counts as bars, the last ones at the right; what is more than zero shows, and zero is a blank.
-
-    Args:
-        numbers: none negative.
-        width: characters; more numbers than that share one.
-    """
+    """Counts as bars in `width` characters, the last at the right; what is more than zero shows, zero is a blank."""
     size = max(1, -(-len(numbers) // width))
     first = len(numbers) % size  # only the oldest group may be short
     groups = [numbers[:first]] if first else []

@@ -27,19 +27,7 @@ def run(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Run the command.
-
-    Args:
-        wanted: shows the functions that this fits only.
-        since, until: the window; both `None`: all time.
-        order: what to sort by.
-        limit: how many functions to show at most.
-        as_json: write JSON.
-
-    Raises:
-        ConfigurationError: a time or a setting is wrong.
-        StoreUnavailableError, IncompatibleStoreError: Redis or the database cannot be read.
-    """
+    """Run the command."""
     start, end = _times.window(since, until)
     found = read(_api.list_metrics(since=start, until=end))
     fitting = [one for one in found if wanted is None or _choice.fits(one.func_name, wanted)]

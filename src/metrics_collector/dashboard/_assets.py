@@ -28,26 +28,16 @@ _STYLE_GUARD: Final = re.compile(rb'document\.getElementById\("([0-9a-f]{64})"\)
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """All files for the browser.
+    """All files for the browser."""
 
-    Attributes:
-        version: names what is in them, so that they may be kept for ever.
-        contents: by name.
-        element_ids: of elements that a page has to have before plotly is loaded.
-    """
-
-    version: str
-    contents: Mapping[str, bytes]
-    element_ids: tuple[str, ...]
+    version: str  # names what is in them, so that they may be kept for ever
+    contents: Mapping[str, bytes]  # by name
+    element_ids: tuple[str, ...]  # of elements that a page has to have before plotly is loaded
 
 
 @lru_cache(maxsize=1)
 def load() -> Assets:
-    """Read all, once.
-
-    Raises:
-        ConfigurationError: the library is not installed, or its script is not where it always was.
-    """
+    """Read all, once; ConfigurationError if the library is not installed, or its script not where it always was."""
     contents = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir())}
     contents["plotly.js"] = plotly = _plotly().read_bytes()
     version = hashlib.sha256()
@@ -61,11 +51,7 @@ def load() -> Assets:
 
 
 def check() -> None:
-    """Look whether the library is installed, without a read that would hold up an event loop.
-
-    Raises:
-        ConfigurationError: it is not.
-    """
+    """Raise a ConfigurationError if the library is not installed, without a read that would hold up an event loop."""
     if find_spec("plotly") is None:
         raise ConfigurationError(_MISSING)
 

@@ -28,11 +28,7 @@ _COLUMNS: Final[Mapping[str, Callable[[ErrorRow], Any]]] = {
 
 
 async def build(state: State) -> dict[str, Any]:
-    """What the page of errors shows.
-
-    Raises:
-        As `_reports.errors`, and ConfigurationError for a column that there is not.
-    """
+    """What the page of errors shows."""
     window, rows = await reports.errors(state.begin, state.until)
     return await asyncio.to_thread(_show, window, rows, state)
 

@@ -39,15 +39,10 @@ _FACTOR_FROM: Final = 10  # from ten times as much on, the factor says more than
 
 
 class Change(NamedTuple):
-    """What became of a figure since the period before.
+    """What became of a figure since the period before."""
 
-    Attributes:
-        text: `+12 %`, `23 times`, `new`, `±0 %`.
-        direction: "up", "down" or "same".
-    """
-
-    text: str
-    direction: str
+    text: str  # `+12 %`, `23 times`, `new`, `±0 %`
+    direction: str  # "up", "down" or "same"
 
 
 def change(now: float | None, before: float | None) -> Change | None:

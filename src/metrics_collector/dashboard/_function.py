@@ -23,11 +23,7 @@ _DISTRIBUTION: Final = 8
 
 
 async def build(name: str, state: State) -> dict[str, Any]:
-    """What the page of a function shows; `name` as `_reports.function` takes it.
-
-    Raises:
-        As `_reports.function`.
-    """
+    """What the page of a function shows; `name` as `reports.function` takes it."""
     report = await reports.function(name, state.begin, state.until)
     return await asyncio.to_thread(_show, report)
 

@@ -32,11 +32,7 @@ _COLUMNS: Final[Mapping[str, Callable[[FunctionRow], Any]]] = {
 
 
 async def build(state: State) -> dict[str, Any]:
-    """What the overview shows.
-
-    Raises:
-        As `_reports.overview`, and ConfigurationError for a column that there is not.
-    """
+    """What the overview shows."""
     report = await reports.overview(state.begin, state.until)
     # The percentiles of a thousand functions take a while, in which the loop shall serve others.
     return await asyncio.to_thread(_show, report, state)

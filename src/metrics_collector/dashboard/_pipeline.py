@@ -22,14 +22,14 @@ class RecentPipeline:
         self._read_at = 0.0
 
     async def get(self) -> Pipeline:
-        """The report, at most two seconds old; raises as `_reports.pipeline`."""
+        """The report, at most two seconds old."""
         report = self._report
         if report is None or time.monotonic() - self._read_at > _FRESH:
             report = await self.renew()
         return report
 
     async def renew(self) -> Pipeline:
-        """The report of now; raises as `_reports.pipeline`."""
+        """The report of now."""
         report = await reports.pipeline()
         self._report, self._read_at = report, time.monotonic()
         return report

@@ -49,14 +49,9 @@ _NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 class Guard:
     """Lets through what may be answered, and adds the headers to each answer.
 
-    Args:
-        app: the dashboard.
-        token: what a client has to know; `None`: it has to be on this machine.
-        hosts: the names by which the dashboard may be asked for; `None`: any.
-        refuse: makes the answer to a request that is not let through, of the scope, a status and a message.
-
-    Raises:
-        ConfigurationError: one of `hosts` is no name that a request could have.
+    Without a `token` a client has to be on this machine; without `hosts` the dashboard may be asked for by any name.
+    One of these that no request could have is a ConfigurationError. `refuse` makes the answer to what is not let
+    through, of the scope, a status and a message.
     """
 
     def __init__(

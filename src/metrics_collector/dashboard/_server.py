@@ -20,17 +20,7 @@ _GRACE: Final = 2  # seconds that answers under way have at the end
 
 
 def run(host: str, port: int, allowed: Sequence[str]) -> None:
-    """Serve until a signal ends it.
-
-    Args:
-        host: name or address to listen at.
-        port: 0: any that is free; the line that is printed names it.
-        allowed: names by which it may be asked for, beside those that it has in any case.
-
-    Raises:
-        ConfigurationError: a setting is wrong, or others could reach it and there is no token.
-        MetricsCollectorError: it cannot listen there.
-    """
+    """Serve until a signal ends it, also by the names `allowed`; at a port that is free and printed, if it is 0."""
     token = collector.settings().dashboard_token
     if token is None and not is_loopback(host):
         raise ConfigurationError(

@@ -27,33 +27,20 @@ _OTHER_WINDOW: Final = re.compile(r"[0-9]{1,5}(\.[0-9]{1,3})?[smhdw]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a page shows.
+    """What a page shows."""
 
-    Attributes:
-        window: a text as `list_metrics` takes it, back from now; with `since` it counts for nothing.
-        since, until: the bounds of a custom window; both or none.
-        search: a part of a name, in any case.
-        sort: name of a column; `descending`: the greatest first.
-        page: from 1 on.
-        live: whether the page renews itself.
-    """
-
-    window: str = _USUAL_WINDOW
-    since: datetime | None = None
+    window: str = _USUAL_WINDOW  # back from now, as `list_metrics` takes it; unused with `since`
+    since: datetime | None = None  # of a custom window
     until: datetime | None = None
-    search: str = ""
-    sort: str = ""
+    search: str = ""  # a part of a name, in any case
+    sort: str = ""  # name of a column
     descending: bool = True
-    page: int = 1
-    live: bool = True
+    page: int = 1  # from 1 on
+    live: bool = True  # whether the page renews itself
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Self:
-        """The state that a query string stands for.
-
-        Raises:
-            ConfigurationError: a value is not allowed.
-        """
+        """The state that a query string stands for; ConfigurationError if a value is not allowed."""
         since, until = _moment("since", query), _moment("until", query)
         if until is not None and since is None:
             raise ConfigurationError("until needs since")

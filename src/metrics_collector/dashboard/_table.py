@@ -25,18 +25,10 @@ def page(
     usual: str,
     show: Callable[[Row], Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """One page of a table, as JSON has it.
+    """One page of a table, as JSON has it; past the last one, the last one is given.
 
-    Args:
-        rows: all of them.
-        state: what is searched for, the order, and the number of the page; past the last one, the last one is given.
-        columns: by which it can be sorted: name and key. A key `None` is always last.
-        names: the texts of a row that are searched.
-        usual: the column that it is sorted by if the state names none.
-        show: makes a row what JSON has; called for those of the page only.
-
-    Raises:
-        ConfigurationError: there is no such column.
+    It can be sorted by `columns` only (else ConfigurationError), and a key of `None` is always last; `usual` is the one
+    if the state names none. `names` gives the texts of a row that are searched, `show` what JSON has of it.
     """
     sort = state.sort or usual
     if sort not in columns:

@@ -163,11 +163,7 @@ class _Tee(deque[Record]):
 
 @contextmanager
 def recording(folder: Path) -> Iterator[RecordedMetrics]:
-    """Within this, the process's collector is one of its own, embedded and with its database in the folder.
-
-    Raises:
-        ConfigurationError: nothing can be recorded, since METRICS_ENABLED is false.
-    """
+    """Within this, the process's collector is one of its own, embedded and with its database in the folder."""
     if not metrics_enabled():
         raise ConfigurationError(
             "METRICS_ENABLED is false, so decorated functions record nothing: "

@@ -1,6 +1,8 @@
 """What people look at: the reports behind the command line and the dashboard.
 
-Beside the public reads they ask more of the database in one go, and remember what cannot change any more.
+Beside the public reads they ask more of the database in one go, and remember what cannot change any more. `since` and
+`until` are as `list_metrics` takes them. All raise ConfigurationError for a time or a setting that is wrong, and all
+but `pipeline` StoreUnavailableError or IncompatibleStoreError where Redis or the database cannot be read.
 """
 
 from metrics_collector._core.pipeline_types import Purged

@@ -16,12 +16,7 @@ _KEPT: Final = 8  # parts: a few windows, each with the period before
 
 
 class Part:
-    """The figures of all functions in some time; not to be changed.
-
-    Attributes:
-        sums: by function, over all of it.
-        counts: of each function in each step; empty if no steps were asked for.
-    """
+    """The figures of all functions in some time, in sum and, if asked for, by step; not to be changed."""
 
     def __init__(self, sums: Mapping[str, Totals], counts: Sequence[StepCounts]) -> None:
         self.sums = sums
@@ -49,14 +44,7 @@ class Closed:
     async def read(
         self, reader: StoreReader, label: str, ranges: Sequence[RollupRange], step: int | None
     ) -> Part:
-        """The figures in these times.
-
-        Args:
-            reader: of the store.
-            label: of the store.
-            ranges: the times; with steps, one.
-            step: seconds; `None`: no steps.
-        """
+        """The figures in these times; with a `step` (seconds) also by step, and then there is one time."""
         db, _ = await reader.state()
         now = await reader.fingerprint(ranges)
         key = label, db, tuple(ranges), step

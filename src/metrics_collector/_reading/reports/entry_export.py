@@ -22,7 +22,7 @@ _PAGE: Final = 5000  # entries in one read
 async def entry_count(
     name: str | None = None, *, since: Moment = None, until: Moment = None
 ) -> int:
-    """How many entries `entries` would give now. Arguments and errors as there."""
+    """How many entries `entries` would give now."""
 
     async def read(query: Query) -> int:
         which = await _which(query, name, since, until)
@@ -38,14 +38,7 @@ async def entries(
     """The saved entries, in lists of some thousand, in the order in which they were saved.
 
     Each list is a read of its own, so that a long export holds up neither worker nor checkpoints; what is saved after
-    the first one is left out.
-
-    Args:
-        name: of one function, as in `function`; `None`: of all.
-        since, until: as `list_metrics` takes them, and to the very moment; `None`: no limit.
-
-    Raises:
-        As `overview`.
+    the first one is left out. `since` and `until` count to the very moment; `None`: no limit.
     """
     which = await asking.read(lambda query: _which(query, name, since, until))
     cursor: str | None = None

@@ -26,14 +26,7 @@ _Pair = tuple[str, str]  # function and type of error
 
 
 async def errors(since: Moment, until: Moment = None) -> tuple[Window, tuple[ErrorRow, ...]]:
-    """Every type of error of every function in a window, the one seen last first.
-
-    Args:
-        since, until: as `list_metrics` takes them; `None` as `until` is now.
-
-    Raises:
-        As `overview`.
-    """
+    """Every type of error of every function in a window, the one seen last first."""
     return await asking.read(lambda query: _errors(query, since, until))
 
 

@@ -31,16 +31,7 @@ SLOWEST: Final = 20
 
 
 async def function(name: str, since: Moment, until: Moment = None) -> FunctionReport:
-    """One function in a window.
-
-    Args:
-        name: its full name, or an end of that at a dot which fits one function only.
-        since, until: as `list_metrics` takes them; `None` as `until` is now.
-
-    Raises:
-        UnknownFunctionError, AmbiguousNameError: as `get_metrics`.
-        Others: as `overview`.
-    """
+    """One function in a window; `name` is its full name, or an end of that at a dot which fits one function only."""
     return await asking.read(lambda query: _function(query, name, since, until))
 
 

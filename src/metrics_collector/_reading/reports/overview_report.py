@@ -33,14 +33,6 @@ async def overview(since: Moment, until: Moment = None) -> Overview:
     """All functions in a window.
 
     What is over of it, and the period before, is remembered, so that looking again costs little.
-
-    Args:
-        since, until: as `list_metrics` takes them; `None` as `until` is now.
-
-    Raises:
-        ConfigurationError: a time cannot be understood, or a setting is wrong.
-        StoreUnavailableError: Redis or the database cannot be read, or the latter is on another machine.
-        IncompatibleStoreError: one of them is too old or too new.
     """
     return await asking.read(lambda query: _overview(query, since, until))
 
@@ -101,11 +93,7 @@ def _row(name: str, totals: Totals, steps: Steps, before: Mapping[str, Totals]) 
 
 
 class Steps:
-    """Counts of each function in each step of a window.
-
-    Attributes:
-        calls, errors, times: function → of each step.
-    """
+    """Calls, errors and seconds of each function in each step of a window."""
 
     def __init__(self, window: Window) -> None:
         self._first = window.starts[0]

@@ -27,11 +27,7 @@ _PATIENCE: Final = 3.0  # seconds that Redis may take
 
 
 async def pipeline() -> Pipeline:
-    """The state of the pipeline now. What cannot be reached is part of the report, not an error.
-
-    Raises:
-        ConfigurationError: a setting is wrong.
-    """
+    """The state of the pipeline now. What cannot be reached is part of the report, not an error."""
     return await collector.call(_pipeline)
 
 

@@ -38,15 +38,7 @@ class Flow:
         self.dropped = 0
 
     async def look(self, redis: RedisConnection, *, embedded: bool) -> None:
-        """Ask Redis.
-
-        Args:
-            redis: open.
-            embedded: Redis is in this process, so that there is no other one and no server to ask.
-
-        Raises:
-            StoreUnavailableError, IncompatibleStoreError: it cannot be used.
-        """
+        """Ask Redis; an `embedded` one is in this process, so that there is no other one and no server to ask."""
         await redis.check_version()
         reader = ReaderCommands(redis)
         self.waiting = await reader.waiting()

@@ -16,18 +16,13 @@ _LATE: Final = 10.0  # seconds beyond the waiting time after which entries shoul
 
 
 class Problem(NamedTuple):
-    """One problem of the pipeline.
+    """One problem of the pipeline."""
 
-    Attributes:
-        part: where: `redis`, `persistence`, `database`, `worker`, `scheduler`, `backlog`, `lag`, `producers` or
-            `rejected`.
-        grave: whether entries are not saved, or not taken; otherwise it is a warning.
-        line: what it is, with the remedy.
-    """
-
-    part: str
-    grave: bool
-    line: str
+    part: (
+        str  # redis, persistence, database, worker, scheduler, backlog, lag, producers or rejected
+    )
+    grave: bool  # whether entries are not saved, or not taken; otherwise it is a warning
+    line: str  # what it is, with the remedy
 
 
 def problems(report: Pipeline) -> Iterator[Problem]:

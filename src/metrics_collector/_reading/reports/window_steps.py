@@ -37,14 +37,7 @@ def window(
 ) -> Window:
     """The window that was asked for, in whole steps, each made of rollups that are kept.
 
-    Args:
-        since, until: as `list_metrics` takes them, but for a `since` of `None`.
-        purged: resolution → before when (UTC epoch seconds) its rollups are purged.
-        steps: how many there are to be, at most; or one more, as steps are whole.
-        coarse: it is to be read for all functions.
-
-    Raises:
-        ConfigurationError: a time cannot be understood, or there is no `since`.
+    There are `steps` at most, or one more, as they are whole. `coarse`: it is to be read for all functions.
     """
     now = datetime.now(UTC)
     begin, end = windows.span(since, until, now)

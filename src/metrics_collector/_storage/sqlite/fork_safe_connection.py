@@ -34,13 +34,9 @@ _AGAIN: Final = 0.05  # seconds between two attempts to break it off
 
 
 class Connection(sqlite3.Connection):
-    """SQLite's, which a fork may close.
+    """SQLite's, which a fork may close."""
 
-    Attributes:
-        driver: the thread without which its user cannot go on.
-    """
-
-    driver: int
+    driver: int  # the thread without which its user cannot go on
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._in_use = threading.Lock()
@@ -49,11 +45,7 @@ class Connection(sqlite3.Connection):
 
     @contextmanager
     def using(self) -> Iterator[None]:
-        """For whatever is done with it.
-
-        Raises:
-            ClosedByForkError: a fork has closed it, or broken off what was done.
-        """
+        """For whatever is done with it; ClosedByForkError if a fork has closed it, or broken off what was done."""
         with self._in_use:
             try:
                 yield
@@ -216,12 +208,10 @@ def forks_are_frequent() -> bool:
 
 
 def connect(path: str, driver: int, *, uri: bool = False, timeout: float) -> Connection:
-    """Open a database, without transactions of the driver's own.
+    """Open a database at a path, or (`uri`) a URI, without transactions of the driver's own.
 
-    Args:
-        path: of the file, or (`uri`) its URI.
-        driver: the thread without which the user of the connection cannot go on.
-        timeout: seconds that a statement waits for another program's lock.
+    `driver` is the thread without which the user of the connection cannot go on; `timeout` the seconds that a statement
+    waits for another program's lock.
     """
     return _gate.connect(path, driver, uri=uri, timeout=timeout, isolation_level=None)
 

@@ -150,11 +150,7 @@ def prepare_reading(connection: sqlite3.Connection, path: str) -> bool:
 
 
 def prepare(connection: sqlite3.Connection, path: str) -> None:
-    """Make the tables if the file has none yet, and upgrade those of an earlier version.
-
-    Raises:
-        IncompatibleStoreError: as `check`.
-    """
+    """Make the tables if the file has none yet, and upgrade those of an earlier version; raises as `check`."""
     if not check(connection, path):
         # Before the first table, and before WAL writes the header: afterwards it would take a VACUUM.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

@@ -43,26 +43,16 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """An open database.
+    """An open database."""
 
-    Attributes:
-        identity: of the file that was opened to write.
-    """
-
-    identity: tuple[int, int] | None = None
+    identity: tuple[int, int] | None = None  # of the file that was opened to write
 
     def __init__(self, execute: Callable[[Step], Awaitable[list[Any]]], path: str) -> None:
         self._execute = execute
         self._path = path
 
     async def run(self, steps: Steps[T]) -> T:
-        """Do what the steps say, in order, and give back what they return.
-
-        Raises:
-            StoreUnavailableError: SQLite refused a statement; the message has the remedy.
-            ClosedByForkError: the process forked; see `_connection`.
-            IncompatibleStoreError: the file is no database.
-        """
+        """Do what the steps say, in order, and give back what they return; SQLite's errors come as `translated`."""
         try:
             step = next(steps)
             while True:
@@ -88,15 +78,9 @@ class Session:
 
 @asynccontextmanager
 async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[Session]:
-    """Open the database to write, making file and tables on first use.
+    """Open the database to write, making file and tables on first use; errors as of `Store.writing`.
 
-    Args:
-        path: of the file.
-        plain: without a thread, blocking the caller: for the exit of the interpreter.
-
-    Raises:
-        StoreUnavailableError: the file cannot be opened or written.
-        IncompatibleStoreError: no database, another program's, or newer than this code.
+    `plain`: without a thread, blocking the caller: for the exit of the interpreter.
     """
     driver = threading.get_ident()
     opened: tuple[int, int] | None = None
@@ -122,12 +106,7 @@ async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
 
 @asynccontextmanager
 async def open_reading(path: str, *, plain: bool = False) -> AsyncIterator[Session | None]:
-    """Open the database to read only; `None` if there is no file, or nothing in it yet. Never makes a file.
-
-    Raises:
-        StoreUnavailableError: the file cannot be opened.
-        IncompatibleStoreError: as `open_writing`.
-    """
+    """Open the database to read only; `None` if there is no file, or nothing in it yet. Never makes a file."""
     driver = threading.get_ident()
 
     def connect() -> sqlite3.Connection | None:

@@ -35,9 +35,7 @@ T = TypeVar("T")
 class SQLiteStore:
     """A `Store` in one SQLite file, which is open for the time of a flush or a read.
 
-    Args:
-        path: of the file.
-        plain: without threads, blocking the caller: for the exit of the interpreter, which can start none.
+    `plain`: without threads, blocking the caller: for the exit of the interpreter, which can start none.
     """
 
     def __init__(self, path: str, *, plain: bool = False) -> None:

@@ -14,16 +14,7 @@ from metrics_collector.cli._reading import quiet
 
 
 def run(*, interval: float, since: str) -> int:
-    """Run the command; returns the exit status.
-
-    Args:
-        interval: seconds between two readings.
-        since: how far back the figures go, such as `15m`.
-
-    Raises:
-        ConfigurationError: there is no terminal, or the time or a setting is wrong.
-        StoreUnavailableError, IncompatibleStoreError: the first reading did not work.
-    """
+    """Run the command, with `interval` seconds between two readings; returns the exit status."""
     try:
         windows.moment(since, datetime.now(UTC))
     except ConfigurationError as error:

@@ -76,13 +76,7 @@ class _Table(DataTable[Text]):
 
 
 class Top(App[None]):
-    """The view.
-
-    Args:
-        first: what was read already.
-        interval: seconds between two readings.
-        since: how far back the figures go.
-    """
+    """The view, beginning with what was read `first`; then with `interval` seconds between two readings."""
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """

@@ -36,21 +36,13 @@ class Line(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of numbers.
-
-    Attributes:
-        heading: what it is called.
-        width: characters.
-        need: how early it has to go where there is not room for all; the lowest goes first.
-        value: what it is sorted by; `None` if it is not.
-        cell: what stands in it, if it has so many characters.
-    """
+    """A column of numbers."""
 
     heading: str
-    width: int
-    need: int
-    value: Callable[[Line], float | None] | None
-    cell: Callable[[Line, int], str | Text]
+    width: int  # characters
+    need: int  # how early it has to go where there is not room for all; the lowest goes first
+    value: Callable[[Line], float | None] | None  # what it is sorted by; `None` if it is not
+    cell: Callable[[Line, int], str | Text]  # what stands in it, if it has so many characters
 
 
 def rate(a_second: float | None) -> str:

@@ -18,13 +18,7 @@ _SPACE = "   "
 
 
 def figures(overview: Overview, pipeline: Pipeline | None, calls_a_second: float | None) -> Text:
-    """All functions together, and how entries travel.
-
-    Args:
-        overview: the functions.
-        pipeline: `None`: not read yet.
-        calls_a_second: of all functions; `None`: not known yet.
-    """
+    """All functions together, and how entries travel; `None` is what is not known yet."""
     total = overview.total
     parts = [
         Text.assemble("calls/s ", (rate(calls_a_second), "bold")),
@@ -60,13 +54,8 @@ def note(
 ) -> Text:
     """What to bear in mind, in one line; empty if nothing.
 
-    Args:
-        error: why the last reading did not work.
-        paused: whether nothing is read.
-        read_at: when the figures were read, in local time.
-        age: how many seconds ago that was, if it is longer than it should be.
-        left_out: entries that are not in the figures.
-        hidden: functions that fit the filter and are not in the table.
+    `read_at` is in local time; `age` in seconds, if it is more than it should be. The figures lack `left_out` entries,
+    and the table `hidden` functions that fit the filter.
     """
     clock = f"{read_at:%H:%M:%S}"
     parts = []
