@@ -16,42 +16,25 @@ from metrics_collector.cli import _figures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
-    from typing import Self
 
     from rich.console import Console, RenderableType
 
     from metrics_collector._core.models import FunctionMetrics
 
-_ECHO: Final = (
-    3  # columns for the ^C that a terminal shows: in a line of its own it would move the display
-)
+_ECHO: Final = 3  # columns for the ^C of a terminal: in a line of its own it would move the display
 _WIDEST: Final = 100  # columns; a longer bar says no more
 
 
-class LiveView:
+class LiveView(Live):
     """Shown within `with`, for some seconds, and gone after it; `errors_before` it began are not counted."""
 
     def __init__(self, console: Console, seconds: float, errors_before: int) -> None:
+        # Drawn by `show` alone: a thread of rich's would take turns from the service.
+        super().__init__(console=console, auto_refresh=False, transient=True)
         self.figures: Sequence[FunctionMetrics] = ()
-        self._console = console
         self._seconds = seconds
         self._errors_before = errors_before
         self._seen: deque[tuple[float, int]] = deque([(0.0, 0)], maxlen=10)  # of the last second
-        # Drawn by `show` alone: a thread of rich's would take turns from the service.
-        self._live = Live(console=console, auto_refresh=False, transient=True)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._live.stop()
 
     def show(self, elapsed: float, calls: int) -> None:
         """Draw, so many seconds after the beginning, with so many calls recorded since."""
@@ -60,8 +43,8 @@ class LiveView:
         self._seen.append((elapsed, calls))
         bar = self._bar(elapsed, rate)
         if self.figures:
-            bar = Group(_figures.functions(self.figures, self._console.width), "", bar)
-        self._live.update(bar, refresh=True)
+            bar = Group(_figures.functions(self.figures, self.console.width), "", bar)
+        self.update(bar, refresh=True)
 
     def _bar(self, elapsed: float, rate: float) -> RenderableType:
         errors = max(0, sum(one.error_count for one in self.figures) - self._errors_before)
@@ -69,7 +52,7 @@ class LiveView:
         line.add_column(ratio=1)
         for _ in range(3):
             line.add_column(justify="right", no_wrap=True)
-        line.width = min(self._console.width - _ECHO, _WIDEST)
+        line.width = min(self.console.width - _ECHO, _WIDEST)
         line.add_row(
             ProgressBar(
                 total=self._seconds,
