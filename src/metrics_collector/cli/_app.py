@@ -14,6 +14,7 @@ from metrics_collector import __version__
 from metrics_collector._errors import ConfigurationError
 from metrics_collector.cli import _health
 from metrics_collector.cli._options import AsJson, Format, Order, Since, SinceDay, Until, What
+from metrics_collector.dashboard import extra_needed
 
 # What wrong input raises. In some releases of typer it is a class of click's, in others its own, of no public name.
 _WrongInput: Final[Any] = typer.BadParameter.__base__
@@ -278,6 +279,7 @@ def dashboard(
     Rates, times and errors of all functions. It only reads. METRICS_DASHBOARD_TOKEN is what a browser has to show to
     see it; on any other host than a loopback one it has to be set.
     """
-    from metrics_collector.cli import _dashboard
+    with extra_needed():
+        from metrics_collector.dashboard import _server
 
-    _dashboard.run(host, port, allow_host or [])
+    _server.run(host, port, allow_host or [])

@@ -64,15 +64,9 @@ class _Table(DataTable[Text]):
     """Home and End are its first and its last line; otherwise they are for columns."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("home", "first", show=False),
-        Binding("end", "last", show=False),
+        Binding("home", "scroll_top", show=False),
+        Binding("end", "scroll_bottom", show=False),
     ]
-
-    def action_first(self) -> None:
-        self.scroll_home()
-
-    def action_last(self) -> None:
-        self.scroll_end()
 
 
 class Top(App[None]):
