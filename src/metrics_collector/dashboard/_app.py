@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,7 +23,7 @@ from metrics_collector.dashboard._security import LOOPBACK_NAMES, Guard
 from metrics_collector.dashboard._state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Scope
@@ -40,6 +41,8 @@ _BEGINS: Final = {"overview": "call_count", "errors": "error_count"}
 
 _logger = logging.getLogger("metrics_collector")
 
+_Build: TypeAlias = "Callable[[Request], Coroutine[Any, Any, dict[str, Any]]]"  # what a view shows
+
 
 def create(*, token: str | Literal[False] | None, hosts: Collection[str] | None) -> ASGIApp:
     """As `metrics_collector.dashboard.create_app`."""
@@ -47,20 +50,9 @@ def create(*, token: str | Literal[False] | None, hosts: Collection[str] | None)
     _assets.check()  # now: without it not even a message could be shown
     if secret is None and hosts is None:
         hosts = LOOPBACK_NAMES
-    views = _Views(Pages())
+    views = _Views()
     app = Starlette(
-        routes=[
-            Route("/", views.overview),
-            Route("/function", views.function),
-            Route("/errors", views.errors),
-            Route("/pipeline", views.pipeline),
-            Route("/api", views.api),
-            Route("/api/overview", views.overview_json),
-            Route("/api/function", views.function_json),
-            Route("/api/errors", views.errors_json),
-            Route("/api/pipeline", views.pipeline_json),
-            Route("/static/{version}/{name}", _static),
-        ],
+        routes=[*views.routes(), Route("/static/{version}/{name}", _static)],
         exception_handlers={
             MetricsCollectorError: views.failed,
             HTTPException: views.refused,
@@ -96,56 +88,43 @@ def _token(given: str | Literal[False] | None) -> str | None:
 class _Views:
     """What answers the routes."""
 
-    def __init__(self, pages: Pages) -> None:
-        self._pages = pages
+    def __init__(self) -> None:
+        self._pages = Pages()
         self._recent = _pipeline.RecentPipeline()
 
-    async def overview(self, request: Request) -> Response:
-        return await self._page(request, "overview", _overview.build)
+    def routes(self) -> Iterator[Route]:
+        """Those of each view, as a page and as JSON."""
+        builds: Mapping[str, _Build] = {
+            "overview": lambda request: _overview.build(State.of(request.query_params)),
+            "function": lambda request: _function.build(
+                _name(request), State.of(request.query_params)
+            ),
+            "errors": lambda request: _errors.build(State.of(request.query_params)),
+            "pipeline": self._pipeline,
+        }
+        for name, build in builds.items():
+            path = "/" if name == "overview" else f"/{name}"
+            yield Route(path, partial(self._page, name, build))
+            yield Route(f"/api/{name}", partial(_json, build))
+        yield Route("/api", partial(self._page, "api", _nothing))
 
-    async def overview_json(self, request: Request) -> Response:
-        return _json(await _overview.build(State.of(request.query_params)))
+    async def _pipeline(self, _: Request) -> dict[str, Any]:
+        return _pipeline.show(await self._recent.renew())
 
-    async def function(self, request: Request) -> Response:
-        name = _name(request)
-        return await self._page(request, "function", lambda state: _function.build(name, state))
-
-    async def function_json(self, request: Request) -> Response:
-        return _json(await _function.build(_name(request), State.of(request.query_params)))
-
-    async def errors(self, request: Request) -> Response:
-        return await self._page(request, "errors", _errors.build)
-
-    async def errors_json(self, request: Request) -> Response:
-        return _json(await _errors.build(State.of(request.query_params)))
-
-    async def pipeline(self, request: Request) -> Response:
-        async def build(_: State) -> dict[str, Any]:
-            return _pipeline.show(await self._recent.renew())
-
-        return await self._page(request, "pipeline", build)
-
-    async def pipeline_json(self, _: Request) -> Response:
-        return _json(_pipeline.show(await self._recent.renew()))
-
-    async def api(self, request: Request) -> Response:
-        async def build(_: State) -> dict[str, Any]:
-            return {}
-
-        return await self._page(request, "api", build)
-
-    async def _page(
-        self, request: Request, name: str, build: Callable[[State], Awaitable[dict[str, Any]]]
-    ) -> Response:
+    async def _page(self, name: str, build: _Build, request: Request) -> Response:
         state = State.of(request.query_params)
-        pipeline, data = await asyncio.gather(self._recent.get(), build(state))
+        building = build(request)
+        pipeline, data = await asyncio.gather(self._recent.get(), building)
+        template = name
         if (
             name in _BEGINS
             and not data["totals"][_BEGINS[name]]
             and _pipeline.is_beginning(pipeline)
         ):
-            return await self._pages.begin(request.scope, name, state, pipeline)
-        return await self._pages.page(request.scope, name, state, data, pipeline)
+            template = "begin"
+        return await self._pages.page(
+            request.scope, template, view=name, state=state, data=data, pipeline=pipeline
+        )
 
     async def failed(self, request: Request, error: Exception) -> Response:
         status = next(status for kind, status in _STATUS if isinstance(error, kind))
@@ -175,8 +154,12 @@ def _name(request: Request) -> str:
     return name
 
 
-def _json(data: dict[str, Any]) -> Response:
-    return JSONResponse(data)
+async def _json(build: _Build, request: Request) -> Response:
+    return JSONResponse(await build(request))
+
+
+async def _nothing(_: Request) -> dict[str, Any]:
+    return {}
 
 
 async def _static(request: Request) -> Response:

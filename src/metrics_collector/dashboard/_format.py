@@ -12,21 +12,6 @@ from metrics_collector._core.units import count, counted, duration
 if TYPE_CHECKING:
     from metrics_collector._core.figures import Kind
 
-__all__ = [
-    "Change",
-    "ago",
-    "change",
-    "count",
-    "counted",
-    "duration",
-    "long_duration",
-    "percent",
-    "rate",
-    "size",
-    "unit",
-    "utc",
-]
-
 _UNITS: Final = {
     "share": "from 0 to 1",
     "seconds": "seconds",
@@ -122,3 +107,19 @@ def utc(moment: datetime | str | None) -> str:
 def _three_digits(value: float) -> str:
     decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0  # noqa: PLR2004 - where digits run out
     return f"{value:,.{decimals}f}"
+
+
+FILTERS: Final = (
+    ago,
+    change,
+    count,
+    counted,
+    duration,
+    long_duration,
+    percent,
+    rate,
+    size,
+    unit,
+    utc,
+)
+"""What templates make of figures, by the names of the functions."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Scope
 
-    from metrics_collector._reading.reports import Pipeline
-
 
 class Pages:
     """Makes pages."""
@@ -39,21 +37,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {
-            "ago": _format.ago,
-            "change": _format.change,
-            "count": _format.count,
-            "counted": _format.counted,
-            "data": _data,
-            "duration": _format.duration,
-            "long_duration": _format.long_duration,
-            "percent": _format.percent,
-            "prose": _prose,
-            "rate": _format.rate,
-            "size": _format.size,
-            "unit": _format.unit,
-            "utc": _format.utc,
-        }
+        self._templates.filters |= {one.__name__: one for one in (*_format.FILTERS, data, prose)}
         self._templates.globals |= {
             "columns": COLUMNS,
             "figures": FIGURES,
@@ -68,42 +52,25 @@ class Pages:
         }
 
     async def page(
-        self, scope: Scope, name: str, state: State, data: dict[str, Any], pipeline: Pipeline
+        self, scope: Scope, template: str, status: int = 200, **context: Any
     ) -> Response:
-        """A view as a page."""
-        return await asyncio.to_thread(
-            self._render,
-            scope,
-            f"{name}.html",
-            200,
-            view=name,
-            state=state,
-            data=data,
-            pipeline=pipeline,
-        )
-
-    async def begin(self, scope: Scope, name: str, state: State, pipeline: Pipeline) -> Response:
-        """How to begin, as long as nothing is recorded."""
-        return await asyncio.to_thread(
-            self._render, scope, "begin.html", 200, view=name, state=state, pipeline=pipeline
-        )
+        """A template filled with what it shows: a `view` in a `state`, the `data` of that, and the `pipeline`."""
+        return await asyncio.to_thread(self._render, scope, f"{template}.html", status, **context)
 
     async def message(self, scope: Scope, status: int, text: str) -> Response:
         """A page that says what is wrong and what to do."""
-        return await asyncio.to_thread(
-            self._render,
+        return await self.page(
             scope,
-            "message.html",
+            "message",
             status,
             view="message",
             state=State(),
             title=HTTPStatus(status).phrase,
             text=text,
             pipeline=None,
-            status=status,
         )
 
-    def _render(self, scope: Scope, template: str, status_code: int, **context: Any) -> Response:
+    def _render(self, scope: Scope, template: str, status: int, **context: Any) -> Response:
         above = quote(root(scope))
         assets = _assets.load()
 
@@ -119,27 +86,24 @@ class Pages:
 
         html = self._templates.get_template(template).render(
             **context,
+            status=status,
             url=url,
-            here=lambda other: _here(scope) + other.query(**name),
+            here=lambda other: quote(root(scope) + local_path(scope)) + other.query(**name),
             asked=query(scope),
             here_fields=lambda: parse_qsl(state.query(**name).removeprefix("?")),
             static=lambda name: f"{above}/static/{assets.version}/{name}",
             element_ids=assets.element_ids,
             now=datetime.now(UTC),
         )
-        return HTMLResponse(html, status_code)
+        return HTMLResponse(html, status)
 
 
-def _here(scope: Scope) -> str:
-    return quote(root(scope) + local_path(scope))
-
-
-def _prose(text: str) -> Markup:
+def prose(text: str) -> Markup:
     """A line with code in backticks, as messages have it."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
 
 
-def _data(value: Any) -> Markup:
+def data(value: Any) -> Markup:
     """A value as JSON that may stand in an element of a page: nothing in it ends that element."""
     text = json.dumps(value, separators=(",", ":"))
     for character in "<>&":
