@@ -226,9 +226,8 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _gate  # noqa: PLW0603 - its locks may be those of threads that are not here
-    _inherited.append(
-        _gate
-    )  # a connection that could not be closed in time is not to be closed here either
+    # A connection that could not be closed in time is not to be closed here either.
+    _inherited.append(_gate)
     _gate = _Gate()
 
 

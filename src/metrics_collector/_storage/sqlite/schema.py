@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from contextlib import suppress
-from typing import Final
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
 
 from metrics_collector._errors import IncompatibleStoreError
 from metrics_collector._storage.reopening import ClosedByForkError
 from metrics_collector._storage.rows import FIGURE_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 VERSION: Final = 3
 APPLICATION_ID: Final = 0x4D657443  # "MetC"
@@ -116,11 +119,7 @@ _VIEWS: Final = {
 
 
 def check(connection: sqlite3.Connection, path: str) -> bool:
-    """Whether the file holds our tables; `False` for an empty file.
-
-    Raises:
-        IncompatibleStoreError: it is newer than this code, or another program's.
-    """
+    """Whether the file holds our tables; IncompatibleStoreError if it is newer than this code, or another program's."""
     # One statement: between two, another process may make the tables.
     (version, application, tables) = connection.execute(
         "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master) "
@@ -155,8 +154,7 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
         # Before the first table, and before WAL writes the header: afterwards it would take a VACUUM.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _use_wal(connection)
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with _transaction(connection):
             if not check(connection, path):  # another process may have been faster
                 for statement in _TABLES:
                     connection.execute(statement)
@@ -165,10 +163,6 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
                 )
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {VERSION}")
-            connection.execute("COMMIT")
-        except BaseException:
-            _roll_back(connection)
-            raise
     _upgrade(connection, path)
     _use_wal(connection)
     # What Redis forgets after a commit must be on the disk by then.
@@ -182,23 +176,25 @@ def _upgrade(connection: sqlite3.Connection, path: str) -> None:
     # dropped would be overwritten, which takes as much room in the write-ahead log as its copy.
     connection.execute("PRAGMA legacy_alter_table = ON")
     connection.execute("PRAGMA secure_delete = OFF")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with _transaction(connection):
         check(connection, path)  # another process may have been faster, and of a newer release
         for version in range(_version(connection), VERSION):
             for statement in _UPGRADES[version]:
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
-        _roll_back(connection)
+        # On a full disk SQLite has done it by itself, and a fork has closed the connection; what came first counts.
+        with suppress(sqlite3.Error, ClosedByForkError):
+            connection.execute("ROLLBACK")
         raise
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    # On a full disk SQLite has done it by itself, and a fork has closed the connection; what came first is what counts.
-    with suppress(sqlite3.Error, ClosedByForkError):
-        connection.execute("ROLLBACK")
 
 
 def _version(connection: sqlite3.Connection) -> int:
