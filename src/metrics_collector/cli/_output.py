@@ -38,10 +38,8 @@ def whole_file(name: str) -> Iterator[TextIO]:
                 # Not made of the name: that may be as long as a name can be.
                 written = path.with_name(f".{secrets.token_hex(8)}.part")
                 mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
-            if mode is not None:
-                written.touch(
-                    0o600, exist_ok=False
-                )  # nobody reads in it what they could not before
+            if mode is not None:  # nobody reads in it what they could not before
+                written.touch(0o600, exist_ok=False)
             file = written.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         except (OSError, RuntimeError) as error:  # the latter: a loop of links
             why = error.strerror if isinstance(error, OSError) else "its links lead nowhere"

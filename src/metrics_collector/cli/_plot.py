@@ -14,18 +14,8 @@ if TYPE_CHECKING:
 _WIDE, _HIGH = 2, 4  # dots of a braille character
 _LEAST: Final = 1e-12  # no clock tells less
 _NO_DOTS: Final = "\u2800"
-_ROUND: Final = (
-    1,
-    1.5,
-    2,
-    2.5,
-    3,
-    4,
-    5,
-    6,
-    8,
-    10,
-)  # what the highest number at the axis begins with
+# What the highest number at the axis begins with.
+_ROUND: Final = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
 
 def plot(

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from metrics_collector._reading.reports import FunctionReport
     from metrics_collector.dashboard._state import State
 
-_HEATMAP: Final = (
-    2  # buckets in a doubling of the time: what a row of the heatmap is tall enough for
-)
+_HEATMAP: Final = 2  # buckets in a doubling of the time: what a row is tall enough for
 _DISTRIBUTION: Final = 8
 
 

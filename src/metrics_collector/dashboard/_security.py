@@ -116,7 +116,7 @@ class Guard:
         return (
             self._hosts is None
             or name in self._hosts
-            or (self._token is not None and _is_address(name))
+            or (self._token is not None and _address(name) is not None)
         )
 
     async def _signed_in(self, scope: Scope) -> Response | None:
@@ -133,8 +133,7 @@ class Guard:
             path = "/" + (root(scope) + local_path(scope)).lstrip("/")
             response = RedirectResponse(f"{path}?{rest}" if rest else path, status_code=303)
             response.set_cookie(
-                _cookie_name(self._token),
-                _cookie_value(self._token),
+                *_cookie(self._token),
                 max_age=_COOKIE_SECONDS,
                 path=quote(root(scope)) or "/",
                 secure=scope.get("scheme") == "https",
@@ -152,7 +151,7 @@ class Guard:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and _same(given.strip(), token):
             return True
-        name, value = _cookie_name(token), _cookie_value(token)
+        name, value = _cookie(token)
         return any(_same(given, value) for given in _cookies(headers, name))
 
     async def _unknown(self, scope: Scope, why: str) -> Response:
@@ -168,12 +167,8 @@ class Guard:
 
 def is_loopback(host: str) -> bool:
     """Whether a host's name or address is one of this machine's loopback interface."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    address = _address(host.strip("[]"))
+    return host.lower() == "localhost" or (address is not None and address.is_loopback)
 
 
 def _names(hosts: Collection[str]) -> set[str]:
@@ -187,7 +182,7 @@ def _names(hosts: Collection[str]) -> set[str]:
 
 def _name(host: str) -> str:
     if isinstance(host, str):
-        if _is_address(address := host.strip("[]").lower()):
+        if _address(address := host.strip("[]").lower()):
             return address
         with suppress(UnicodeError):
             name = host.removesuffix(".").encode("idna").decode().lower()
@@ -199,12 +194,11 @@ def _name(host: str) -> str:
     )
 
 
-def _is_address(name: str) -> bool:
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(name)
+        return ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _is_local(scope: Scope) -> bool:
@@ -224,16 +218,12 @@ def _cookies(headers: Headers, name: str) -> list[str]:
     return [value.strip() for found, _, value in pairs if found.strip() == name]
 
 
-def _cookie_name(token: str) -> str:
+def _cookie(token: str) -> tuple[str, str]:
+    """Name and value of the cookie: what only one who knows the token can make, and what does not reveal it."""
+
+    def derived(purpose: str) -> str:
+        message = f"metrics_collector dashboard cookie {purpose}"
+        return hmac.new(token.encode(), message.encode(), hashlib.sha256).hexdigest()
+
     # Cookies know no ports: two dashboards of one machine, with a token each, shall not take each other's.
-    return f"metrics_dashboard_{_derived(token, 'name')[:8]}"
-
-
-def _cookie_value(token: str) -> str:
-    return _derived(token, "value")
-
-
-def _derived(token: str, purpose: str) -> str:
-    """What only one who knows the token can make, and what does not reveal it."""
-    message = f"metrics_collector dashboard cookie {purpose}"
-    return hmac.new(token.encode(), message.encode(), hashlib.sha256).hexdigest()
+    return f"metrics_dashboard_{derived('name')[:8]}", derived("value")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._reading import asking
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from metrics_collector._storage.base import StoreReader
 
 _Pair = tuple[str, str]  # function and type of error
+
+Failures = tuple[ErrorSpan, "Mapping[int, int]"]
+"""One type of error of one function: from when to when, to the minute if those are kept; and counts by time."""
 
 
 async def errors(since: Moment, until: Moment = None) -> tuple[Window, tuple[ErrorRow, ...]]:
@@ -53,14 +56,7 @@ async def failures(
     finest = window_steps.finest(rollup_range, purged)
     if finest != rollup_range.resolution and spans:
         spans = await reader.narrowed(spans, SECONDS[rollup_range.resolution], finest)
-    return list(map(Failures, spans, found.values()))
-
-
-class Failures(NamedTuple):
-    """One type of error of one function: from when to when, to the minute if those are kept; and counts by time."""
-
-    span: ErrorSpan
-    counts: Mapping[int, int]
+    return list(zip(spans, found.values(), strict=True))
 
 
 def error_rows(

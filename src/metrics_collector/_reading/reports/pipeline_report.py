@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Final
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
 from metrics_collector._reading.reports.redis_state import Flow, moment
 from metrics_collector._reading.reports.remedies import problems
-from metrics_collector._reading.reports.report_types import (
-    DatabaseState,
-    Pipeline,
-    RedisState,
-)
+from metrics_collector._reading.reports.report_types import DatabaseState, Pipeline, RedisState
 from metrics_collector._runtime.assembly import database as open_database
 from metrics_collector._runtime.assembly import is_embedded
 from metrics_collector._runtime.collector import collector
@@ -34,18 +30,18 @@ async def pipeline() -> Pipeline:
 async def _pipeline(sending: SendingPipeline) -> Pipeline:
     settings = sending.settings
     embedded = is_embedded(settings)
+    url = mask_url(settings.redis_url)
     flow = Flow()
     error = None
     try:
         async with asyncio.timeout(_PATIENCE):
             await flow.look(sending.redis, embedded=embedded)
     except TimeoutError:
-        url = mask_url(settings.redis_url)
         error = f"Redis at {url} did not answer within {_PATIENCE:g} s"
     except (StoreUnavailableError, IncompatibleStoreError) as problem:
         error = str(problem)
     redis = RedisState(
-        url=mask_url(settings.redis_url),
+        url=url,
         embedded=embedded,
         error=error,
         version=flow.version,
@@ -53,11 +49,10 @@ async def _pipeline(sending: SendingPipeline) -> Pipeline:
         maxmemory=flow.maxmemory,
         dangers=tuple(flow.dangers),
     )
-    database = await _database(open_database(settings))
     known = error is None
     report = Pipeline(
         redis=redis,
-        database=database,
+        database=await _database(open_database(settings)),
         waiting=flow.waiting if known else None,
         max_backlog=settings.max_backlog,
         claims=flow.claims if known else None,
@@ -72,13 +67,5 @@ async def _pipeline(sending: SendingPipeline) -> Pipeline:
 
 
 async def _database(store: Store) -> DatabaseState:
-    found = await store.describe()
-    return DatabaseState(
-        path=store.label,
-        error=found.error,
-        exists=found.exists,
-        size=found.size,
-        saved=found.saved,
-        oldest_entry_at=moment(found.oldest),
-        rejected=found.rejected,
-    )
+    found = (await store.describe())._asdict()
+    return DatabaseState(path=store.label, oldest_entry_at=moment(found.pop("oldest")), **found)
