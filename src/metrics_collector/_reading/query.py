@@ -24,7 +24,7 @@ from metrics_collector._recording.registry import storable
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
     from metrics_collector._core.pipeline_types import Live, Numbered, Rollup, Waiting
@@ -115,8 +115,7 @@ class Query:
                 f"resolution is {resolution!r}; it may be 'minute', 'hour' or 'day'"
             )
         start, end = since.timestamp(), None if until is None else until.timestamp()
-        async with self.snapshot(func_name) as (reader, pending, _):
-            purged = {} if reader is None else await reader.purged()
+        async with self.snapshot(func_name) as (reader, purged, pending, _):
             ranges = joined(resolution, start, end, purged)
             rollups = [] if reader is None else await reader.rollups(ranges, func_name)
         return await process.in_thread(partial(_points, rollups, ranges, pending))
@@ -148,8 +147,7 @@ class Query:
         """The totals between two moments, in whole minutes: the minute of `since` and that of `until` count in full."""
         start = 0 if since is None else floor(since.timestamp(), "minute")
         end = None if until is None else ceil(until.timestamp(), "minute")
-        async with self.snapshot(func_name) as (reader, pending, _):
-            purged = {} if reader is None else await reader.purged()
+        async with self.snapshot(func_name) as (reader, purged, pending, _):
             ranges = cover(start, end, purged)
             found = {} if reader is None else await reader.sums(ranges, func_name)
             for entry in pending:
@@ -172,13 +170,19 @@ class Query:
         async with self.saved() as reader:
             if reader is not None:
                 pending = await _unsaved(pending, reader)
-            yield Snapshot(reader, list(pending.values()), left_out)
+            purged = {} if reader is None else await reader.purged()
+            yield Snapshot(reader, purged, list(pending.values()), left_out)
 
     @asynccontextmanager
     async def saved(self) -> AsyncIterator[StoreReader | None]:
         """The database, or `None` where there is none yet; StoreUnavailableError if there is one elsewhere."""
         async with self.store.reading() as reader:
-            await self._must_exist(reader)
+            # Else windows and history would silently lack all that was saved.
+            if reader is None and await self._redis.saved_function_names():
+                raise StoreUnavailableError(
+                    f"windows and history are read from the database that the worker writes, and there is none at "
+                    f"{self.store.label}: let DATABASE_NAME name it, or read them on the worker's machine"
+                )
             yield reader
 
     async def _pending(self, func_name: str | None) -> _Pending:
@@ -196,19 +200,12 @@ class Query:
                     entries[unnumbered(token), distance] = entry
         return entries
 
-    async def _must_exist(self, reader: object | None) -> None:
-        """Without a database here, and with one elsewhere, a window would silently lack all that was saved."""
-        if reader is None and await self._redis.saved_function_names():
-            raise StoreUnavailableError(
-                f"windows and history are read from the database that the worker writes, and there is none at "
-                f"{self.store.label}: let DATABASE_NAME name it, or read them on the worker's machine"
-            )
-
 
 class Snapshot(NamedTuple):
     """One state of SQL and what it lacks."""
 
     reader: StoreReader | None  # of the store, or `None` where there is nothing yet
+    purged: Mapping[str, int]  # as the reader has it; empty where there is nothing yet
     pending: list[Entry]  # the entries that Redis holds and SQL does not have
     left_out: int  # how many Redis holds if they are too many to be read now
 

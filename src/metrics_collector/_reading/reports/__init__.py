@@ -11,7 +11,7 @@ from metrics_collector._reading.reports.error_report import errors
 from metrics_collector._reading.reports.function_report import function
 from metrics_collector._reading.reports.overview_report import overview
 from metrics_collector._reading.reports.pipeline_report import pipeline
-from metrics_collector._reading.reports.remedies import Problem, problems
+from metrics_collector._reading.reports.remedies import problems
 from metrics_collector._reading.reports.report_types import (
     DatabaseState,
     ErrorRow,
@@ -21,7 +21,6 @@ from metrics_collector._reading.reports.report_types import (
     Pipeline,
     ProcessState,
     RedisState,
-    SlowEntry,
     Window,
 )
 from metrics_collector._runtime.manual_purge import purge
@@ -34,11 +33,9 @@ __all__ = [
     "FunctionRow",
     "Overview",
     "Pipeline",
-    "Problem",
     "ProcessState",
     "Purged",
     "RedisState",
-    "SlowEntry",
     "StoredEntry",
     "Window",
     "entries",

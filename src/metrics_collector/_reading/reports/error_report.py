@@ -36,8 +36,7 @@ async def errors(since: Moment, until: Moment = None) -> tuple[Window, tuple[Err
 async def _errors(
     query: Query, since: Moment, until: Moment
 ) -> tuple[Window, tuple[ErrorRow, ...]]:
-    async with query.snapshot(None, most=MOST_PENDING) as (reader, pending, _):
-        purged = {} if reader is None else await reader.purged()
+    async with query.snapshot(None, most=MOST_PENDING) as (reader, purged, pending, _):
         window = window_steps.window(since, until, purged, steps=STEPS, coarse=True)
         found = await failures(reader, purged, window, None)
     rows = await process.in_thread(lambda: error_rows(window, found, pending))

@@ -37,8 +37,7 @@ async def function(name: str, since: Moment, until: Moment = None) -> FunctionRe
 
 async def _function(query: Query, asked: str, since: Moment, until: Moment) -> FunctionReport:
     name = await query.resolve(asked)
-    async with query.snapshot(name, most=MOST_PENDING) as (reader, waiting, left_out):
-        purged = {} if reader is None else await reader.purged()
+    async with query.snapshot(name, most=MOST_PENDING) as (reader, purged, waiting, left_out):
         window = window_steps.window(since, until, purged, steps=STEPS)
         pending = within(window, waiting)
         rollups: list[Rollup] = []

@@ -41,8 +41,7 @@ async def _overview(query: Query, since: Moment, until: Moment) -> Overview:
     parts: list[Part] = []
     before = _NOTHING
     async with query.snapshot(None, most=MOST_PENDING) as snapshot:
-        reader = snapshot.reader
-        purged = {} if reader is None else await reader.purged()
+        reader, purged = snapshot.reader, snapshot.purged
         window = window_steps.window(since, until, purged, steps=STEPS, coarse=True)
         if reader is not None:
             label = query.store.label
