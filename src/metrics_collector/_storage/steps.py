@@ -40,6 +40,13 @@ class Compute(NamedTuple):
     work: Callable[[], Any]
 
 
+def compute(work: Callable[[], T]) -> Generator[Compute, Sequence[Any], T]:
+    """What some `Compute` returns."""
+    (found,) = yield Compute(work)
+    result: T = found
+    return result
+
+
 if TYPE_CHECKING:
     Pauses = Generator[Pause, object, T]
     """Work on a chunk that lets the loop breathe now and then."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._storage.rows import FIGURE_COLUMNS, SUMS, as_numbered, as_rollups, summed
-from metrics_collector._storage.steps import Compute, Statement
+from metrics_collector._storage.steps import Statement, compute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,8 +59,7 @@ def rollups(ranges: Iterable[RollupRange], func_name: str | None) -> Steps[list[
             f"SELECT {FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where}",
             parameters,
         )
-        (more,) = yield Compute(partial(as_rollups, rows))
-        found += more
+        found += yield from compute(partial(as_rollups, rows))
     return found
 
 
@@ -82,7 +81,7 @@ def sums(ranges: Iterable[RollupRange], func_name: str | None) -> Steps[dict[str
             f"SELECT func_name, {SUMS}, group_concat(details) FROM rollups WHERE {where} GROUP BY func_name",
             parameters,
         )
-        yield Compute(partial(add, rows))
+        yield from compute(partial(add, rows))
     return found
 
 

@@ -12,7 +12,7 @@ from metrics_collector._storage import rows as shared
 from metrics_collector._storage.base import EntryPage, ErrorSpan, StepCounts, StoredEntry
 from metrics_collector._storage.rows import FIGURE_COLUMNS
 from metrics_collector._storage.sqlite.reads import within
-from metrics_collector._storage.steps import Compute, Statement
+from metrics_collector._storage.steps import Statement, compute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,9 +33,7 @@ def counts(rollup_range: RollupRange, step: int) -> Steps[list[StepCounts]]:
         f"FROM rollups WHERE {where} GROUP BY 1, 2",
         parameters,
     )
-    (found,) = yield Compute(lambda: [StepCounts(*row) for row in rows])
-    done: list[StepCounts] = found
-    return done
+    return (yield from compute(lambda: [StepCounts(*row) for row in rows]))
 
 
 def fingerprint(ranges: Iterable[RollupRange]) -> Steps[list[Any]]:
@@ -58,9 +56,7 @@ def failures(rollup_range: RollupRange, func_name: str | None) -> Steps[ErrorCou
         f"SELECT {FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where} AND error_count > 0",
         parameters,
     )
-    (found,) = yield Compute(partial(shared.failures, rows))
-    done: ErrorCounts = found
-    return done
+    return (yield from compute(partial(shared.failures, rows)))
 
 
 def narrowed(spans: Sequence[ErrorSpan], length: int, resolution: str) -> Steps[list[ErrorSpan]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._storage.sqlite import database_file, fork_safe_connection, schema
-from metrics_collector._storage.steps import Compute, Many, Pause, Statement
+from metrics_collector._storage.steps import Compute, Many, Pause, Statement, compute
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
@@ -68,12 +68,8 @@ class Session:
 
         Even if a fork has closed it since: what was committed is to be reported.
         """
-
-        def steps() -> Steps[bool]:
-            (same,) = yield Compute(lambda: database_file.identity(self._path) == self.identity)
-            return bool(same)
-
-        return await self.run(steps())
+        same = compute(lambda: database_file.identity(self._path) == self.identity)
+        return await self.run(same)
 
 
 @asynccontextmanager
