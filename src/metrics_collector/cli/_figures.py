@@ -50,11 +50,10 @@ def plain_cells(one: FunctionMetrics) -> list[str]:
 
 def failures(metrics: Iterable[FunctionMetrics], width: int) -> Text | None:
     """How often each function failed, by type of error, and was cancelled; `None` if none did. Arguments as above."""
-    failed = [
-        (name(one.func_name), kinds)
-        for one in _most_errors_first(metrics)
-        if (kinds := _kinds(one))
-    ]
+    ordered = sorted(
+        metrics, key=lambda one: (-one.error_count, -one.cancelled_count, one.func_name)
+    )
+    failed = [(name(one.func_name), kinds) for one in ordered if (kinds := _kinds(one))]
     if not failed:
         return None
     for label, _ in failed:
@@ -68,10 +67,6 @@ def failures(metrics: Iterable[FunctionMetrics], width: int) -> Text | None:
         indented = textwrap.indent(text, " " * column)[label.cell_len :]
         lines.append(Text.assemble(label, indented))
     return Text("\n").join(lines)
-
-
-def _most_errors_first(metrics: Iterable[FunctionMetrics]) -> list[FunctionMetrics]:
-    return sorted(metrics, key=lambda one: (-one.error_count, -one.cancelled_count, one.func_name))
 
 
 def _kinds(one: FunctionMetrics) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from metrics_collector._core import windows
 from metrics_collector._errors import ConfigurationError
@@ -52,12 +52,7 @@ def zone(moment: datetime) -> str:
 
 def span(seconds: float) -> str:
     """A length of time to about two digits, as `--since` takes it: `45s`, `90m`, `26h`, `12d`."""
-    length = timedelta(seconds=seconds)
-    for unit, name in (
-        (timedelta(days=1), "d"),
-        (timedelta(hours=1), "h"),
-        (timedelta(minutes=1), "m"),
-    ):
-        if length >= 2 * unit or (length >= unit and not length % unit):
-            return f"{round(length / unit)}{name}"
-    return f"{round(length.total_seconds())}s"
+    for length, name in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= 2 * length or (seconds >= length and not seconds % length):
+            return f"{round(seconds / length)}{name}"
+    return f"{round(seconds)}s"
