@@ -26,7 +26,7 @@ _WIDEST: Final = 100  # columns; a longer bar says no more
 
 
 class LiveView(Live):
-    """Shown within `with`, for some seconds, and gone after it; `errors_before` it began are not counted."""
+    """Shown within `with`, for so many seconds, and gone after it; it leaves out the first `errors_before`."""
 
     def __init__(self, console: Console, seconds: float, errors_before: int) -> None:
         # Drawn by `show` alone: a thread of rich's would take turns from the service.

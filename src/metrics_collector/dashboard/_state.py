@@ -34,7 +34,7 @@ class State:
     until: datetime | None = None
     search: str = ""  # a part of a name, in any case
     sort: str = ""  # name of a column
-    descending: bool = True
+    descending: bool = True  # the greatest first
     page: int = 1  # from 1 on
     live: bool = True  # whether the page renews itself
 

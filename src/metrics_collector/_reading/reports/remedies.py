@@ -18,9 +18,8 @@ _LATE: Final = 10.0  # seconds beyond the waiting time after which entries shoul
 class Problem(NamedTuple):
     """One problem of the pipeline."""
 
-    part: (
-        str  # redis, persistence, database, worker, scheduler, backlog, lag, producers or rejected
-    )
+    # Where: redis, persistence, database, worker, scheduler, backlog, lag, producers or rejected.
+    part: str
     grave: bool  # whether entries are not saved, or not taken; otherwise it is a warning
     line: str  # what it is, with the remedy
 

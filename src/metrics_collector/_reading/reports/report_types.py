@@ -22,9 +22,7 @@ class Window:
     since: datetime
     until: datetime  # not after now
     step: int  # seconds of one step; 60, or a multiple of it
-    starts: tuple[
-        int, ...
-    ]  # where each step begins, in UTC epoch seconds; the last may be under way
+    starts: tuple[int, ...]  # of each step, UTC epoch seconds; the last may be under way
     before: datetime  # the beginning of the period before, which is as long, in whole steps
 
     @property
