@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from metrics_collector._errors import ConfigurationError
+from metrics_collector._reading.roles import STARTED_BY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from metrics_collector._support.settings import Settings
 
 SUMMARY: Final = "Check whether this host's worker or scheduler is alive."
-STARTED_BY: Final[Mapping[str, str]] = {
-    "worker": "taskiq worker metrics_collector.tasks:broker",
-    "scheduler": "taskiq scheduler metrics_collector.tasks:scheduler",
-}
 _HELP: Final = f"""\
 Usage: metrics-collector health [worker|scheduler]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from metrics_collector._core.entries import RejectedEntryError, decode
 from metrics_collector._reading.reports.report_types import ProcessState
+from metrics_collector._reading.roles import STARTED_BY
 from metrics_collector._redis import server_risks
 from metrics_collector._redis.reader import ReaderCommands
 
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from metrics_collector._redis.connection import RedisConnection
-
-STARTED_BY: Final[Mapping[str, str]] = {
-    "worker": "taskiq worker metrics_collector.tasks:broker",
-    "scheduler": "taskiq scheduler metrics_collector.tasks:scheduler",
-}
 
 
 class Flow:

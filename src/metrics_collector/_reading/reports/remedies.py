@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._core.units import counted
-from metrics_collector._reading.reports.redis_state import STARTED_BY
+from metrics_collector._reading.roles import STARTED_BY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
