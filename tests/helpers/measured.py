@@ -1,4 +1,4 @@
-"""Measured functions for the decorator's tests, and what is recorded of them."""
+"""Measured functions for the tests of the decorator, and what is said of their entries."""
 
 from __future__ import annotations
 
@@ -6,27 +6,12 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from metrics_collector import metrics_collector
-from metrics_collector._recording import recorder, registry
 
 if TYPE_CHECKING:
     from metrics_collector._recording.recorder import Record
 
 HERE = __name__
-
-
-@pytest.fixture(name="entries", autouse=True)
-def recorded_entries(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
-    """What is recorded, in order; the buffer gets none of it, and no other test the names.
-
-    Active in each module that imports this.
-    """
-    monkeypatch.setattr(registry, "_places", {})
-    kept: list[Record] = []
-    monkeypatch.setattr(recorder, "record", kept.append)
-    return kept
 
 
 def said(entries: list[Record]) -> list[tuple[str, str | None]]:

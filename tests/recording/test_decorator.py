@@ -19,14 +19,7 @@ from metrics_collector import ConfigurationError, metrics_collector
 from metrics_collector._recording import decorator, registry
 from metrics_collector._recording.registry import name_of
 from tests.helpers.measured import HERE as THERE
-from tests.helpers.measured import (
-    Handler,
-    add,
-    add_later,
-    recorded_entries,  # noqa: F401 - a fixture, used by every test here
-    said,
-    settle,
-)
+from tests.helpers.measured import Handler, add, add_later, said, settle
 
 if TYPE_CHECKING:
     import types

@@ -14,13 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_collector import metrics_collector
-from metrics_collector._recording import decorator
 from metrics_collector._recording.recorder import CANCELLED, Record
-from tests.helpers.measured import (
-    OwnError,
-    recorded_entries,  # noqa: F401 - a fixture, used by every test here
-    said,
-)
+from tests.helpers.measured import OwnError, said
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -39,14 +34,6 @@ async def acount(n: int) -> AsyncIterator[int]:
 
 
 # Time and outcome
-
-
-@pytest.fixture
-def times(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the decorator's clock will show, each once."""
-    ahead: list[float] = []
-    monkeypatch.setattr(decorator, "clock", lambda: ahead.pop(0))
-    return ahead
 
 
 def test_a_generator_is_measured_from_its_first_step_to_its_end(

@@ -25,14 +25,7 @@ from metrics_collector import metrics_collector
 from metrics_collector._recording.recorder import CANCELLED, Record
 from metrics_collector._recording.registry import name_of
 from tests.helpers.measured import HERE as THERE
-from tests.helpers.measured import (
-    AsyncHandler,
-    Handler,
-    add,
-    recorded_entries,  # noqa: F401 - a fixture, used by every test here
-    said,
-    settle,
-)
+from tests.helpers.measured import AsyncHandler, Handler, add, said, settle
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator, Iterator

@@ -14,14 +14,7 @@ import pytest
 from metrics_collector import metrics_collector
 from metrics_collector._recording.recorder import CANCELLED, Record
 from tests.helpers.measured import HERE as THERE
-from tests.helpers.measured import (
-    OwnError,
-    add,
-    add_later,
-    recorded_entries,  # noqa: F401 - a fixture, used by every test here
-    said,
-    settle,
-)
+from tests.helpers.measured import OwnError, add, add_later, said, settle
 
 if TYPE_CHECKING:
     import types

@@ -10,32 +10,17 @@ import pytest
 
 from metrics_collector import ConfigurationError, measure, metrics_collector
 from metrics_collector._recording import measure as measure_module
-from metrics_collector._recording import recorder
 from metrics_collector._recording.recorder import CANCELLED, Record
+from tests.helpers.measured import OwnError, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture(autouse=True)
-def entries(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
-    """What is recorded, in order; the buffer gets none of it."""
-    kept: list[Record] = []
-    monkeypatch.setattr(recorder, "record", kept.append)
+def undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has asked yet whether metrics are on."""
     monkeypatch.setattr(measure_module, "_enabled", None)
-    return kept
-
-
-@pytest.fixture
-def times(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the clock will show, each once."""
-    ahead: list[float] = []
-    monkeypatch.setattr(measure_module, "clock", lambda: ahead.pop(0))
-    return ahead
-
-
-class OwnError(Exception):
-    pass
 
 
 def test_a_block_makes_one_entry_under_the_name_as_given(entries: list[Record]) -> None:
@@ -54,7 +39,7 @@ async def test_an_async_block(entries: list[Record]) -> None:
         await asyncio.sleep(0)
         assert entries == []
 
-    assert [(name, mark) for name, _, _, mark in entries] == [("parse", None)]
+    assert said(entries) == [("parse", None)]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +66,7 @@ async def test_what_is_raised_in_a_block_passes_unchanged(
             raise error
     assert caught.value is error
     assert error.__context__ is None
-    assert [mark for _, _, _, mark in entries] == [mark, mark]
+    assert said(entries) == [("block", mark)] * 2
 
 
 def test_a_block_in_a_coroutine_or_generator_that_is_closed_is_cancelled(
@@ -101,10 +86,7 @@ def test_a_block_in_a_coroutine_or_generator_that_is_closed_is_cancelled(
     for _ in g():
         break
 
-    assert [(name, mark) for name, _, _, mark in entries] == [
-        ("in a coroutine", CANCELLED),
-        ("in a generator", CANCELLED),
-    ]
+    assert said(entries) == [("in a coroutine", CANCELLED), ("in a generator", CANCELLED)]
 
 
 async def test_a_cancelled_block(entries: list[Record]) -> None:
@@ -118,7 +100,7 @@ async def test_a_cancelled_block(entries: list[Record]) -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
 
-    assert [mark for _, _, _, mark in entries] == [CANCELLED]
+    assert said(entries) == [("block", CANCELLED)]
 
 
 def test_blocks_within_blocks_and_functions(entries: list[Record], times: list[float]) -> None:
@@ -314,4 +296,4 @@ def test_in_a_measured_context_manager(entries: list[Record]) -> None:
     with managed():
         pass
 
-    assert [(name, mark) for name, _, _, mark in entries] == [("block", None), ("function", None)]
+    assert said(entries) == [("block", None), ("function", None)]

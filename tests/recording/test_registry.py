@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 HERE = __name__
 
 
-@pytest.fixture(autouse=True)
-def empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_places", {})
-    monkeypatch.setattr(registry, "_contested", {})
-
-
 def test_names_are_those_registered() -> None:
     assert registry.names() == frozenset()
     registry.register("app.f", "app.py:1")
