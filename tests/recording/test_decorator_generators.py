@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import sys
-import weakref
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_collector import metrics_collector
-from metrics_collector._recording.recorder import CANCELLED, Record
-from tests.helpers.measured import OwnError, said
+from tests.helpers.measured import OwnError, said, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+
+    from metrics_collector._recording.recorder import Record
 
 
 @metrics_collector(name="count")
@@ -87,53 +88,6 @@ async def test_closed_early_is_ok(entries: list[Record]) -> None:
     assert said(entries) == [("count", None), ("acount", None)]
 
 
-ERRORS = [
-    (ValueError("no"), "ValueError"),
-    (OwnError(), "OwnError"),
-    (KeyboardInterrupt(), "KeyboardInterrupt"),
-    (SystemExit(1), "SystemExit"),
-    (asyncio.CancelledError("by hand"), CANCELLED),
-    (StopAsyncIteration(), "StopAsyncIteration"),
-]
-
-
-@pytest.mark.parametrize(("error", "mark"), ERRORS)
-def test_what_a_generator_raises(
-    entries: list[Record], error: BaseException, mark: str | None
-) -> None:
-    @metrics_collector(name="steps")
-    def steps() -> Iterator[int]:
-        yield 1
-        raise error
-
-    running = steps()
-    next(running)
-    with pytest.raises(type(error)) as caught:
-        next(running)
-
-    assert caught.value is error
-    assert said(entries) == [("steps", mark)]
-
-
-@pytest.mark.parametrize(("error", "mark"), ERRORS[:-1])
-def test_what_an_async_generator_raises(
-    entries: list[Record], error: BaseException, mark: str | None
-) -> None:
-    @metrics_collector(name="steps")
-    async def steps() -> AsyncGenerator[int]:
-        yield 1
-        raise error
-
-    running = steps()
-    with pytest.raises(StopIteration):
-        running.asend(None).send(None)
-    with pytest.raises(type(error)) as caught:
-        running.asend(None).send(None)
-
-    assert caught.value is error
-    assert said(entries) == [("steps", mark)]
-
-
 def test_an_error_while_closing_is_an_error(entries: list[Record]) -> None:
     @metrics_collector(name="steps")
     def steps() -> Generator[int]:
@@ -173,33 +127,6 @@ def test_a_generator_returns_its_value_and_takes_what_is_sent(entries: list[Reco
 
     assert end.value.value == "value"
     assert said(entries) == [("steps", None)]
-
-
-async def test_a_cancelled_step_of_an_async_generator(entries: list[Record]) -> None:
-    cleaned = []
-
-    @metrics_collector(name="steps")
-    async def steps() -> AsyncGenerator[int]:
-        try:
-            yield 1
-            await asyncio.Event().wait()
-        finally:
-            await asyncio.sleep(0)
-            cleaned.append("up")
-
-    async def consume() -> None:
-        async for _ in steps():
-            pass
-
-    consumer = asyncio.create_task(consume())
-    for _ in range(3):
-        await asyncio.sleep(0)
-    consumer.cancel("enough")
-    with pytest.raises(asyncio.CancelledError, match="enough"):
-        await consumer
-
-    assert cleaned == ["up"]
-    assert said(entries) == [("steps", CANCELLED)]
 
 
 def fail_to_look_up() -> None:
@@ -299,47 +226,40 @@ def told(error: BaseException) -> Told:
     return tuple(seen)
 
 
-def drive(steps: Any, moves: list[tuple[str, object]]) -> list[Told]:
-    """What each move brought about."""
+async def drive(steps: Any, moves: list[tuple[str, object]]) -> list[Told]:
+    """What each move brought about; the steps of an async generator are awaited."""
+    a = "a" if inspect.isasyncgen(steps) else ""
     out: list[Told] = []
     for move, argument in moves:
-        method = getattr(steps, move)
         try:
-            out.append((move, method() if move in {"__next__", "close"} else method(argument)))
-        except StopIteration as end:
-            out.append((move, "end", end.value))
+            if move == "next":
+                result = getattr(steps, f"__{a}next__")()
+            elif move == "close":
+                result = getattr(steps, f"{a}close")()
+            else:
+                result = getattr(steps, f"{a}{move}")(argument)
+            out.append((move, await settle(result)))
         except BaseException as error:  # noqa: BLE001 - what is raised is what is compared
-            out.append((move, error is argument, told(error)))
-    return out
-
-
-async def adrive(steps: Any, moves: list[tuple[str, object]]) -> list[Told]:
-    """What each move brought about."""
-    out: list[Told] = []
-    for move, argument in moves:
-        method = getattr(steps, move)
-        try:
-            result = await (method() if move in {"__anext__", "aclose"} else method(argument))
-            out.append((move, result))
-        except BaseException as error:  # noqa: BLE001 - what is raised is what is compared
-            out.append((move, error is argument, told(error)))
+            out.append((move, error is argument, told(error), getattr(error, "value", None)))
     return out
 
 
 SENT = st.sampled_from([None, 1, "end", "fail", "stop", "stop, too"])
-THROWN = st.sampled_from([ValueError, KeyError, OwnError, StopIteration, StopAsyncIteration])
-MOVES = st.one_of(
-    st.just(("__next__", None)),
-    st.tuples(st.just("send"), SENT),
-    st.tuples(st.just("throw"), THROWN),
-    st.just(("close", None)),
-)
-AMOVES = st.one_of(
-    st.just(("__anext__", None)),
-    st.tuples(st.just("asend"), SENT),
-    st.tuples(st.just("athrow"), THROWN | st.sampled_from([GeneratorExit, KeyboardInterrupt])),
-    st.just(("aclose", None)),
-)
+THROWN = [ValueError, KeyError, OwnError, StopIteration, StopAsyncIteration]
+
+
+def moves_throwing(*errors: type[BaseException]) -> st.SearchStrategy[list[tuple[str, Any]]]:
+    move = st.one_of(
+        st.just(("next", None)),
+        st.tuples(st.just("send"), SENT),
+        st.tuples(st.just("throw"), st.sampled_from(errors)),
+        st.just(("close", None)),
+    )
+    return st.lists(move, max_size=8)
+
+
+MOVES = moves_throwing(*THROWN)
+AMOVES = moves_throwing(*THROWN, GeneratorExit, KeyboardInterrupt)
 
 
 def fresh(moves: list[tuple[str, Any]]) -> list[tuple[str, object]]:
@@ -350,37 +270,29 @@ def fresh(moves: list[tuple[str, Any]]) -> list[tuple[str, object]]:
     ]
 
 
-@given(how=st.sampled_from(["", "raise"]), moves=st.lists(MOVES, max_size=8))
+async def check_alike(bare: Callable[[str], Any], how: str, moves: list[tuple[str, Any]]) -> None:
+    both = metrics_collector(name="obstinate")(bare)(how), bare(how)
+    ours, theirs = [await drive(steps, fresh(moves)) for steps in both]
+    assert ours == theirs
+    for steps in both:  # else it would raise, or refuse, when it is dropped or the loop closes it
+        await drive(steps, [("next", None), ("send", "end")])
+
+
+@given(how=st.sampled_from(["", "raise"]), moves=MOVES)
 def test_a_measured_generator_does_what_the_bare_one_does(
     how: str, moves: list[tuple[str, Any]]
 ) -> None:
-    measured = metrics_collector(name="obstinate")(obstinate)
-
-    steps, bare = measured(how), obstinate(how)
-    assert drive(steps, fresh(moves)) == drive(bare, fresh(moves))
-    for one in (steps, bare):  # else it would raise while it is dropped
-        drive(one, [("__next__", None), ("send", "end")])
+    asyncio.run(check_alike(obstinate, how, moves))
 
 
-@given(
-    how=st.sampled_from(["", "raise", "return", "await", "yield"]),
-    moves=st.lists(AMOVES, max_size=8),
-)
+@given(how=st.sampled_from(["", "raise", "return", "await", "yield"]), moves=AMOVES)
 def test_a_measured_async_generator_does_what_the_bare_one_does(
     how: str, moves: list[tuple[str, Any]]
 ) -> None:
-    measured = metrics_collector(name="aobstinate")(aobstinate)
-
-    async def both() -> None:
-        steps, bare = measured(how), aobstinate(how)
-        assert await adrive(steps, fresh(moves)) == await adrive(bare, fresh(moves))
-        for one in (steps, bare):  # else it would raise, or refuse, when the loop closes it
-            await adrive(one, [("__anext__", None), ("asend", "end")])
-
-    asyncio.run(both())
+    asyncio.run(check_alike(aobstinate, how, moves))
 
 
-@given(moves=st.lists(AMOVES, max_size=8))
+@given(moves=AMOVES)
 def test_inside_a_handler_errors_have_the_same_context(moves: list[tuple[str, Any]]) -> None:
     measured = metrics_collector(name="aobstinate")(aobstinate)
 
@@ -388,7 +300,7 @@ def test_inside_a_handler_errors_have_the_same_context(moves: list[tuple[str, An
         try:
             int("being handled")
         except ValueError:
-            return await adrive(steps, fresh(moves))
+            return await drive(steps, fresh(moves))
         raise AssertionError
 
     async def both() -> None:
@@ -452,24 +364,47 @@ def test_the_loop_closes_it_at_its_end_and_has_nothing_to_complain_of(
     assert said(entries) == [("unfinished", None)] * 20
 
 
-@pytest.mark.parametrize("circle", [True, False])
-async def test_the_loop_closes_what_is_dropped(entries: list[Record], *, circle: bool) -> None:
+def uvloops() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+@pytest.mark.parametrize(
+    ("new_loop", "circle"),
+    [
+        (asyncio.new_event_loop, True),
+        (asyncio.new_event_loop, False),
+        pytest.param(
+            uvloops,
+            False,
+            marks=pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop"),
+        ),
+    ],
+)
+def test_the_loop_closes_what_is_dropped(
+    entries: list[Record], new_loop: Callable[[], asyncio.AbstractEventLoop], *, circle: bool
+) -> None:
     log: list[str] = []
     complaints: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
-    holder: list[object] = []
-    steps = unfinished(log)(holder)
-    if circle:
-        holder.append(steps)
-    await anext(steps)
 
-    del steps, holder
-    gc.collect()
-    for _ in range(20):
-        await asyncio.sleep(0)
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+        holder: list[object] = []
+        steps = unfinished(log)(holder)
+        if circle:
+            holder.append(steps)
+        await anext(steps)
 
+        del steps, holder
+        gc.collect()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert log == ["closed"]
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
     assert complaints == []
-    assert log == ["closed"]
     assert said(entries) == [("unfinished", None)]
 
 
@@ -499,45 +434,3 @@ async def test_the_hooks_of_the_loop_are_its_own_again() -> None:
     await anext(steps)
     assert sys.get_asyncgen_hooks() == before
     assert [i async for i in steps] == []
-
-
-async def test_no_thrown_error_is_kept_alive() -> None:
-    @metrics_collector(name="steps")
-    async def steps() -> AsyncGenerator[int]:
-        yield 1
-        yield 2
-
-    alive: list[weakref.ref[OwnError]] = []
-    gc.disable()
-    try:
-        running = steps()
-        await anext(running)
-        try:
-            await running.athrow(OwnError())
-        except OwnError as error:
-            alive.append(weakref.ref(error))
-        assert [one() for one in alive] == [None]
-    finally:
-        gc.enable()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop")
-def test_on_another_loop_too(entries: list[Record]) -> None:
-    import uvloop
-
-    log: list[str] = []
-
-    async def main() -> None:
-        assert [i async for i in acount(3)] == [0, 1, 2]
-        steps = unfinished(log)()
-        await anext(steps)
-        del steps
-        gc.collect()
-        for _ in range(20):
-            await asyncio.sleep(0)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
-
-    assert log == ["closed"]
-    assert said(entries) == [("acount", None), ("unfinished", None)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import traceback
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -17,58 +16,78 @@ from tests.helpers.measured import HERE as THERE
 from tests.helpers.measured import OwnError, add, add_later, said, settle
 
 if TYPE_CHECKING:
-    import types
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
 
-ENDINGS = [
+def function(error: BaseException) -> None:
+    @metrics_collector(name="f")
+    def f() -> None:
+        raise error
+
+    f()
+
+
+def coroutine(error: BaseException) -> None:
+    @metrics_collector(name="f")
+    async def f() -> None:
+        raise error
+
+    f().send(None)
+
+
+def generator(error: BaseException) -> None:
+    @metrics_collector(name="f")
+    def f() -> Iterator[int]:
+        yield 1
+        raise error
+
+    assert list(f()) == []
+
+
+def async_generator(error: BaseException) -> None:
+    @metrics_collector(name="f")
+    async def f() -> AsyncGenerator[int]:
+        yield 1
+        raise error
+
+    running = f()
+    with pytest.raises(StopIteration):
+        running.asend(None).send(None)
+    running.asend(None).send(None)
+
+
+KINDS = [function, coroutine, generator, async_generator]
+ERRORS = [
     (ValueError("no"), "ValueError"),
     (OwnError(), "OwnError"),
     (ExceptionGroup("both", [ValueError(), OwnError()]), "ExceptionGroup"),
     (KeyboardInterrupt(), "KeyboardInterrupt"),
     (SystemExit(2), "SystemExit"),
     (asyncio.CancelledError("by hand"), CANCELLED),
-    (StopAsyncIteration(), "StopAsyncIteration"),
 ]
 
 
-@pytest.mark.parametrize(("error", "mark"), [*ENDINGS, (StopIteration(1), "StopIteration")])
-def test_what_a_function_raises(
-    entries: list[Record], error: BaseException, mark: str | None
+@pytest.mark.parametrize(
+    ("run", "error", "mark"),
+    [
+        *((run, *ending) for run in KINDS for ending in ERRORS),
+        *((run, StopAsyncIteration(), "StopAsyncIteration") for run in KINDS[:-1]),
+        (function, StopIteration(1), "StopIteration"),
+    ],
+)
+def test_what_is_raised_passes_unchanged(
+    entries: list[Record], run: Callable[[BaseException], None], error: BaseException, mark: str
 ) -> None:
-    @metrics_collector(name="f")
-    def f() -> None:
-        raise error
-
     with pytest.raises(type(error)) as caught:
-        f()
-
-    assert caught.value is error
-    assert said(entries) == [("f", mark)]
-
-
-@pytest.mark.parametrize(("error", "mark"), ENDINGS)
-def test_what_a_coroutine_raises(
-    entries: list[Record], error: BaseException, mark: str | None
-) -> None:
-    @metrics_collector(name="f")
-    async def f() -> None:
-        raise error
-
-    with pytest.raises(type(error)) as caught:
-        f().send(None)
+        run(error)
 
     assert caught.value is error
     assert said(entries) == [("f", mark)]
 
 
 def test_a_coroutine_that_raises_stop_iteration(entries: list[Record]) -> None:
-    @metrics_collector(name="f")
-    async def f() -> None:
-        raise StopIteration(1)
-
     with pytest.raises(RuntimeError, match="coroutine raised StopIteration"):
-        f().send(None)
+        coroutine(StopIteration(1))
 
     assert said(entries) == [("f", "RuntimeError")]
 
@@ -119,15 +138,25 @@ async def test_no_error_is_kept_alive_by_its_traceback() -> None:
     async def g() -> None:
         raise OwnError
 
+    @metrics_collector
+    async def steps() -> AsyncGenerator[int]:
+        yield 1
+        yield 2
+
+    async def thrown() -> None:
+        running = steps()
+        await anext(running)
+        await running.athrow(OwnError())
+
     alive: list[weakref.ref[OwnError]] = []
     gc.disable()
     try:
-        for function in (f, g):
+        for one in (f, g, thrown):
             try:
-                await settle(function())
+                await settle(one())
             except OwnError as error:
                 alive.append(weakref.ref(error))
-        assert [one() for one in alive] == [None, None]
+        assert [error() for error in alive] == [None] * 3
     finally:
         gc.enable()
 
@@ -135,22 +164,32 @@ async def test_no_error_is_kept_alive_by_its_traceback() -> None:
 async def test_cancelled_from_outside(entries: list[Record]) -> None:
     cleaned = []
 
-    @metrics_collector(name="f")
-    async def f() -> None:
+    async def wait() -> None:
         try:
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
             cleaned.append("up")
 
-    running = asyncio.create_task(f())
-    await asyncio.sleep(0)
-    running.cancel("enough")
-    with pytest.raises(asyncio.CancelledError, match="enough"):
-        await running
+    @metrics_collector(name="steps")
+    async def steps() -> AsyncGenerator[int]:
+        yield 1
+        await wait()
 
-    assert cleaned == ["up"]
-    assert said(entries) == [("f", CANCELLED)]
+    async def consume() -> None:
+        async for _ in steps():
+            pass
+
+    for work in (metrics_collector(name="f")(wait), consume):
+        running = asyncio.create_task(work())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        running.cancel("enough")
+        with pytest.raises(asyncio.CancelledError, match="enough"):
+            await running
+
+    assert cleaned == ["up"] * 2
+    assert said(entries) == [("f", CANCELLED), ("steps", CANCELLED)]
 
 
 async def test_cancellation_that_is_survived_is_ok(entries: list[Record]) -> None:
@@ -258,24 +297,3 @@ def test_several_loops_in_one_process(entries: list[Record]) -> None:
         assert asyncio.run(add_later(1)) == 6
 
     assert len(entries) == 3
-
-
-def test_the_call_does_nothing_else() -> None:
-    """Two clock reads, one record, and no Python code but the function's."""
-    seen: list[str] = []
-
-    def profile(frame: types.FrameType, event: str, argument: Any) -> None:
-        if event == "call":
-            seen.append(frame.f_code.co_qualname)
-        elif event == "c_call":
-            seen.append(argument.__name__)
-
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
-        add(1)
-    finally:
-        sys.setprofile(before)
-
-    own = [name for name in seen if name != "setprofile"]
-    assert own == ["_function.<locals>.wrapper", "perf_counter", "add", "perf_counter", "append"]
