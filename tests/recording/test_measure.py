@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import AsyncExitStack, ExitStack, contextmanager
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from metrics_collector import ConfigurationError, measure, metrics_collector
 from metrics_collector._recording import measure as measure_module
 from metrics_collector._recording.recorder import CANCELLED, Record
 from tests.helpers.measured import OwnError, said
+from tests.helpers.threads import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -213,11 +215,7 @@ def test_threads_that_share_an_object_keep_their_own_times(
             with block:
                 together.wait()
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*(partial(work, number) for number in range(workers)))
 
     assert sorted(entries) == [("block", n, n, None) for n in range(workers) for _ in range(rounds)]
 

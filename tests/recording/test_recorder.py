@@ -14,6 +14,7 @@ import pytest
 
 from metrics_collector._recording import recorder
 from metrics_collector._recording.recorder import CANCELLED, Record, mark_of
+from tests.helpers.threads import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,11 +124,7 @@ def test_many_threads_start_once_an_arming_and_lose_nothing() -> None:
                 recorder.record(FIRST)
             done.wait()
 
-    threads = [threading.Thread(target=work) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*[work] * workers)
 
     assert starts == armings
     assert len(recorder.buffer) == workers * armings * 5

@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 import types
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from metrics_collector import ConfigurationError
 from metrics_collector._recording import registry
 from metrics_collector._recording.decorator import metrics_collector
 from metrics_collector._recording.registry import checked_name, default_name, name_of, place_of
+from tests.helpers.threads import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,11 +64,7 @@ def test_threads_that_decorate_at_once_make_one_warning(caplog: pytest.LogCaptur
         ready.wait()
         registry.register("app.f", f"other.py:{number}")
 
-    threads = [threading.Thread(target=decorate, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*(partial(decorate, number) for number in range(8)))
 
     assert len(caplog.records) == 1
 
@@ -166,10 +164,10 @@ def nested() -> Callable[[], None]:
         (Base.__dict__["static"], f"{HERE}.Base.static"),
         (Base(), f"{HERE}.Base"),
         (Derived(), f"{HERE}.Derived"),
-        (functools.partial(plain), f"{HERE}.plain"),
-        (functools.partial(functools.partial(Base().method)), f"{HERE}.Base.method"),
-        (functools.partial(Derived), f"{HERE}.Derived"),
-        (functools.partial(Derived()), f"{HERE}.Derived"),
+        (partial(plain), f"{HERE}.plain"),
+        (partial(partial(Base().method)), f"{HERE}.Base.method"),
+        (partial(Derived), f"{HERE}.Derived"),
+        (partial(Derived()), f"{HERE}.Derived"),
         (functools.partialmethod(Base.method), f"{HERE}.Base.method"),
         (len, "builtins.len"),
         ([].append, "list.append"),
@@ -301,17 +299,17 @@ def measured() -> None: ...
         (Measured.__dict__["static"], "the static one"),
         (Measured(), "the call"),
         (Overridden().__call__, "the call"),
-        (functools.partial(Overridden()), "the call"),
-        (functools.partial(functools.partial(measured)), "the function"),
+        (partial(Overridden()), "the call"),
+        (partial(partial(measured)), "the function"),
         (Measured().bound_to_one, "the method"),
         (Measured.bound_to_one, "the method"),
         (Measured.__dict__["bound_to_one"], "the method"),
         (outer(measured), "the function"),
         (outer(outer(measured)), "the function"),
-        (functools.partial(outer(measured)), "the function"),
+        (partial(outer(measured)), "the function"),
         (functools.lru_cache(measured), "the function"),
         (outer(Measured().method), "the method"),
-        (outer(functools.partial(measured)), "the function"),
+        (outer(partial(measured)), "the function"),
         (metrics_collector(name="above")(measured), "above"),
         (metrics_collector(outer(measured)), f"{HERE}.measured"),
     ],
@@ -344,7 +342,7 @@ def test_places() -> None:
     assert place_of(function) == place
     wrappers: tuple[Any, ...] = (
         outer(outer(function)),
-        functools.partial(function),
+        partial(function),
         functools.lru_cache(outer(function)),
         staticmethod(function),
         classmethod(function),  # type: ignore[arg-type]  # it is never called

@@ -7,6 +7,7 @@ import gc
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from metrics_collector._runtime.collector import collector
 from metrics_collector._runtime.sending_pipeline import SendingPipeline
 from metrics_collector._support import process
 from tests.helpers.pipeline import commands_on
+from tests.helpers.threads import allow_no_more, at_once, working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -655,9 +657,7 @@ class TestThread:
             seen.append((await get_metrics("f")).call_count)
             assert [m.func_name for m in await list_metrics()] == ["f"]
 
-        threads = [in_thread(read) for _ in range(5)]
-        for thread in threads:
-            thread.join()
+        at_once(*[lambda: asyncio.run(read())] * 5)
 
         assert max(seen) == 5
         world.assert_has(5)
@@ -693,16 +693,9 @@ class TestThread:
     def test_that_cannot_be_started_is_tried_again(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        real = threading.Thread.start
         monkeypatch.setattr(collector_module, "USUAL_MAX_BUFFERED", 20)
-
-        def start(thread: threading.Thread) -> None:
-            if thread.name == SENDER:
-                raise RuntimeError("can't start new thread")
-            real(thread)
-
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", start)
+            allow_no_more(patch)
             call(30)
         assert caplog.messages == [
             "cannot start the sender thread; retrying at the next record: can't start new thread"
@@ -774,17 +767,13 @@ class TestCalls:
             async with MetricsCollector(other):
                 await asyncio.sleep(turn / 10_000)
 
-        askers = [in_thread(ask) for _ in range(3)]
-        recorders = [threading.Thread(target=call, args=(100,)) for _ in range(50)]
-        for turn, recorder in enumerate(recorders):
-            recorder.start()
-            if turn % 5 == 0:
-                asyncio.run(run(turn))
-        for recorder in recorders:
-            recorder.join()
-        over.set()
-        for asker in askers:
-            asker.join()
+        with working(*[lambda: asyncio.run(ask())] * 3):
+            with ExitStack() as recorders:
+                for turn in range(50):
+                    recorders.enter_context(working(lambda: call(100)))
+                    if turn % 5 == 0:
+                        asyncio.run(run(turn))
+            over.set()
         asyncio.run(send())
 
         assert not problems
@@ -843,11 +832,8 @@ class TestCalls:
     async def test_where_no_thread_can_be_started_it_says_so(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def start(_: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", start)
+            allow_no_more(patch)
             async with MetricsCollector():
                 call(1)
                 with pytest.raises(StoreUnavailableError, match="can't start new thread"):
@@ -936,10 +922,7 @@ class TestExit:
     def test_without_threads_it_is_done_here(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def start(_: threading.Thread) -> None:
-            raise RuntimeError("can't create new thread at interpreter shutdown")
-
-        monkeypatch.setattr(threading.Thread, "start", start)
+        allow_no_more(monkeypatch)
         monkeypatch.setattr(process, "exiting", lambda: True)
         call(3)
 
@@ -1042,15 +1025,11 @@ def test_statistics_add_up_at_any_moment(world: World) -> None:
                 wrong.append((before, s))
             before = s.recorded
 
-    counters = [threading.Thread(target=count) for _ in range(3)]
-    for counter in counters:
-        counter.start()
-    for _ in range(10):
-        call(200)
-        asyncio.run(send())
-    over.set()
-    for counter in counters:
-        counter.join()
+    with working(*[count] * 3):
+        for _ in range(10):
+            call(200)
+            asyncio.run(send())
+        over.set()
 
     assert not wrong
     world.assert_has(2000)

@@ -20,6 +20,7 @@ from metrics_collector._core.pipeline_types import PushReply
 from metrics_collector._core.totals import Tally
 from metrics_collector._sending.outbox import SLICE, Outbox
 from tests.helpers.pipeline import content_in
+from tests.helpers.threads import working
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -571,22 +572,19 @@ def test_counts_add_up_while_another_thread_records() -> None:
             buffer.extend(record() for _ in range(10))
             outbox.enforce(1_000)
 
-    recorders = [threading.Thread(target=work) for _ in range(4)]
-    for recorder in recorders:
-        recorder.start()
     before = 0
-    for _ in range(100):
-        outbox.fill()
-        outbox.close_batch()
-        if following := outbox.next():
-            outbox.replied(reply("ok", following[0].last, f"1-{following[0].last}"), following[0])
-        counts = outbox.counts()
-        assert counts.recorded == counts.saved + counts.sent + counts.buffered + counts.dropped
-        assert counts.recorded >= before
-        before = counts.recorded
-    over.set()
-    for recorder in recorders:
-        recorder.join()
+    with working(*[work] * 4):
+        for _ in range(100):
+            outbox.fill()
+            outbox.close_batch()
+            if following := outbox.next():
+                batch, _ = following
+                outbox.replied(reply("ok", batch.last, f"1-{batch.last}"), batch)
+            counts = outbox.counts()
+            assert counts.recorded == counts.saved + counts.sent + counts.buffered + counts.dropped
+            assert counts.recorded >= before
+            before = counts.recorded
+        over.set()
 
 
 def test_an_abandoned_outbox_has_nothing_to_do_even_if_its_lock_is_held() -> None:
@@ -600,12 +598,10 @@ def test_an_abandoned_outbox_has_nothing_to_do_even_if_its_lock_is_held() -> Non
             held.set()
             over.wait()
 
-    holder = threading.Thread(target=hold)
-    holder.start()
-    held.wait()
-    outbox.abandon()
-    over.set()
-    holder.join()
+    with working(hold):
+        held.wait()
+        outbox.abandon()
+        over.set()
 
     assert outbox.next() is None
     assert not outbox.unsent

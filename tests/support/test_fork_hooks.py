@@ -11,6 +11,7 @@ import pytest
 
 from metrics_collector._support import fork_hooks
 from tests.helpers.forking import fork
+from tests.helpers.threads import at_once, working
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,11 +70,9 @@ class TestNoFork:
                 time.sleep(0.05)
                 loaded.set()
 
-        thread = threading.Thread(target=load)
-        thread.start()
-        loading.wait()
-        fork(loaded.is_set)
-        thread.join()
+        with working(load):
+            loading.wait()
+            fork(loaded.is_set)
 
     def test_leaves_both_sides_able_to_load_and_to_fork(self) -> None:
         def load_and_fork() -> bool:
@@ -85,29 +84,25 @@ class TestNoFork:
         fork(load_and_fork)
         assert load_and_fork()
         others: list[bool] = []
-        thread = threading.Thread(target=lambda: others.append(load_and_fork()))
-        thread.start()
-        thread.join()
+        at_once(lambda: others.append(load_and_fork()))
         assert others == [True]
 
     def test_does_not_wait_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(fork_hooks, "_LOAD_TIMEOUT", 0.01)
-        loading, over = threading.Event(), threading.Event()
+        loading, over, loaded = threading.Event(), threading.Event(), threading.Event()
 
         def load() -> None:
             with fork_hooks.no_fork():
                 loading.set()
                 over.wait(20)
-
-        thread = threading.Thread(target=load)
-        thread.start()
-        loading.wait()
+                loaded.set()
 
         def can_load() -> bool:
             with fork_hooks.no_fork():
                 return True
 
-        fork(can_load)
-        assert thread.is_alive()
-        over.set()
-        thread.join()
+        with working(load):
+            loading.wait()
+            fork(can_load)
+            assert not loaded.is_set()
+            over.set()

@@ -12,19 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from metrics_collector._support import process
+from tests.helpers.threads import allow_no_more
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture
-def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As at the exit of the interpreter, or where a process may have no more threads."""
-
-    def start(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", start)
 
 
 async def test_the_loop_goes_on_while_a_thread_works() -> None:
@@ -84,8 +75,8 @@ async def test_the_thread_is_one_that_no_exit_waits_for() -> None:
     assert await process.in_thread(lambda: threading.current_thread().daemon)
 
 
-@pytest.mark.usefixtures("no_threads")
-async def test_without_threads_it_is_done_here() -> None:
+async def test_without_threads_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    allow_no_more(monkeypatch)
     assert await process.in_thread(threading.get_ident) == threading.get_ident()
 
 

@@ -44,6 +44,7 @@ from metrics_collector._recording.recorder import CANCELLED
 from metrics_collector._runtime.collector import collector
 from metrics_collector.testing import RecordedEntry, RecordedMetrics
 from metrics_collector.testing._recorded import recording
+from tests.helpers.threads import working
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -206,12 +207,8 @@ async def test_entries_are_in_the_order_in_which_the_calls_ended(
 
 
 def test_all_threads_of_the_test_count(recorded_metrics: RecordedMetrics) -> None:
-    workers = [threading.Thread(target=lambda: [divide() for _ in range(1000)]) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    seen = [recorded_metrics[divide].call_count for _ in range(20)]  # while they are at it
-    for worker in workers:
-        worker.join()
+    with working(*[lambda: [divide() for _ in range(1000)]] * 4):
+        seen = [recorded_metrics[divide].call_count for _ in range(20)]
 
     assert seen == sorted(seen)
     assert recorded_metrics[divide].call_count == 4_000
