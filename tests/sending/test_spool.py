@@ -31,6 +31,7 @@ from tests.helpers.pipeline import (
     REFUSED,
     TIMEOUT,
     Call,
+    During,
     all_same,
     batch_of,
     check_pending,
@@ -40,7 +41,8 @@ from tests.helpers.pipeline import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from metrics_collector._recording.recorder import Record
     from metrics_collector._sending.batch import Batch, DiskCopy
@@ -55,15 +57,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "spool"
 
 
+@pytest.fixture
+def spool(folder: Path) -> Spool:
+    return Spool(str(folder), PRODUCER)
+
+
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_and_tidy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nobody waits for the next look; nothing is left open."""
     monkeypatch.setattr(replay, "SCAN_EVERY", 0.01)
     monkeypatch.setattr(replay, "LOOK_EVERY", 0.01)
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_open() -> Iterator[None]:
     before = spool_file._open.copy()
     yield
     for descriptor in spool_file._open - before:
@@ -98,10 +101,6 @@ def _die() -> None:
         spool_file.close(descriptor)
 
 
-def files_in(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.exists() else []
-
-
 def put(path: Path, content: bytes) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
@@ -110,8 +109,7 @@ def put(path: Path, content: bytes) -> None:
 # What stands on disk
 
 
-def test_what_is_written_can_be_read(folder: Path) -> None:
-    spool = Spool(str(folder), PRODUCER)
+def test_what_is_written_can_be_read(folder: Path, spool: Spool) -> None:
     some = batches(4)
     placed = write(spool, *some[:3]) + write(spool, some[3])
 
@@ -121,8 +119,7 @@ def test_what_is_written_can_be_read(folder: Path) -> None:
     assert len(list(folder.iterdir())) == 1
 
 
-def test_a_file_goes_with_the_last_batch_in_it(folder: Path) -> None:
-    spool = Spool(str(folder), PRODUCER)
+def test_a_file_goes_with_the_last_batch_in_it(folder: Path, spool: Spool) -> None:
     some = batches(4)
     first, second = [copy for _, copy in write(spool, *some[:2])]
     first.discard()
@@ -134,10 +131,12 @@ def test_a_file_goes_with_the_last_batch_in_it(folder: Path) -> None:
     assert third.read() == content_in(some[2])
 
 
-def test_a_full_file_is_followed_by_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_file_is_followed_by_another(
+    folder: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("metrics_collector._sending.spool.spool_writer._FULL", 500)
     some = batches(4)
-    placed = write(Spool(str(folder), PRODUCER), *some)
+    placed = write(spool, *some)
 
     assert len(list(folder.iterdir())) > 1
     for batch, copy in placed:
@@ -146,8 +145,9 @@ def test_a_full_file_is_followed_by_another(folder: Path, monkeypatch: pytest.Mo
     assert not list(folder.iterdir())
 
 
-def test_what_does_not_fit_leaves_no_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool = Spool(str(folder), PRODUCER)
+def test_what_does_not_fit_leaves_no_trace(
+    folder: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two, three = batches(3)
     write(spool, one)
     (path,) = folder.iterdir()
@@ -171,13 +171,7 @@ def test_what_does_not_fit_leaves_no_trace(folder: Path, monkeypatch: pytest.Mon
     ((_, copy),) = write(spool, three)
     assert copy.read() == content_in(three)
     _die()
-    descriptor = spool_file.open_locked(path)
-    assert descriptor is not None
-    _, offset = spool_file.producer_in(descriptor)
-    assert [frame.first for frame in spool_file.frames(descriptor, offset)] == [
-        one.first,
-        three.first,
-    ]
+    assert firsts_in(path) == ([one.first, three.first], False)
 
 
 def test_cut_off_anywhere_what_stands_before_is_good(folder: Path) -> None:
@@ -186,22 +180,23 @@ def test_cut_off_anywhere_what_stands_before_is_good(folder: Path) -> None:
     ends = ends_in(whole)
     for length in range(len(whole) + 1):
         path.write_bytes(whole[:length])
-        descriptor = spool_file.open_locked(path)
-        assert descriptor is not None
-        found, damaged = firsts_in(descriptor)
-        spool_file.close(descriptor)
+        found, damaged = firsts_in(path)
         assert found == [1, 4][: sum(length >= end for end in ends[1:])]
         assert damaged == (length not in ends)
 
 
-def firsts_in(descriptor: int) -> tuple[list[int], bool]:
+def firsts_in(path: Path) -> tuple[list[int], bool]:
     """The first number of each batch, and whether something else stands behind them."""
     found: list[int] = []
+    descriptor = spool_file.open_locked(path)
+    assert descriptor is not None
     try:
         _, offset = spool_file.producer_in(descriptor)
         found.extend(frame.first for frame in spool_file.frames(descriptor, offset))
     except spool_file.DamagedError:
         return found, True
+    finally:
+        spool_file.close(descriptor)
     return found, False
 
 
@@ -218,14 +213,9 @@ def ends_in(whole: bytes) -> list[int]:
 def test_a_changed_byte_is_seen(folder: Path) -> None:
     path = left(folder, *batches(1))
     whole = path.read_bytes()
-    start = whole.index(b"\n") + 1
-    for at in range(start, len(whole)):
+    for at in range(whole.index(b"\n") + 1, len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        descriptor = spool_file.open_locked(path)
-        assert descriptor is not None
-        with pytest.raises(spool_file.DamagedError):
-            list(spool_file.frames(descriptor, start))
-        spool_file.close(descriptor)
+        assert firsts_in(path) == ([], True)
 
 
 @pytest.mark.parametrize("kind", ["a file", "read-only"])
@@ -246,16 +236,16 @@ def test_a_folder_that_cannot_be_used_is_refused(kind: str, folder: Path) -> Non
 # Whose it is
 
 
-def test_a_file_is_its_process_s_as_long_as_that_lives(folder: Path) -> None:
-    write(Spool(str(folder), PRODUCER), *batches(1))
+def test_a_file_is_its_process_s_as_long_as_that_lives(folder: Path, spool: Spool) -> None:
+    write(spool, *batches(1))
     (path,) = folder.iterdir()
     assert spool_file.open_locked(path) is None
     _die()
     assert spool_file.open_locked(path) is not None
 
 
-def test_a_forked_child_neither_keeps_nor_breaks_the_lock(folder: Path) -> None:
-    write(Spool(str(folder), PRODUCER), *batches(1))
+def test_a_forked_child_neither_keeps_nor_breaks_the_lock(folder: Path, spool: Spool) -> None:
+    write(spool, *batches(1))
     (path,) = folder.iterdir()
     here, there = socket.socketpair()
     with here:
@@ -288,61 +278,76 @@ def test_one_that_its_owner_deletes_meanwhile_is_nobody_s(
     assert spool_file.open_locked(path) is None
 
 
-# The sender
+# Where it goes
 
 
-class Scene:
-    """A process with a memory limit of 100 entries, and a Redis that may be away."""
+class World:
+    """A folder, a Redis that may be away, and the database into which that is saved."""
 
-    def __init__(self, folder: Path, redis: Commands, *, most: int = 100) -> None:
-        self.buffer: deque[Record] = deque()
-        self.outbox = Outbox(self.buffer)
-        self.errors: list[str] = []
+    def __init__(self, folder: Path, redis: Commands, client: Any, path: Path) -> None:
+        self.folder = folder
         self.redis = redis
+        self.client = client
+        self.path = path
         self.away = False
-        self.spool = Spool(str(folder), self.outbox.producer)
-        self.memory_limit = MemoryLimit(
-            self.outbox,
-            most,
-            log=RateLimitedLog(),
-            failed=self.errors.append,
-            spool=self.spool,
-            batch=20,
-        )
-        self.sender = Sender(
-            self.outbox,
-            self,
-            interval=0.005,
-            memory_limit=self.memory_limit,
-            request_flush=self._request_flush,
-            log=RateLimitedLog(),
-            failed=self.errors.append,
-            batch=20,
-        )
+        self.errors: list[str] = []  # that replays told
 
-    async def _request_flush(self) -> None: ...
+    @property
+    def files(self) -> list[Path]:
+        return sorted(self.folder.iterdir()) if self.folder.exists() else []
 
-    async def push(self, producer: str, batch: Batch, need: int, /) -> Any:
-        if self.away:
-            raise StoreUnavailableError("away")
-        return await self.redis.producer.push(producer, batch, need)
+    async def leave(self, *some: Batch, producer: str = PRODUCER) -> Path:
+        return await asyncio.to_thread(left, self.folder, *some, producer=producer)
 
-    async def tell_dropped(self, producer: str, count: int, /) -> None:
-        await self.redis.producer.tell_dropped(producer, count)
+    def replaying(self) -> AbstractAsyncContextManager[None]:
+        log = RateLimitedLog()
+        failed = self.errors.append
+        return running(Replay(str(self.folder), self.redis.producer, log=log, failed=failed).run())
 
-    async def look(self, producer: str, /) -> Any:
-        if self.away:
-            raise StoreUnavailableError("away")
-        return await self.redis.producer.look(producer)
+    def flush(self) -> Flush:
+        store = SQLiteStore(str(self.path))
+        return Flush(self.redis.worker, store, ledger_days=30, log=RateLimitedLog())
 
-    def record(self, count: int) -> None:
-        self.buffer.extend(("app.f", 0.0, 0.25, None) for _ in range(count))
+    async def save(self) -> None:
+        await self.flush().drain()
 
-    def check(self, recorded: int) -> None:
-        counts = self.outbox.counts()
-        assert counts.recorded == recorded
-        where = counts.saved + counts.sent + counts.spooled + counts.buffered + counts.dropped
-        assert counts.recorded == where
+    def unless_away(self, command: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def reached(*arguments: Any, **options: Any) -> Any:
+            if self.away:
+                raise StoreUnavailableError("away")
+            return await command(*arguments, **options)
+
+        return reached
+
+    async def listed(self, count: int) -> None:
+        """Wait until so many elements are in `metrics_list`."""
+        async with asyncio.timeout(LIMIT):
+            while await self.client.llen("metrics_list") < count:
+                await asyncio.sleep(0.002)
+
+    async def saved(self, file: Path, count: int) -> None:
+        """Wait until a file was sent, save what Redis has, and wait until the file goes."""
+        await self.listed(count)
+        await self.save()
+        await gone(file)
+
+    async def check_at_rest(self, count: int, producer: str = PRODUCER) -> None:
+        """SQL has each number once, and Redis counts as many."""
+        await check_pending(self.client)
+        found = await asyncio.to_thread(contents, self.path)
+        assert found.ids == {(producer, number): 1 for number in range(1, count + 1)}
+        assert all_same(await live_totals(self.client), found.totals)
+
+
+@pytest.fixture
+def world(
+    folder: Path, redis: Commands, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    world = World(folder, redis, client, path)
+    for name in ("push", "look"):
+        command = getattr(ProducerCommands, name)
+        monkeypatch.setattr(ProducerCommands, name, world.unless_away(command))
+    return world
 
 
 @asynccontextmanager
@@ -367,22 +372,40 @@ async def gone(file: Path) -> None:
     await until(lambda: not file.exists())
 
 
-async def listed(client: Any, count: int) -> None:
-    """Wait until so many elements are in `metrics_list`."""
-    async with asyncio.timeout(LIMIT):
-        while await client.llen("metrics_list") < count:
-            await asyncio.sleep(0.002)
+# The sender
 
 
-def drain(redis: Commands, path: Path) -> Flush:
-    return Flush(redis.worker, SQLiteStore(str(path)), ledger_days=30, log=RateLimitedLog())
+class Scene:
+    """A process with a memory limit of 100 entries."""
+
+    def __init__(self, world: World) -> None:
+        self.buffer: deque[Record] = deque()
+        self.outbox = Outbox(self.buffer)
+        said: dict[str, Any] = {"log": RateLimitedLog(), "failed": lambda _: None, "batch": 20}
+        spool = Spool(str(world.folder), self.outbox.producer)
+        self.memory_limit = MemoryLimit(self.outbox, 100, spool=spool, **said)
+        self.sender = Sender(
+            self.outbox,
+            world.redis.producer,
+            interval=0.005,
+            memory_limit=self.memory_limit,
+            request_flush=lambda: asyncio.sleep(0),
+            **said,
+        )
+
+    def record(self, count: int) -> None:
+        self.buffer.extend(("app.f", 0.0, 0.25, None) for _ in range(count))
+
+    def check(self, recorded: int) -> None:
+        counts = self.outbox.counts()
+        assert counts.recorded == recorded
+        where = counts.saved + counts.sent + counts.spooled + counts.buffered + counts.dropped
+        assert counts.recorded == where
 
 
-async def test_what_memory_cannot_hold_goes_to_disk_and_then_to_redis(
-    folder: Path, redis: Commands, client: Any, path: Path
-) -> None:
-    scene = Scene(folder, redis)
-    scene.away = True
+async def test_what_memory_cannot_hold_goes_to_disk_and_then_to_redis(world: World) -> None:
+    scene = Scene(world)
+    world.away = True
     async with running(scene.sender.run()):
         for _ in range(20):
             scene.record(50)
@@ -393,65 +416,55 @@ async def test_what_memory_cannot_hold_goes_to_disk_and_then_to_redis(
         assert counts.spooled >= 900
         in_memory = sum(len(b) for b in scene.outbox._batches if b.content is not None)
         assert in_memory + len(scene.buffer) <= 100
-        assert files_in(folder)
+        assert world.files
 
-        scene.away = False
+        world.away = False
         await scene.sender.send(30)
         assert scene.outbox.counts().sent == 1000
-        await drain(redis, path).drain()
+        await world.save()
         await scene.sender.look()
 
     scene.check(1000)
     assert scene.outbox.counts().saved == 1000
-    assert not files_in(folder)
-    await check_at_rest(client, path, scene.outbox.producer, 1000)
+    assert not world.files
+    await world.check_at_rest(1000, scene.outbox.producer)
 
 
-async def check_at_rest(client: Any, path: Path, producer: str, count: int) -> None:
-    """SQL has each number once, and Redis counts as many."""
-    await check_pending(client)
-    found = await asyncio.to_thread(contents, path)
-    assert found.ids == {(producer, number): 1 for number in range(1, count + 1)}
-    assert all_same(await live_totals(client), found.totals)
-
-
-async def test_copies_of_what_redis_has_may_fill_the_memory(folder: Path, redis: Commands) -> None:
-    scene = Scene(folder, redis)
+async def test_copies_of_what_redis_has_may_fill_the_memory(world: World) -> None:
+    scene = Scene(world)
     for _ in range(9):
         scene.record(10)
         await scene.sender.send(5)
         await scene.memory_limit.enforce()
     assert sum(len(batch) for batch in scene.outbox._batches if batch.content is not None) == 90
-    assert not files_in(folder)
+    assert not world.files
 
 
-async def test_redis_emptied_after_the_disk_was_sent_is_sent_again(
-    folder: Path, redis: Commands, client: Any, path: Path
-) -> None:
-    scene = Scene(folder, redis)
+async def test_redis_emptied_after_the_disk_was_sent_is_sent_again(world: World) -> None:
+    scene = Scene(world)
     scene.record(300)
     await scene.memory_limit.enforce()
     await scene.sender.send(30)
     assert scene.outbox.counts().sent == 300
-    await client.flushall()
+    await world.client.flushall()
     await scene.sender.look()
     assert scene.outbox.counts().spooled + scene.outbox.counts().buffered == 300
     await scene.sender.send(30)
-    await drain(redis, path).drain()
+    await world.save()
     await scene.sender.look()
 
-    assert not files_in(folder)
-    await check_at_rest(client, path, scene.outbox.producer, 300)
+    assert not world.files
+    await world.check_at_rest(300, scene.outbox.producer)
 
 
 async def test_a_file_deleted_by_hand_is_counted_as_dropped(
-    folder: Path, redis: Commands, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scene = Scene(folder, redis)
+    scene = Scene(world)
     scene.record(300)
     await scene.memory_limit.enforce()
     spooled = scene.outbox.counts().spooled
-    for file in files_in(folder):
+    for file in world.files:
         os.truncate(file, 10)
     await scene.sender.send(30)
 
@@ -462,10 +475,10 @@ async def test_a_file_deleted_by_hand_is_counted_as_dropped(
 
 
 async def test_where_the_disk_is_full_the_oldest_are_dropped(
-    folder: Path, redis: Commands, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await asyncio.to_thread(folder.write_text, "no folder")
-    scene = Scene(folder, redis)
+    await asyncio.to_thread(world.folder.write_text, "no folder")
+    scene = Scene(world)
     for _ in range(40):
         scene.record(90)
         await scene.memory_limit.enforce()
@@ -478,8 +491,8 @@ async def test_where_the_disk_is_full_the_oldest_are_dropped(
     assert "dropped the oldest" in caplog.text
 
 
-async def test_what_is_left_goes_to_disk_at_the_end(folder: Path, redis: Commands) -> None:
-    scene = Scene(folder, redis)
+async def test_what_is_left_goes_to_disk_at_the_end(world: World) -> None:
+    scene = Scene(world)
     scene.record(5)
     await scene.sender.send(5)
     scene.record(45)
@@ -497,69 +510,57 @@ async def test_what_is_left_goes_to_disk_at_the_end(folder: Path, redis: Command
 # Replay
 
 
-def replay_of(folder: Path, redis: Commands, errors: list[str] | None = None) -> Replay:
-    errors = [] if errors is None else errors
-    return Replay(str(folder), redis.producer, log=RateLimitedLog(), failed=errors.append)
+async def test_what_a_process_left_is_sent_by_another(world: World) -> None:
+    file = await world.leave(*batches(5))
+    async with world.replaying():
+        await world.saved(file, 15)
+
+    assert not world.files
+    await world.check_at_rest(15)
 
 
-async def test_what_a_process_left_is_sent_by_another(
-    folder: Path, redis: Commands, client: Any, path: Path
-) -> None:
-    file = await asyncio.to_thread(left, folder, *batches(5))
-    async with running(replay_of(folder, redis).run()):
-        await listed(client, 15)
-        await drain(redis, path).drain()
-        await gone(file)
-
-    assert not files_in(folder)
-    await check_at_rest(client, path, PRODUCER, 15)
-
-
-async def test_what_redis_or_sql_already_have_is_not_sent_again(
-    folder: Path, redis: Commands, client: Any, path: Path
-) -> None:
+async def test_what_redis_or_sql_already_have_is_not_sent_again(world: World) -> None:
     some = batches(5)
-    file = await asyncio.to_thread(left, folder, *some)
-    await redis.producer.push(PRODUCER, some[0], 0)
-    await drain(redis, path).drain()
-    await redis.producer.push(PRODUCER, some[1], 3)
-    async with running(replay_of(folder, redis).run()):
-        await listed(client, 12)
-        assert await client.llen("metrics_list") == 12
-        await drain(redis, path).drain()
+    file = await world.leave(*some)
+    await world.redis.producer.push(PRODUCER, some[0], 0)
+    await world.save()
+    await world.redis.producer.push(PRODUCER, some[1], 3)
+    async with world.replaying():
+        await world.listed(12)
+        assert await world.client.llen("metrics_list") == 12
+        await world.save()
         await gone(file)
-    await check_at_rest(client, path, PRODUCER, 15)
+    await world.check_at_rest(15)
 
 
-async def test_two_processes_do_not_replay_one_file(
-    folder: Path, redis: Commands, client: Any, path: Path
-) -> None:
-    files = [await asyncio.to_thread(left, folder, batch) for batch in batches(6)]
-    async with running(replay_of(folder, redis).run()), running(replay_of(folder, redis).run()):
-        await listed(client, 18)
+async def test_two_processes_do_not_replay_one_file(world: World) -> None:
+    for batch in batches(6):
+        await world.leave(batch)
+    async with world.replaying(), world.replaying():
+        await world.listed(18)
         await asyncio.sleep(0.1)  # for a second copy to come, if there were one
-        assert await client.llen("metrics_list") == 18
-        await drain(redis, path).drain()
-        await until(lambda: not any(file.exists() for file in files))
-    await check_at_rest(client, path, PRODUCER, 18)
+        assert await world.client.llen("metrics_list") == 18
+        await world.save()
+        await until(lambda: not world.files)
+    await world.check_at_rest(18)
 
 
 async def test_no_more_files_are_open_than_a_few(
-    folder: Path, redis: Commands, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "AT_ONCE", 2)
     for batch in batches(7):
-        await asyncio.to_thread(left, folder, batch)
-    async with running(replay_of(folder, redis).run()):
-        while files_in(folder):
+        await world.leave(batch)
+    async with world.replaying():
+        while world.files:
             assert len(spool_file._open) <= 3  # one may be on its way in
-            await drain(redis, path).drain()
+            await world.save()
             await asyncio.sleep(0.005)
-    await check_at_rest(client, path, PRODUCER, 21)
+    await world.check_at_rest(21)
 
 
 async def test_stopped_at_any_moment_no_file_stays_open(
-    folder: Path, redis: Commands, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = spool_file.producer_in
 
@@ -569,9 +570,9 @@ async def test_stopped_at_any_moment_no_file_stays_open(
 
     monkeypatch.setattr(spool_file, "producer_in", slow)
     for batch in batches(7):
-        await asyncio.to_thread(left, folder, batch)
+        await world.leave(batch)
     for turns in range(40):
-        async with running(replay_of(folder, redis).run()):
+        async with world.replaying():
             for _ in range(turns):
                 await asyncio.sleep(0.0005)
         while any(thread.name.endswith("in_thread") for thread in threading.enumerate()):
@@ -579,166 +580,129 @@ async def test_stopped_at_any_moment_no_file_stays_open(
         assert not spool_file._open
 
 
-async def test_killed_while_it_replays_another_goes_on_and_nothing_is_twice(
-    folder: Path, redis: Commands, client: Any, path: Path
-) -> None:
-    file = await asyncio.to_thread(left, folder, *batches(5))
-    async with running(replay_of(folder, redis).run()):
-        await listed(client, 3)
-    await drain(redis, path).drain()
+async def test_killed_while_it_replays_another_goes_on_and_nothing_is_twice(world: World) -> None:
+    file = await world.leave(*batches(5))
+    async with world.replaying():
+        await world.listed(3)
+    await world.save()
     # And Redis has forgotten all of it meanwhile.
-    await client.flushall()
-    async with running(replay_of(folder, redis).run()):
-        await listed(client, 15)
-        await drain(redis, path).drain()
-        await gone(file)
-    await drain(redis, path).reconcile()
-    await check_at_rest(client, path, PRODUCER, 15)
+    await world.client.flushall()
+    async with world.replaying():
+        await world.saved(file, 15)
+    await world.flush().reconcile()
+    await world.check_at_rest(15)
 
 
-async def test_redis_emptied_before_sql_had_it_is_sent_it_again(
-    folder: Path, redis: Commands, client: Any, path: Path
-) -> None:
-    file = await asyncio.to_thread(left, folder, *batches(5))
-    async with running(replay_of(folder, redis).run()):
+async def test_redis_emptied_before_sql_had_it_is_sent_it_again(world: World) -> None:
+    file = await world.leave(*batches(5))
+    async with world.replaying():
         for _ in range(3):
-            await listed(client, 15)
-            await client.flushall()
-        await listed(client, 15)
+            await world.listed(15)
+            await world.client.flushall()
+        await world.listed(15)
         assert file.exists()
-        await drain(redis, path).drain()
-        await gone(file)
-    await check_at_rest(client, path, PRODUCER, 15)
+        await world.saved(file, 15)
+    await world.check_at_rest(15)
 
 
 async def test_redis_emptied_right_after_it_took_the_last_batch_is_sent_all_again(
-    folder: Path, redis: Commands, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
-    real, pushes = ProducerCommands.push, 0
+    pushes = 0
 
-    async def push(*arguments: Any, **options: Any) -> Any:
+    async def empty() -> None:
         nonlocal pushes
         pushes += 1
-        reply = await real(*arguments, **options)
         if pushes in {5, 10}:
-            await client.flushall()
-        return reply
+            await world.client.flushall()
 
-    monkeypatch.setattr(ProducerCommands, "push", push)
-    file = await asyncio.to_thread(left, folder, *batches(5))
-    async with running(replay_of(folder, redis).run()):
+    producer: Any = During(world.redis.producer, "push", empty)
+    world.redis = world.redis._replace(producer=producer)
+    file = await world.leave(*batches(5))
+    async with world.replaying():
         await until(lambda: pushes == 15)
-        await listed(client, 15)
-        await drain(redis, path).drain()
-        await gone(file)
-    await check_at_rest(client, path, PRODUCER, 15)
+        await world.saved(file, 15)
+    await world.check_at_rest(15)
 
 
 async def test_a_torn_file_is_sent_up_to_there_and_set_aside(
-    folder: Path, redis: Commands, client: Any, path: Path, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = await asyncio.to_thread(left, folder, *batches(3))
+    file = await world.leave(*batches(3))
     os.truncate(file, file.stat().st_size - 7)
-    errors: list[str] = []
-    async with running(replay_of(folder, redis, errors).run()):
-        await listed(client, 6)
-        await drain(redis, path).drain()
-        await gone(file)
-    assert [one.name for one in files_in(folder)] == [file.with_suffix(".damaged").name]
+    async with world.replaying():
+        await world.saved(file, 6)
+    assert world.files == [file.with_suffix(".damaged")]
     assert "is damaged" in caplog.text
-    assert "the 6 entries before that are sent" in errors[0]
-    await check_at_rest(client, path, PRODUCER, 6)
+    assert "the 6 entries before that are sent" in world.errors[0]
+    await world.check_at_rest(6)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}\n", b'{"metrics_collector_spool": 1}\n', b"\xff\n"])
-async def test_what_is_no_spool_file_is_set_aside(
-    content: bytes, folder: Path, redis: Commands
-) -> None:
-    put(folder / "x.spool", content)
-    async with running(replay_of(folder, redis).run()):
-        await until(lambda: files_in(folder) == [folder / "x.damaged"])
+async def test_what_is_no_spool_file_is_set_aside(content: bytes, world: World) -> None:
+    put(world.folder / "x.spool", content)
+    async with world.replaying():
+        await until(lambda: world.files == [world.folder / "x.damaged"])
 
 
-async def test_a_newer_file_is_left_alone(
-    folder: Path, redis: Commands, caplog: pytest.LogCaptureFixture
-) -> None:
-    file = await asyncio.to_thread(left, folder, *batches(1))
+async def test_a_newer_file_is_left_alone(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    file = await world.leave(*batches(1))
     file.write_bytes(file.read_bytes().replace(b'spool": 1', b'spool": 2'))
-    async with running(replay_of(folder, redis).run()):
+    async with world.replaying():
         await until(lambda: "newer release" in caplog.text)
     assert file.exists()
     assert spool_file.open_locked(file) is not None
 
 
-async def test_one_that_cannot_be_replayed_does_not_stop_the_others(
-    folder: Path, redis: Commands, client: Any, path: Path
-) -> None:
+async def test_one_that_cannot_be_replayed_does_not_stop_the_others(world: World) -> None:
     odd = batch_of(Call(), first=1, producer=OTHER_PRODUCER)
-    bad = await asyncio.to_thread(left, folder, odd, producer=OTHER_PRODUCER)
-    good = await asyncio.to_thread(left, folder, batches(1)[0])
+    bad = await world.leave(odd, producer=OTHER_PRODUCER)
+    good = await world.leave(*batches(1))
     note = KEYS.producer(OTHER_PRODUCER)
-    await client.hset(note, "given:rubbish", 1)
-    await asyncio.to_thread((folder / "0.spool").mkdir)  # not even root can open it for writing
-    errors: list[str] = []
-    async with running(replay_of(folder, redis, errors).run()):
+    await world.client.hset(note, "given:rubbish", 1)
+    await asyncio.to_thread((world.folder / "0.spool").mkdir)  # not even root can open it to write
+    async with world.replaying():
         for file, count in ((good, 3), (bad, 1)):
-            await listed(client, count)
-            await drain(redis, path).drain()
-            await gone(file)
-            await client.hdel(note, "given:rubbish")
-    assert any("0.spool" in error for error in errors)
-    assert any("rubbish" in error for error in errors)
-    await check_pending(client)
-    assert (await asyncio.to_thread(contents, path)).ids.total() == 4
+            await world.saved(file, count)
+            await world.client.hdel(note, "given:rubbish")
+    assert any("0.spool" in error for error in world.errors)
+    assert any("rubbish" in error for error in world.errors)
+    await check_pending(world.client)
+    assert (await asyncio.to_thread(contents, world.path)).ids.total() == 4
 
 
-async def test_an_unfinished_file_is_removed(folder: Path, redis: Commands) -> None:
-    unfinished = folder / f"{PRODUCER}-1.new"
+async def test_an_unfinished_file_is_removed(world: World) -> None:
+    unfinished = world.folder / f"{PRODUCER}-1.new"
     put(unfinished, b"")
-    async with running(replay_of(folder, redis).run()):
+    async with world.replaying():
         await gone(unfinished)
 
 
 async def test_no_folder_is_nothing_to_replay(
-    folder: Path, redis: Commands, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(replay_of(folder, redis).run()):
+    async with world.replaying():
         await asyncio.sleep(0.05)
     assert not caplog.messages
 
 
-async def test_redis_away_is_reported_and_waited_for(
-    folder: Path, redis: Commands, client: Any, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = await asyncio.to_thread(left, folder, *batches(2))
-    real = ProducerCommands.push
-    tries = 0
-
-    async def push(*arguments: Any, **options: Any) -> Any:
-        nonlocal tries
-        tries += 1
-        if tries < 4:
-            raise StoreUnavailableError("away")
-        return await real(*arguments, **options)
-
-    monkeypatch.setattr(ProducerCommands, "push", push)
-    errors: list[str] = []
-    async with running(replay_of(folder, redis, errors).run()):
-        await listed(client, 6)
-        await drain(redis, path).drain()
-        await gone(file)
-    assert any("away" in error for error in errors)
-    await check_at_rest(client, path, PRODUCER, 6)
+async def test_redis_away_is_reported_and_waited_for(world: World) -> None:
+    file = await world.leave(*batches(2))
+    world.away = True
+    async with world.replaying():
+        await until(lambda: len(world.errors) >= 3)
+        world.away = False
+        await world.saved(file, 6)
+    assert all("away" in error for error in world.errors)
+    await world.check_at_rest(6)
 
 
-async def test_a_full_backlog_is_waited_for(
-    folder: Path, redis: Commands, client: Any, path: Path
-) -> None:
-    redis.producer._max_backlog = 7
-    file = await asyncio.to_thread(left, folder, *batches(5))
-    async with running(replay_of(folder, redis).run()):
+async def test_a_full_backlog_is_waited_for(world: World) -> None:
+    world.redis.producer._max_backlog = 7
+    file = await world.leave(*batches(5))
+    async with world.replaying():
         while file.exists():
-            assert await client.llen("metrics_list") <= 7
-            await drain(redis, path).drain()
+            assert await world.client.llen("metrics_list") <= 7
+            await world.save()
             await asyncio.sleep(0.01)
-    await check_at_rest(client, path, PRODUCER, 15)
+    await world.check_at_rest(15)
