@@ -173,6 +173,11 @@ def jumping(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     return run
 
 
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
 @pytest.fixture(autouse=True)
 def whole_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "metrics_collector")
@@ -182,21 +187,25 @@ def said(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
     return [line for line in caplog.messages if part in line]
 
 
+@pytest.mark.parametrize(
+    ("options", "count", "sizes"), [({}, 4500, [2000, 2000, 500]), ({"batch": 7}, 20, [7, 7, 6])]
+)
 @jumping
-async def test_send_brings_all_that_was_recorded_before_it() -> None:
-    scene = Scene()
-    scene.record(4500)
+async def test_send_brings_all_that_was_recorded_before_it(
+    options: dict[str, int], count: int, sizes: list[int]
+) -> None:
+    scene = Scene(**options)
+    scene.record(count)
 
     await scene.sender.send(5.0)
 
-    scene.assert_all_taken(4500)
-    assert scene.redis.sizes == [2000, 2000, 500]
-    assert scene.outbox.counts().sent == 4500
+    scene.assert_all_taken(count)
+    assert scene.redis.sizes == sizes
+    assert scene.outbox.counts().sent == count
 
 
 @jumping
-async def test_send_does_not_wait_for_what_is_recorded_meanwhile() -> None:
-    scene = Scene()
+async def test_send_does_not_wait_for_what_is_recorded_meanwhile(scene: Scene) -> None:
     scene.record(100)
     real = scene.redis.push
 
@@ -212,8 +221,7 @@ async def test_send_does_not_wait_for_what_is_recorded_meanwhile() -> None:
 
 
 @jumping
-async def test_sends_at_the_same_time_take_turns() -> None:
-    scene = Scene()
+async def test_sends_at_the_same_time_take_turns(scene: Scene) -> None:
     async with scene:
         for _ in range(5):
             scene.record(300)
@@ -225,18 +233,7 @@ async def test_sends_at_the_same_time_take_turns() -> None:
 
 
 @jumping
-async def test_batches_are_no_larger_than_allowed() -> None:
-    scene = Scene(batch=7)
-    scene.record(20)
-
-    await scene.sender.send(5.0)
-
-    assert scene.redis.sizes == [7, 7, 6]
-
-
-@jumping
-async def test_the_loop_goes_on_between_slices() -> None:
-    scene = Scene()
+async def test_the_loop_goes_on_between_slices(scene: Scene) -> None:
     scene.record(2000)
     turns = 0
 
@@ -315,8 +312,8 @@ async def test_what_cannot_be_encoded_does_not_disturb_the_batch_on_its_way() ->
 
 
 @jumping
-async def test_what_is_recorded_is_sent_without_being_asked() -> None:
-    async with Scene() as scene:
+async def test_what_is_recorded_is_sent_without_being_asked(scene: Scene) -> None:
+    async with scene:
         for count in (1, 3000, 2):
             scene.record(count)
             await asyncio.sleep(1.0)
@@ -325,8 +322,7 @@ async def test_what_is_recorded_is_sent_without_being_asked() -> None:
 
 
 @jumping
-async def test_a_lost_answer_leaves_no_copy() -> None:
-    scene = Scene()
+async def test_a_lost_answer_leaves_no_copy(scene: Scene) -> None:
     scene.redis.fates.extend(["lost", "refused", "lost"])
     scene.record(10)
 
@@ -454,8 +450,9 @@ async def test_what_redis_lost_is_sent_again_or_reported(caplog: pytest.LogCaptu
     ],
 )
 @jumping
-async def test_send_gives_up_in_time_and_keeps_the_entries(fate: str, message: str) -> None:
-    scene = Scene()
+async def test_send_gives_up_in_time_and_keeps_the_entries(
+    scene: Scene, fate: str, message: str
+) -> None:
     scene.redis.always = fate
     scene.record(3)
     start = asyncio.get_running_loop().time()
@@ -468,8 +465,7 @@ async def test_send_gives_up_in_time_and_keeps_the_entries(fate: str, message: s
 
 
 @jumping
-async def test_send_gives_up_in_time_when_others_wait_for_a_hanging_redis() -> None:
-    scene = Scene()
+async def test_send_gives_up_in_time_when_others_wait_for_a_hanging_redis(scene: Scene) -> None:
     scene.redis.always = "hangs"
     scene.record(3)
     async with scene:
@@ -483,23 +479,24 @@ async def test_send_gives_up_in_time_when_others_wait_for_a_hanging_redis() -> N
     ] * 5
 
 
+@pytest.mark.parametrize(
+    "error", [StoreUnavailableError("refused at once"), IncompatibleStoreError("too old")]
+)
 @jumping
-async def test_send_gives_up_even_if_redis_refuses_without_waiting() -> None:
-    class Refusing(Redis):
-        async def push(self, *_: object) -> PushReply:
-            raise StoreUnavailableError("refused at once")
+async def test_send_raises_what_redis_raises_without_waiting(error: Exception) -> None:
+    async def push(*_: object) -> PushReply:
+        raise error
 
     scene = Scene()
-    scene.sender._destination = Refusing()
+    scene.redis.push = push  # type: ignore[method-assign]  # in its place
     scene.record(1)
 
-    with pytest.raises(StoreUnavailableError, match="refused at once"):
+    with pytest.raises(type(error), match=str(error)):
         await scene.sender.send(10.0)
 
 
 @jumping
-async def test_the_impatient_try_once() -> None:
-    scene = Scene()
+async def test_the_impatient_try_once(scene: Scene) -> None:
     scene.redis.always = "refused"
     scene.record(1)
 
@@ -510,24 +507,9 @@ async def test_the_impatient_try_once() -> None:
 
 
 @jumping
-async def test_what_cannot_be_helped_by_waiting_is_raised_at_once() -> None:
-    class Old(Redis):
-        async def push(self, *_: object) -> PushReply:
-            raise IncompatibleStoreError("too old")
-
-    scene = Scene()
-    scene.sender._destination = Old()
-    scene.record(1)
-
-    with pytest.raises(IncompatibleStoreError, match="too old"):
-        await scene.sender.send(5.0)
-
-
-@jumping
 async def test_trouble_is_logged_once_a_minute_and_its_end_once(
-    caplog: pytest.LogCaptureFixture,
+    scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scene = Scene()
     scene.redis.always = "refused"
     scene.record(5)
     async with scene:
@@ -544,8 +526,7 @@ async def test_trouble_is_logged_once_a_minute_and_its_end_once(
 
 
 @jumping
-async def test_after_a_short_trouble_it_is_tried_again_soon() -> None:
-    scene = Scene()
+async def test_after_a_short_trouble_it_is_tried_again_soon(scene: Scene) -> None:
     scene.redis.fates.append("refused")
     scene.record(1)
     async with scene:
@@ -557,9 +538,8 @@ async def test_after_a_short_trouble_it_is_tried_again_soon() -> None:
 @pytest.mark.parametrize("fate", ["full", "broken"])
 @jumping
 async def test_the_sender_goes_on_whatever_comes(
-    fate: str, caplog: pytest.LogCaptureFixture
+    scene: Scene, fate: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scene = Scene()
     scene.redis.fates.extend([fate] * 3)
     async with scene:
         scene.record(5)
@@ -572,8 +552,8 @@ async def test_the_sender_goes_on_whatever_comes(
 
 
 @jumping
-async def test_an_answer_that_makes_no_sense_does_not_end_the_sender() -> None:
-    async with Scene() as scene:
+async def test_an_answer_that_makes_no_sense_does_not_end_the_sender(scene: Scene) -> None:
+    async with scene:
         scene.redis.saved = "everything"
         scene.record(1)
         await asyncio.sleep(10.0)
@@ -585,8 +565,8 @@ async def test_an_answer_that_makes_no_sense_does_not_end_the_sender() -> None:
 
 
 @jumping
-async def test_redis_is_asked_for_news_while_something_is_kept() -> None:
-    async with Scene() as scene:
+async def test_redis_is_asked_for_news_while_something_is_kept(scene: Scene) -> None:
+    async with scene:
         await asyncio.sleep(60.0)
         assert scene.redis.looks == 0
         scene.record(3)
@@ -602,8 +582,8 @@ async def test_redis_is_asked_for_news_while_something_is_kept() -> None:
 
 
 @jumping
-async def test_answers_to_pushes_are_news_enough() -> None:
-    async with Scene() as scene:
+async def test_answers_to_pushes_are_news_enough(scene: Scene) -> None:
+    async with scene:
         for _ in range(200):
             scene.record(1)
             await asyncio.sleep(0.3)
@@ -676,9 +656,8 @@ async def test_a_flush_request_that_fails_is_logged_and_forgotten(
 
 @jumping
 async def test_totals_that_could_not_be_counted_are_logged(
-    caplog: pytest.LogCaptureFixture,
+    scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scene = Scene()
     scene.redis.bad = 2
     scene.record(1)
 
@@ -687,120 +666,98 @@ async def test_totals_that_could_not_be_counted_are_logged(
     assert said(caplog, "2 keys app:metrics:") != []
 
 
-class TestFinish:
-    """The last send."""
+# The last send
 
-    @staticmethod
-    @jumping
-    async def test_brings_what_is_left() -> None:
-        scene = Scene()
-        scene.redis.fates.append("lost")
-        scene.sender.reached = True
-        scene.record(10)
 
-        await scene.sender.finish(2.0)
+@jumping
+async def test_finish_brings_what_is_left(scene: Scene) -> None:
+    scene.redis.fates.append("lost")
+    scene.sender.reached = True
+    scene.record(10)
 
-        scene.assert_all_taken(10)
-        assert scene.redis.looks == 0
+    await scene.sender.finish(2.0)
 
-    @staticmethod
-    @jumping
-    async def test_asks_once_whether_redis_still_has_it() -> None:
-        scene = Scene()
-        scene.record(10)
-        await scene.sender.send(5.0)
+    scene.assert_all_taken(10)
+    assert scene.redis.looks == 0
 
-        await scene.sender.finish(2.0)
-        assert (scene.redis.tries, scene.redis.looks) == (1, 1)
 
-        scene.redis.seen = 0
-        scene.redis.taken.clear()
-        await scene.sender.finish(2.0)
-        scene.assert_all_taken(10)
+@jumping
+async def test_finish_asks_once_whether_redis_still_has_it(scene: Scene) -> None:
+    scene.record(10)
+    await scene.sender.send(5.0)
 
-    @staticmethod
-    @jumping
-    async def test_says_nothing_where_nothing_is_kept() -> None:
-        scene = Scene()
-        scene.redis.always = "refused"
+    await scene.sender.finish(2.0)
+    assert (scene.redis.tries, scene.redis.looks) == (1, 1)
 
-        await scene.sender.finish(2.0)
+    scene.redis.seen = 0
+    scene.redis.taken.clear()
+    await scene.sender.finish(2.0)
+    scene.assert_all_taken(10)
 
-        assert (scene.redis.tries, scene.redis.looks) == (0, 0)
 
-    @staticmethod
-    @pytest.mark.parametrize("fate", ["refused", "hangs"])
-    @jumping
-    async def test_is_content_if_all_was_acknowledged(
-        fate: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        scene = Scene()
-        scene.record(10)
-        await scene.sender.send(5.0)
-        scene.redis.always = fate
-        await scene.sender.finish(2.0)
-        assert not caplog.messages
+@jumping
+async def test_finish_says_nothing_where_nothing_is_kept(scene: Scene) -> None:
+    scene.redis.always = "refused"
 
-    @staticmethod
-    @pytest.mark.parametrize(("reached", "tries"), [(False, 1), (True, 5)])
-    @jumping
-    async def test_is_patient_only_with_a_redis_that_was_there(
-        *, reached: bool, tries: int
-    ) -> None:
-        scene = Scene()
-        if reached:
-            scene.record(1)
-            await scene.sender.send(5.0)
-            scene.redis.tries = 0
-        scene.redis.always = "refused"
+    await scene.sender.finish(2.0)
+
+    assert (scene.redis.tries, scene.redis.looks) == (0, 0)
+
+
+@pytest.mark.parametrize("fate", ["refused", "hangs"])
+@jumping
+async def test_finish_is_content_if_all_was_acknowledged(
+    scene: Scene, fate: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.record(10)
+    await scene.sender.send(5.0)
+    scene.redis.always = fate
+    await scene.sender.finish(2.0)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(("reached", "tries"), [(False, 1), (True, 5)])
+@jumping
+async def test_finish_is_patient_only_with_a_redis_that_was_there(
+    scene: Scene, *, reached: bool, tries: int
+) -> None:
+    if reached:
         scene.record(1)
-        with pytest.raises(StoreUnavailableError):
-            await scene.sender.finish(2.0)
-        assert scene.redis.tries >= tries
-        assert reached or scene.redis.tries == 1
+        await scene.sender.send(5.0)
+        scene.redis.tries = 0
+    scene.redis.always = "refused"
+    scene.record(1)
+    with pytest.raises(StoreUnavailableError):
+        await scene.sender.finish(2.0)
+    assert scene.redis.tries >= tries
+    assert reached or scene.redis.tries == 1
 
 
-class TestHold:
-    """Where there is nothing to send to."""
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        (StoreUnavailableError("wrong settings"), "wrong settings"),
+        (ImportError("no redis"), "ImportError('no redis')"),
+    ],
+)
+@jumping
+async def test_where_there_is_nothing_to_send_to_entries_are_kept_within_the_bound(
+    cause: Exception, told: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sender, "USUAL_MAX_BUFFERED", 20)
+    scene = Scene()
+    log = RateLimitedLog(lambda: asyncio.get_running_loop().time())
+    keeping = keep_entries(scene.outbox, cause, log=log, failed=scene.errors.append)
+    holding = asyncio.create_task(keeping)
+    await asyncio.sleep(0)
+    assert scene.errors == [told]  # at once, for those who look
+    for recorded in (10, 20, 30, 40, 50):
+        scene.record(10)
+        await asyncio.sleep(10.0)
+        counts = scene.outbox.counts()
+        assert counts.recorded == recorded
+        assert counts.buffered <= 20
+    holding.cancel()
+    await asyncio.gather(holding, return_exceptions=True)
 
-    @staticmethod
-    async def held(
-        monkeypatch: pytest.MonkeyPatch, cause: Exception, errors: list[str]
-    ) -> list[tuple[int, int]]:
-        monkeypatch.setattr(sender, "USUAL_MAX_BUFFERED", 20)
-        buffer: deque[Record] = deque()
-        outbox = Outbox(buffer)
-        counts = []
-        log = RateLimitedLog(lambda: asyncio.get_running_loop().time())
-        holding = asyncio.create_task(keep_entries(outbox, cause, log=log, failed=errors.append))
-        await asyncio.sleep(0)
-        assert len(errors) == 1  # at once, for those who look
-        for _ in range(5):
-            buffer.extend(("f", 0.0, 1.0, None) for _ in range(10))
-            await asyncio.sleep(10.0)
-            counts.append((outbox.counts().recorded, outbox.counts().buffered))
-        holding.cancel()
-        await asyncio.gather(holding, return_exceptions=True)
-        return counts
-
-    @jumping
-    async def test_entries_are_counted_and_kept_within_the_bound(
-        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        errors: list[str] = []
-        cause = StoreUnavailableError("wrong settings")
-
-        counts = await self.held(monkeypatch, cause, errors)
-
-        assert [recorded for recorded, _ in counts] == [10, 20, 30, 40, 50]
-        assert max(buffered for _, buffered in counts) <= 20
-        assert len(said(caplog, "wrong settings")) == 1
-        assert errors[0] == "wrong settings"
-
-    @jumping
-    async def test_an_error_of_others_is_named_with_its_type(
-        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        await self.held(monkeypatch, ImportError("no redis"), [])
-
-        assert len(said(caplog, "ImportError('no redis')")) == 1
+    assert len(said(caplog, told)) == 1
