@@ -562,37 +562,27 @@ async def test_a_redis_that_takes_no_more_can_be_read(world: World) -> None:
 class TestForgottenRun:
     """One that is never left."""
 
-    def test_warns_and_leaves_its_entries_to_a_thread(self, world: World) -> None:
+    @staticmethod
+    def forget(settings: Settings | None = None) -> None:
         async def enter() -> None:
-            await MetricsCollector().__aenter__()
+            await MetricsCollector(settings).__aenter__()
             call(1)
 
-        def forget() -> None:
+        def run_and_collect() -> None:
             asyncio.run(enter())
             gc.collect()
 
         with pytest.warns(ResourceWarning, match="use `async with` or await `aclose"):
-            forget()
+            run_and_collect()
+
+    def test_warns_and_leaves_its_entries_to_a_thread(self, world: World) -> None:
+        self.forget()
         call(1)
 
         asyncio.run(send())
         world.assert_has(2)
 
-    def test_can_still_be_closed_from_another_loop(self, world: World) -> None:
-        run = MetricsCollector()
-
-        async def enter() -> None:
-            await run.__aenter__()
-            call(1)
-
-        asyncio.run(enter())
-        asyncio.run(run.aclose())
-        call(1)
-
-        asyncio.run(send())
-        world.assert_has(2)
-
-    def test_whose_loop_is_closed_or_stands_still_sends(self, world: World) -> None:
+    def test_sends_without_its_loop_and_can_be_closed_from_another(self, world: World) -> None:
         loop = asyncio.new_event_loop()
         run = MetricsCollector()
         loop.run_until_complete(run.__aenter__())
@@ -603,20 +593,13 @@ class TestForgottenRun:
 
         asyncio.run(run.aclose())
         world.assert_has(2)
+        call(1)
+        asyncio.run(send())
+        world.assert_has(3)
 
     def test_is_no_obstacle_to_other_settings_once_it_is_garbage(self, world: World) -> None:
-        other = world.settings.model_copy(update={"max_items": 10**7})
-
-        async def enter(settings: Settings) -> None:
-            await MetricsCollector(settings).__aenter__()
-
-        def forget(settings: Settings) -> None:
-            asyncio.run(enter(settings))
-            gc.collect()
-
-        for settings in (world.settings, other):
-            with pytest.warns(ResourceWarning, match="use `async with` or await `aclose"):
-                forget(settings)
+        for settings in (world.settings, world.settings.model_copy(update={"max_items": 10**7})):
+            self.forget(settings)
             assert collector.settings() is settings
 
 
@@ -662,30 +645,22 @@ class TestThread:
         assert max(seen) == 5
         world.assert_has(5)
 
-    @pytest.mark.usefixtures("world")
-    def test_waits_with_wrong_settings_and_says_so_once(
-        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        collector.reset()
-        monkeypatch.setenv("MAX_ITEMS", "many")
-        call(3)
-        with pytest.raises(ConfigurationError, match="MAX_ITEMS='many'"):
-            asyncio.run(send())
-        asyncio.run(settled(lambda: bool(caplog.messages)))
-
-        (line,) = caplog.messages
-        assert "MAX_ITEMS='many'" in line
-        assert statistics().last_error == line.partition(";")[0]
-        assert (statistics().recorded, statistics().buffered) == (3, 3)
-
-    def test_sends_once_wrong_settings_are_right(
+    def test_waits_with_wrong_settings_says_so_once_and_sends_when_they_are_right(
         self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         collector.reset()
         with monkeypatch.context() as patch:
             patch.setenv("MAX_ITEMS", "many")
             call(3)
+            with pytest.raises(ConfigurationError, match="MAX_ITEMS='many'"):
+                asyncio.run(send())
             asyncio.run(settled(lambda: bool(caplog.messages)))
+
+            (line,) = caplog.messages
+            assert "MAX_ITEMS='many'" in line
+            assert statistics().last_error == line.partition(";")[0]
+            assert (statistics().recorded, statistics().buffered) == (3, 3)
+
         asyncio.run(send())
         world.assert_has(3)
 
@@ -890,23 +865,16 @@ class TestOwnBroker:
 class TestExit:
     """What the hooks do; processes that really end are in the integration tests."""
 
-    def test_sends_what_is_left_and_ends_the_thread(self, world: World) -> None:
+    def test_sends_what_is_left_and_once_more_what_other_hooks_record(self, world: World) -> None:
         call(300)
-
         collector.at_exit()
-
         assert not sender_threads()
         world.assert_has(300)
 
-    def test_sends_once_more_what_other_hooks_record(self, world: World) -> None:
-        call(1)
-        collector.at_exit()
         call(1)
         assert not sender_threads()
-
         collector.at_exit()
-
-        world.assert_has(2)
+        world.assert_has(301)
 
     def test_does_not_even_look_for_settings_if_nothing_was_recorded(
         self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
