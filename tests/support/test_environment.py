@@ -28,9 +28,7 @@ SPELLINGS = st.sampled_from(TRUE + FALSE).flatmap(
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("METRICS_ENABLED", raising=False)
+def fresh() -> None:
     environment_module._parse.cache_clear()
     environment_module._warn.cache_clear()
 
@@ -144,11 +142,7 @@ def test_a_folder_of_that_name_is_no_dotenv() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "remedy"),
-    [
-        ("latin-1", "save it as UTF-8"),
-        ("circle of links", "make it readable"),
-    ],
+    ("kind", "remedy"), [("latin-1", "save it as UTF-8"), ("circle of links", "make it readable")]
 )
 def test_unreadable_dotenv_is_an_error_for_settings(kind: str, remedy: str) -> None:
     unreadable(kind)

@@ -38,37 +38,28 @@ async def test_what_is_raised_in_a_thread_is_raised_here() -> None:
         await process.in_thread(fail)
 
 
-async def test_nobody_is_harmed_if_nobody_waits_any_more() -> None:
+@pytest.mark.parametrize("closed", [False, True])
+def test_nobody_is_harmed_if_nobody_waits_any_more_or_the_loop_is_closed(*, closed: bool) -> None:
     go_on = threading.Event()
 
     def work() -> None:
         go_on.wait(20)
         raise OSError("too late")
 
-    doing = asyncio.create_task(process.in_thread(work))
-    await asyncio.sleep(0)
-    doing.cancel()
-    await asyncio.gather(doing, return_exceptions=True)
-    (thread,) = [t for t in threading.enumerate() if t.name == "metrics_collector_in_thread"]
-    go_on.set()
-    await asyncio.to_thread(thread.join)
-
-
-def test_nor_if_the_loop_is_closed() -> None:
-    go_on = threading.Event()
-    loop = asyncio.new_event_loop()
-
-    async def begin() -> None:
-        doing = asyncio.ensure_future(process.in_thread(lambda: go_on.wait(20)))
+    async def give_up() -> threading.Thread:
+        doing = asyncio.create_task(process.in_thread(work))
         await asyncio.sleep(0)
         doing.cancel()
         await asyncio.gather(doing, return_exceptions=True)
+        (thread,) = [t for t in threading.enumerate() if t.name == "metrics_collector_in_thread"]
+        return thread
 
-    loop.run_until_complete(begin())
-    loop.close()
-    (thread,) = [t for t in threading.enumerate() if t.name == "metrics_collector_in_thread"]
-    go_on.set()
-    thread.join()
+    with asyncio.Runner() as runner:
+        thread = runner.run(give_up())
+        if closed:
+            runner.close()
+        go_on.set()
+        thread.join()
 
 
 async def test_the_thread_is_one_that_no_exit_waits_for() -> None:

@@ -43,14 +43,6 @@ PREFIXED_ONLY = list(DEFAULTS)[6:]
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 
 
-@pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    for field in DEFAULTS:
-        monkeypatch.delenv(field.upper(), raising=False)
-        monkeypatch.delenv(f"METRICS_{field.upper()}", raising=False)
-
-
 def dotenv(text: str) -> None:
     Path(".env").write_text(text, encoding="utf-8")
 
@@ -208,21 +200,11 @@ REFUSED: dict[str, list[Any]] = {
         "REDIS://localhost",
         "redis:/localhost",
         "redis:localhost",
-        "redis://localhost:0",
-        "redis://localhost:70000",
-        "redis://localhost:port",
-        "redis://localhost/zero",
-        "redis://localhost/-1",
-        "redis://localhost/1/2",
-        "redis://localhost?db=one",
-        "redis://localhost?db=-1",
-        "redis://localhost?socket_timeout=soon",
-        "redis://localhost?socket_timeout=nan",
-        "redis://localhost/0#1",
-        "redis://:pa/ss@localhost",
-        "redis://:12/ss@localhost",
-        "redis://:12?ss@localhost",
-        "redis://:12#ss@localhost",
+        *(f"redis://localhost:{port}" for port in ("0", "70000", "port")),
+        *(f"redis://localhost/{db}" for db in ("zero", "-1", "1/2", "0#1")),
+        *(f"redis://localhost?db={db}" for db in ("one", "-1")),
+        *(f"redis://localhost?socket_timeout={seconds}" for seconds in ("soon", "nan")),
+        *(f"redis://:{password}@localhost" for password in ("pa/ss", "12/ss", "12?ss", "12#ss")),
         "redis://[::1",
         "redis://ho st",
         "redis://host\n",
