@@ -122,18 +122,19 @@ def test_a_decorated_and_uncalled_function_gives_zeros(recorded_metrics: Recorde
     assert refund not in recorded_metrics
 
 
-def test_an_unknown_name_raises_with_close_matches(recorded_metrics: RecordedMetrics) -> None:
-    with pytest.raises(UnknownFunctionError, match=r"'shop\.refnd'; close: .*'shop\.refund'"):
-        recorded_metrics["shop.refnd"]
-    assert "shop.refnd" not in recorded_metrics
-
-
-def test_an_undecorated_function_raises(recorded_metrics: RecordedMetrics) -> None:
-    with pytest.raises(
-        UnknownFunctionError, match=r"tests\.testing\.test_testing\.threads' is not decorated"
-    ):
-        recorded_metrics[threads]
-    assert threads not in recorded_metrics
+@pytest.mark.parametrize(
+    ("unknown", "message"),
+    [
+        ("shop.refnd", r"'shop\.refnd'; close: .*'shop\.refund'"),
+        (threads, rf"{__name__}\.threads' is not decorated"),
+    ],
+)
+def test_an_unknown_name_and_an_undecorated_function_raise(
+    unknown: Any, message: str, recorded_metrics: RecordedMetrics
+) -> None:
+    with pytest.raises(UnknownFunctionError, match=message):
+        recorded_metrics[unknown]
+    assert unknown not in recorded_metrics
 
 
 def test_an_end_that_fits_several_raises(recorded_metrics: RecordedMetrics) -> None:
@@ -388,15 +389,6 @@ async def test_without_the_extra_only_what_needs_redis_fails(
     divide()
 
     assert recorded_metrics[divide].call_count == 2
-
-
-def test_with_metrics_switched_off_the_fixture_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("METRICS_ENABLED", "false")
-
-    with pytest.raises(ConfigurationError, match="METRICS_ENABLED is false"), recording(tmp_path):
-        pytest.fail("nothing could be recorded")
 
 
 # What is left of it. The fixture stands for what was there before; a second recording is the test.
@@ -734,7 +726,4 @@ print(*sorted(set(sys.modules) - before))
         [sys.executable, "-c", program], check=True, timeout=30, capture_output=True, text=True
     )
 
-    assert done.stdout.split() == [
-        "metrics_collector.testing",
-        "metrics_collector.testing.plugin",
-    ]
+    assert done.stdout.split() == ["metrics_collector.testing", "metrics_collector.testing.plugin"]
