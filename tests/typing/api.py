@@ -20,7 +20,6 @@ from collections.abc import (
     Iterator,
 )
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, assert_type, overload
 
 from metrics_collector import measure, metrics_collector
@@ -264,18 +263,6 @@ class Fetches(Protocol):
 
 fetches: Fetches = Adapter()
 Port()  # type: ignore[abstract]  # refused
-
-
-@dataclass
-class Box:
-    width: int
-
-    @metrics_collector
-    def area(self) -> int:
-        return self.width**2
-
-
-assert_type(Box(2).area(), int)
 
 
 # Other things that can be called, and other decorators
