@@ -91,32 +91,25 @@ def nothing_of_others() -> Iterator[None]:
     sys.set_asyncgen_hooks(*hooks)
 
 
-# Beside what the same use of the bare function does: calls of Python functions, and calls of C functions.
+# What is measured, what is not, and by how many calls they differ: of Python functions, and of C functions.
+USES: dict[str, tuple[Callable[[], object], Callable[[], object], int, int]] = {
+    "function": (FUNCTION, work, 1, 3),
+    "method": (HOLDER.measured, HOLDER.work, 1, 3),
+    "coroutine": (lambda: run(COROUTINE()), lambda: run(work_later()), 1, 3),
+    "generator": (lambda: list(GENERATOR()), lambda: list(steps()), 2, 3),
+    "async generator": (
+        lambda: run(exhausted(ASYNC_GENERATOR())),
+        lambda: run(exhausted(steps_later())),
+        3,
+        5,
+    ),
+    "with": (lambda: in_plain_block(BLOCK), in_no_block, 2, 3),
+    "async with": (lambda: run(in_block(BLOCK)), lambda: run(work_later()), 4, 3),
+}
+
+
 @pytest.mark.parametrize(
-    ("measured", "bare", "python_calls", "c_calls"),
-    [
-        pytest.param(FUNCTION, work, 1, 3, id="function"),
-        pytest.param(HOLDER.measured, HOLDER.work, 1, 3, id="method"),
-        pytest.param(lambda: run(COROUTINE()), lambda: run(work_later()), 1, 3, id="coroutine"),
-        pytest.param(
-            lambda: list(GENERATOR()),
-            lambda: list(steps()),
-            2,
-            3,
-            id="generator",
-        ),
-        pytest.param(
-            lambda: run(exhausted(ASYNC_GENERATOR())),
-            lambda: run(exhausted(steps_later())),
-            3,
-            5,
-            id="async generator",
-        ),
-        pytest.param(lambda: in_plain_block(BLOCK), in_no_block, 2, 3, id="with"),
-        pytest.param(
-            lambda: run(in_block(BLOCK)), lambda: run(work_later()), 4, 3, id="async with"
-        ),
-    ],
+    ("measured", "bare", "python_calls", "c_calls"), USES.values(), ids=USES.keys()
 )
 def test_a_measured_call_makes_so_many_calls_more(
     measured: Callable[[], object], bare: Callable[[], object], python_calls: int, c_calls: int
@@ -128,18 +121,7 @@ def test_a_measured_call_makes_so_many_calls_more(
     assert (ours[0] - theirs[0], ours[1] - theirs[1]) == (python_calls, c_calls)
 
 
-@pytest.mark.parametrize(
-    "measured",
-    [
-        pytest.param(FUNCTION, id="function"),
-        pytest.param(HOLDER.measured, id="method"),
-        pytest.param(lambda: run(COROUTINE()), id="coroutine"),
-        pytest.param(lambda: list(GENERATOR()), id="generator"),
-        pytest.param(lambda: run(exhausted(ASYNC_GENERATOR())), id="async generator"),
-        pytest.param(lambda: in_plain_block(BLOCK), id="with"),
-        pytest.param(lambda: run(in_block(BLOCK)), id="async with"),
-    ],
-)
+@pytest.mark.parametrize("measured", [use[0] for use in USES.values()], ids=USES.keys())
 def test_a_record_keeps_three_blocks_of_memory(measured: Callable[[], object]) -> None:
     with recorder.redirected(deque()):
         for _ in range(5 * CALLS):

@@ -131,27 +131,20 @@ def test_many_threads_start_once_an_arming_and_lose_nothing() -> None:
 
 
 def test_a_starter_that_is_itself_measured_runs_once() -> None:
-    calls = 0
-
-    def starter() -> None:
-        nonlocal calls
-        calls += 1
-        recorder.record(SECOND)
-
-    recorder.on_first_record(starter)
+    recorder.on_first_record(lambda: recorder.record(SECOND))
     recorder.record(FIRST)
 
-    assert calls == 1
     assert list(recorder.buffer) == [FIRST, SECOND]
+
+
+def no_thread() -> None:
+    raise RuntimeError("no thread can be started")
 
 
 def test_what_the_starter_raises_is_logged_once_and_stops_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def starter() -> None:
-        raise RuntimeError("no thread can be started")
-
-    recorder.on_first_record(starter)
+    recorder.on_first_record(no_thread)
     for _ in range(3):
         recorder.start_on_next_record()
         recorder.record(FIRST)
@@ -165,10 +158,7 @@ def test_what_the_starter_raises_is_logged_once_and_stops_nobody(
 def test_the_log_does_not_tell_what_the_measured_function_raised(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def starter() -> None:
-        raise RuntimeError("no thread can be started")
-
-    recorder.on_first_record(starter)
+    recorder.on_first_record(no_thread)
     try:
         int("secret")
     except ValueError:
@@ -185,10 +175,7 @@ def test_a_log_handler_that_raises_stops_nobody(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(logging.getLogger("metrics_collector"), "handlers", [Broken()])
 
-    def starter() -> None:
-        raise RuntimeError("no thread can be started")
-
-    recorder.on_first_record(starter)
+    recorder.on_first_record(no_thread)
     recorder.record(FIRST)
 
     assert list(recorder.buffer) == [FIRST]

@@ -178,23 +178,14 @@ def test_default_names(function: Any, name: str) -> None:
     assert name_of(function) == name
 
 
-@pytest.mark.parametrize("module", ["__main__", "__mp_main__", None, "", 7])
-def test_where_the_module_tells_nothing_the_qualname_stands_alone(module: Any) -> None:
-    def function() -> None: ...
-
-    function.__module__ = module
-    function.__qualname__ = "Service.run"
-
-    assert default_name(function) == "Service.run"
-
-
 class Odd:
     __qualname__: Any
     __name__: Any
 
-    def __init__(self, qualname: Any = None, name: Any = None) -> None:
+    def __init__(self, qualname: Any, name: Any = None, module: Any = HERE) -> None:
         self.__qualname__ = qualname
         self.__name__ = name
+        self.__module__ = module
 
     def __call__(self) -> None: ...
 
@@ -216,23 +207,15 @@ class Unbound:
         (Odd(7, "named"), f"{HERE}.named"),
         (Odd(7, 8), f"{HERE}.Odd"),
         (Odd("q" * 2000), f"{HERE}.{'q' * 2000}"[:1000]),
+        (Odd("", module=None), "unnamed"),
+        *((Odd("f", module=module), "f") for module in ("__main__", "__mp_main__", None, "", 7)),
+        (Unbound(), f"{HERE}.Unbound"),
     ],
 )
 def test_odd_names_are_made_safe(function: Any, name: str) -> None:
     assert default_name(function) == name
     assert checked_name(name) == name
     assert name_of(function) == name
-
-
-def test_a_proxy_without_its_object_is_named_after_its_class() -> None:
-    assert name_of(Unbound()) == default_name(Unbound()) == f"{HERE}.Unbound"
-
-
-def test_a_function_without_any_name() -> None:
-    nameless = Odd("")
-    vars(nameless)["__module__"] = None
-
-    assert default_name(nameless) == "unnamed"
 
 
 def test_the_name_is_that_of_the_module_that_a_script_is() -> None:
