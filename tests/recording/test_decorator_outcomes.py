@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import traceback
+import types
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from tests.helpers.measured import HERE as THERE
 from tests.helpers.measured import OwnError, add, add_later, said, settle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 
 
 def function(error: BaseException) -> None:
@@ -227,32 +228,20 @@ async def test_timeouts(entries: list[Record]) -> None:
     assert said(entries) == [("inner", CANCELLED), ("outer", "TimeoutError"), ("inner", CANCELLED)]
 
 
-async def test_a_task_group_cancels_the_others(entries: list[Record]) -> None:
-    @metrics_collector(name="waits")
-    async def waits() -> None:
-        await asyncio.Event().wait()
-
-    @metrics_collector(name="fails")
-    async def fails() -> None:
-        raise OwnError
-
-    async def both() -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(waits())
-            group.create_task(fails())
-
-    with pytest.raises(ExceptionGroup):
-        await both()
-
-    assert said(entries) == [("fails", "OwnError"), ("waits", CANCELLED)]
+async def suspended() -> None:
+    await asyncio.sleep(0)
 
 
-def test_a_closed_coroutine_is_cancelled(entries: list[Record]) -> None:
-    @metrics_collector(name="f")
-    async def f() -> None:
-        await asyncio.sleep(0)
+@types.coroutine
+def suspended_generator() -> Generator[None, None, None]:
+    yield
 
-    running = f()
+
+@pytest.mark.parametrize("bare", [suspended, suspended_generator])
+def test_a_closed_coroutine_is_cancelled(
+    entries: list[Record], bare: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    running = metrics_collector(name="f")(bare)()
     running.send(None)
     running.close()
 

@@ -497,9 +497,7 @@ def test_what_was_released_is_looked_after_until_it_is_saved() -> None:
     assert not outbox.unsaved
 
 
-def test_interrupted_by_ctrl_c_a_slice_stays_in_the_buffer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_interrupted_by_ctrl_c_a_slice_stays_in_the_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     buffer = deque(record(f"f{n}") for n in range(6))
     outbox = Outbox(buffer, monotonic=lambda: 0.0, wall=lambda: 0.0)
     outbox.fill(2)
