@@ -343,9 +343,7 @@ def unfinished(log: list[str]) -> Callable[..., AsyncGenerator[int]]:
     return steps
 
 
-def test_the_loop_closes_it_at_its_end_and_has_nothing_to_complain_of(
-    entries: list[Record],
-) -> None:
+def test_the_loop_closes_it_at_its_end_and_does_not_complain(entries: list[Record]) -> None:
     log: list[str] = []
     complaints: list[dict[str, Any]] = []
     kept = []

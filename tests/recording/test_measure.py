@@ -71,9 +71,7 @@ async def test_what_is_raised_in_a_block_passes_unchanged(
     assert said(entries) == [("block", mark)] * 2
 
 
-def test_a_block_in_a_coroutine_or_generator_that_is_closed_is_cancelled(
-    entries: list[Record],
-) -> None:
+def test_a_block_whose_coroutine_or_generator_is_closed_is_cancelled(entries: list[Record]) -> None:
     async def f() -> None:
         with measure("in a coroutine"):
             await asyncio.sleep(0)

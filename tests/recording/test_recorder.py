@@ -141,9 +141,7 @@ def no_thread() -> None:
     raise RuntimeError("no thread can be started")
 
 
-def test_what_the_starter_raises_is_logged_once_and_stops_nobody(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_broken_starter_is_logged_once_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
     recorder.on_first_record(no_thread)
     for _ in range(3):
         recorder.start_on_next_record()
@@ -155,9 +153,7 @@ def test_what_the_starter_raises_is_logged_once_and_stops_nobody(
     assert "no thread can be started" in caplog.text
 
 
-def test_the_log_does_not_tell_what_the_measured_function_raised(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_the_log_does_not_tell_what_the_function_raised(caplog: pytest.LogCaptureFixture) -> None:
     recorder.on_first_record(no_thread)
     try:
         int("secret")

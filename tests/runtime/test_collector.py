@@ -292,9 +292,7 @@ class TestRun:
         await settled(all_sent)
         world.assert_has(2)
 
-    async def test_sends_at_its_end_even_if_it_began_as_another_one_ended(
-        self, world: World
-    ) -> None:
+    async def test_sends_at_its_end_even_if_it_began_as_another_ended(self, world: World) -> None:
         for turns in range(1, 13):
             run = await MetricsCollector().__aenter__()
             call(1)
@@ -684,9 +682,7 @@ class TestThread:
         assert statistics().sent == 21
 
     @pytest.mark.usefixtures("world")
-    def test_is_not_started_while_the_interpreter_ends(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_is_not_started_as_the_interpreter_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "is_finalizing", lambda: True)
 
         call(1)
@@ -754,9 +750,7 @@ class TestCalls:
         assert not problems
         world.assert_has(5000)
 
-    async def test_one_under_way_as_its_thread_stops_goes_on_in_the_next(
-        self, world: World
-    ) -> None:
+    async def test_one_at_work_as_its_thread_stops_goes_on_in_the_next(self, world: World) -> None:
         seen: list[SendingPipeline] = []
 
         async def action(pipeline: SendingPipeline) -> str:

@@ -72,9 +72,7 @@ def test_what_was_sent_is_lost_too_with_a_redis_in_the_process(
     assert caplog.messages == ["4 entries could not be saved within METRICS_EXIT_TIMEOUT"]
 
 
-def test_where_nothing_is_left_nothing_is_logged(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_if_all_was_sent_nothing_is_logged(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     scene.send(4)
     scene.last.ended(well=False)
     assert not caplog.messages

@@ -514,9 +514,7 @@ def test_interrupted_by_ctrl_c_a_slice_stays_in_the_buffer(monkeypatch: pytest.M
     assert all(part["c"]["call_count"] == 1 for part in json.loads(content_in(batch).deltas))
 
 
-def test_a_slice_that_cannot_be_encoded_is_dropped_and_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_slice_that_cannot_be_encoded_counts_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = outbox_of(5)
     outbox.fill(2)
     _interrupting(monkeypatch, MemoryError)

@@ -450,9 +450,7 @@ async def test_what_redis_lost_is_sent_again_or_reported(caplog: pytest.LogCaptu
     ],
 )
 @jumping
-async def test_send_gives_up_in_time_and_keeps_the_entries(
-    scene: Scene, fate: str, message: str
-) -> None:
+async def test_send_gives_up_in_time_and_keeps_all(scene: Scene, fate: str, message: str) -> None:
     scene.redis.always = fate
     scene.record(3)
     start = asyncio.get_running_loop().time()
@@ -634,9 +632,7 @@ async def test_a_slow_flush_request_does_not_hold_up_the_sends() -> None:
 
 
 @jumping
-async def test_a_flush_request_that_fails_is_logged_and_forgotten(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_a_failed_flush_request_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def request_flush() -> None:
         raise OSError("no broker")
 
@@ -655,9 +651,7 @@ async def test_a_flush_request_that_fails_is_logged_and_forgotten(
 
 
 @jumping
-async def test_totals_that_could_not_be_counted_are_logged(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_uncounted_totals_are_logged(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     scene.redis.bad = 2
     scene.record(1)
 

@@ -545,9 +545,7 @@ async def test_two_processes_do_not_replay_one_file(world: World) -> None:
     await world.check_at_rest(18)
 
 
-async def test_no_more_files_are_open_than_a_few(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_only_a_few_files_are_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "AT_ONCE", 2)
     for batch in batches(7):
         await world.leave(batch)
@@ -605,9 +603,7 @@ async def test_redis_emptied_before_sql_had_it_is_sent_it_again(world: World) ->
     await world.check_at_rest(15)
 
 
-async def test_redis_emptied_right_after_it_took_the_last_batch_is_sent_all_again(
-    world: World,
-) -> None:
+async def test_redis_emptied_after_it_took_the_last_batch_is_sent_all_again(world: World) -> None:
     pushes = 0
 
     async def empty() -> None:
@@ -678,9 +674,7 @@ async def test_an_unfinished_file_is_removed(world: World) -> None:
         await gone(unfinished)
 
 
-async def test_no_folder_is_nothing_to_replay(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_without_a_folder_all_is_well(world: World, caplog: pytest.LogCaptureFixture) -> None:
     async with world.replaying():
         await asyncio.sleep(0.05)
     assert not caplog.messages

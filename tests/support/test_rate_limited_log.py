@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_trouble_that_comes_and_goes_is_told_once_a_minute(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_trouble_coming_and_going_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
     log = RateLimitedLog(lambda: now)
     caplog.set_level(logging.INFO)

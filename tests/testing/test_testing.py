@@ -183,9 +183,7 @@ async def test_it_lists_what_was_called(recorded_metrics: RecordedMetrics) -> No
     )
 
 
-async def test_entries_are_in_the_order_in_which_the_calls_ended(
-    recorded_metrics: RecordedMetrics,
-) -> None:
+async def test_entries_are_in_the_order_of_their_ends(recorded_metrics: RecordedMetrics) -> None:
     task = asyncio.create_task(refund())
     await asyncio.sleep(0)
     await store_order()
@@ -298,9 +296,7 @@ async def test_the_whole_surface_works(
     database.close()
 
 
-def test_sync_code_reads_by_loops_of_its_own(
-    elsewhere: str, recorded_metrics: RecordedMetrics
-) -> None:
+def test_sync_code_reads_by_own_loops(elsewhere: str, recorded_metrics: RecordedMetrics) -> None:
     for calls in (1, 2, 3):
         divide()
         assert asyncio.run(get_metrics(divide)).call_count == calls
@@ -318,9 +314,7 @@ async def test_loops_in_other_threads_share_the_collector(
     assert there.call_count == recorded_metrics[store_order].call_count == 2
 
 
-async def test_a_service_with_its_lifespan(
-    elsewhere: str, recorded_metrics: RecordedMetrics
-) -> None:
+async def test_a_service_with_lifespan(elsewhere: str, recorded_metrics: RecordedMetrics) -> None:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with MetricsCollector(Settings(redis_url=elsewhere)):
@@ -414,9 +408,7 @@ def test_a_log_line_of_one_recording_does_not_silence_the_next(
     assert len(caplog.records) == 2
 
 
-def test_entries_from_before_are_still_there_afterwards(
-    recorded_metrics: RecordedMetrics, tmp_path: Path
-) -> None:
+def test_entries_from_before_are_kept(recorded_metrics: RecordedMetrics, tmp_path: Path) -> None:
     divide()
     with recording(tmp_path / "inner") as recorded:
         store_cart()
@@ -469,9 +461,7 @@ def test_a_run_from_before_goes_on(
     assert list(recorded_metrics) == [f"{__name__}.divide"]
 
 
-def test_settings_and_broker_are_those_from_before(
-    recorded_metrics: RecordedMetrics, tmp_path: Path
-) -> None:
+def test_settings_and_broker_come_back(recorded_metrics: RecordedMetrics, tmp_path: Path) -> None:
     broker = InMemoryBroker()
     tasks.register_tasks(broker)
     settings = collector.settings()
@@ -496,9 +486,7 @@ async def test_a_run_that_switches_metrics_off_does_so_for_its_test_only(
     assert recorded_metrics[divide].call_count == 1
 
 
-def test_a_failing_test_leaves_nothing_either(
-    recorded_metrics: RecordedMetrics, tmp_path: Path
-) -> None:
+def test_a_failing_test_leaves_nothing(recorded_metrics: RecordedMetrics, tmp_path: Path) -> None:
     def failing() -> None:
         with recording(tmp_path / "inner"):
             divide()
@@ -555,9 +543,7 @@ def test_thirty_recordings_leave_no_thread_no_open_file_and_no_complaint(
 # The recorder's part
 
 
-def test_redirected_records_go_elsewhere_and_all_is_as_before_afterwards(
-    recorded_metrics: RecordedMetrics,
-) -> None:
+def test_redirected_records_go_elsewhere_for_a_while(recorded_metrics: RecordedMetrics) -> None:
     before = recorder.buffer
     recorder.start_on_next_record()
     to: Any = type(before)()
