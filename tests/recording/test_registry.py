@@ -209,13 +209,16 @@ class Unbound:
         (Odd("q" * 2000), f"{HERE}.{'q' * 2000}"[:1000]),
         (Odd("", module=None), "unnamed"),
         *((Odd("f", module=module), "f") for module in ("__main__", "__mp_main__", None, "", 7)),
-        (Unbound(), f"{HERE}.Unbound"),
     ],
 )
 def test_odd_names_are_made_safe(function: Any, name: str) -> None:
     assert default_name(function) == name
     assert checked_name(name) == name
     assert name_of(function) == name
+
+
+def test_a_proxy_without_its_object_is_named_after_its_class() -> None:
+    assert name_of(Unbound()) == default_name(Unbound()) == f"{HERE}.Unbound"
 
 
 def test_the_name_is_that_of_the_module_that_a_script_is() -> None:
