@@ -21,25 +21,16 @@ from metrics_collector import FunctionMetrics, cli
 from metrics_collector._core import histogram, units
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._runtime import assembly
-from metrics_collector._runtime.collector import collector
 from metrics_collector._support.settings import Settings
 from metrics_collector.cli import _demo_database, _figures, _health, _shop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.console import RenderableType
+
+    from tests.cli.conftest import Complaint, Output, Run
 
 NOW = 1_700_049_600.0  # UTC epoch seconds
 IN_UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
-
-
-@pytest.fixture(autouse=True)
-def own_settings() -> Iterator[None]:
-    """Let each test read its own settings, as each command does in its own process."""
-    collector.reset()
-    yield
-    collector.reset()
 
 
 def take_away(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,53 +64,39 @@ class TestInput:
         ],
     )
     def test_that_is_wrong_gets_one_line_and_2(
-        self, command: str, said: str, capsys: pytest.CaptureFixture[str]
+        self, command: str, said: str, complaint: Complaint
     ) -> None:
-        assert cli.run(command.split()) == 2
-        out, err = capsys.readouterr()
-        assert not out
-        assert re.fullmatch(rf"metrics-collector: .*{re.escape(said)}.*\n", err)
+        assert said in complaint(command)
 
     @pytest.mark.parametrize("command", ["--help", ""])
-    def test_help_lists_all_commands(
-        self, command: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert cli.run(command.split()) == 0
-        out = capsys.readouterr().out
+    def test_help_lists_all_commands(self, command: str, output: Output) -> None:
+        out = output(command)
         assert re.search(r"^  health +Check whether", out, re.MULTILINE)
         assert re.search(r"^  demo +Measure", out, re.MULTILINE)
 
-    @pytest.mark.parametrize("command", ["health --help", "health worker --help", "demo --help"])
-    def test_each_command_has_help(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
-        assert cli.run(command.split()) == 0
-        assert capsys.readouterr().out.startswith(
-            "Usage: metrics-collector " + command.partition(" ")[0]
-        )
-
-    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert cli.run(["--version"]) == 0
-        assert capsys.readouterr().out == f"metrics-collector {metrics_collector.__version__}\n"
-
     def test_each_wrong_setting_gets_a_line(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
         monkeypatch.setenv("MAX_ITEMS", "many")
         monkeypatch.setenv("REDIS_URL", "http://:secret@localhost")
-        assert cli.run(["health"]) == 2
-        lines = capsys.readouterr().err.splitlines()
-        assert len(lines) == 2
+        status, _, err = run("health")
+        lines = err.splitlines()
+        assert (status, len(lines)) == (2, 2)
         assert all(line.startswith("metrics-collector: ") for line in lines)
-        assert "secret" not in "".join(lines)
+        assert "secret" not in err
+
+
+@pytest.mark.parametrize("install", ["plain_install", "own_settings"], ids=["plain", "whole"])
+def test_version(install: str, request: pytest.FixtureRequest, output: Output) -> None:
+    request.getfixturevalue(install)
+    assert output("--version") == f"metrics-collector {metrics_collector.__version__}\n"
 
 
 class TestPlainInstall:
     @pytest.mark.usefixtures("plain_install")
     @pytest.mark.parametrize("command", ["--help", ""])
-    def test_help_tells_how_to_get_the_rest(
-        self, command: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert cli.run(command.split()) == 0
-        out = capsys.readouterr().out
+    def test_help_tells_how_to_get_the_rest(self, command: str, output: Output) -> None:
+        out = output(command)
         assert "  health  Check" in out
         assert "pip install 'metrics-collector[cli]'" in out
 
@@ -128,104 +105,72 @@ class TestPlainInstall:
         [("demo", "typer"), ("demo --help", "typer"), ("nonsense", "typer"), ("demo", "rich")],
     )
     def test_other_commands_name_the_extra(
-        self,
-        command: str,
-        missing: str,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        self, command: str, missing: str, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
     ) -> None:
         take_away(missing, monkeypatch)
-        assert cli.run(command.split()) == 2
-        err = capsys.readouterr().err
-        assert re.fullmatch(r"metrics-collector: .*'metrics-collector\[cli\]'\n", err)
+        assert complaint(command).endswith("'metrics-collector[cli]'")
 
     @pytest.mark.usefixtures("plain_install")
-    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert cli.run(["--version"]) == 0
-        assert capsys.readouterr().out == f"metrics-collector {metrics_collector.__version__}\n"
-
-    @pytest.mark.usefixtures("plain_install")
-    def test_health_is_there(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert cli.run(["health", "--help"]) == 0
-        assert "[worker|scheduler]" in capsys.readouterr().out
+    def test_health_is_there(self, output: Output) -> None:
+        assert "[worker|scheduler]" in output("health --help")
 
 
 class TestHealth:
-    def test_one_process(self) -> None:
-        health = _health.judge("worker", [{"flushed_at": NOW - 12.3, "error": None}], NOW)
-        assert health == (True, "worker: alive (1 process), last flush 12 s ago")
-
-    def test_the_last_flush_is_that_of_any_process(self) -> None:
-        moments = (NOW - 50, NOW - 3, NOW - 40, None)
+    @pytest.mark.parametrize(
+        ("moments", "told"),
+        [
+            ([NOW - 12.3], "1 process), last flush 12 s ago"),
+            ([NOW - 50, NOW - 3, NOW - 40, None], "4 processes), last flush 3 s ago"),
+            ([None], "1 process), no flush yet"),
+            ([NOW + 60], "1 process), last flush 0 s ago"),
+        ],
+        ids=["one process", "the last of any process", "before the first", "a clock set back"],
+    )
+    def test_the_last_flush(self, moments: list[float | None], told: str) -> None:
         states = [{"flushed_at": moment, "error": None} for moment in moments]
-        health = _health.judge("worker", states, NOW)
-        assert health == (True, "worker: alive (4 processes), last flush 3 s ago")
-
-    def test_before_the_first_flush(self) -> None:
-        health = _health.judge("worker", [{"flushed_at": None, "error": None}], NOW)
-        assert health == (True, "worker: alive (1 process), no flush yet")
+        assert _health.judge("worker", states, NOW) == (True, f"worker: alive ({told}")
 
     def test_a_scheduler_never_flushes(self) -> None:
-        assert _health.judge("scheduler", [{"error": None}], NOW) == (
-            True,
-            "scheduler: alive (1 process)",
-        )
+        health = _health.judge("scheduler", [{"error": None}], NOW)
+        assert health == (True, "scheduler: alive (1 process)")
 
     def test_the_error_of_one_process_counts(self) -> None:
         states = [{"flushed_at": NOW, "error": error} for error in (None, "disk full")]
         health = _health.judge("worker", states, NOW)
         assert health == (False, "worker: 2 processes, but the last flush failed: disk full")
 
-    def test_a_clock_set_back_shows_no_negative_time(self) -> None:
-        health = _health.judge("worker", [{"flushed_at": NOW + 60, "error": None}], NOW)
-        assert health.line.endswith("last flush 0 s ago")
-
     def test_the_embedded_mode_has_no_worker_to_look_for(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
     ) -> None:
         monkeypatch.setenv("REDIS_URL", "memory://")
-        assert cli.run(["health"]) == 2
-        assert "there is no worker process" in capsys.readouterr().err
+        assert "there is no worker process" in complaint("health")
 
 
 class TestDemo:
     def test_refuses_to_measure_nothing(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
     ) -> None:
         monkeypatch.setenv("METRICS_ENABLED", "false")
-        assert cli.run(["demo"]) == 2
-        assert re.fullmatch(
-            r"metrics-collector: METRICS_ENABLED is false.*\n", capsys.readouterr().err
-        )
+        assert complaint("demo").startswith("METRICS_ENABLED is false")
 
     @pytest.mark.parametrize("missing", ["fakeredis", "lupa"])
     def test_needs_a_redis_or_the_extra(
-        self, missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, missing: str, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
     ) -> None:
         monkeypatch.setitem(sys.modules, missing, None)
-        assert cli.run(["demo"]) == 2
-        err = capsys.readouterr().err
-        assert re.fullmatch(
-            r"metrics-collector: .*'metrics-collector\[embedded\]'.* REDIS_URL\n", err
-        )
+        assert re.search(r"'metrics-collector\[embedded\]'.* REDIS_URL$", complaint("demo"))
 
-    def test_a_redis_that_is_away_is_told_at_once(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_redis_that_is_away_is_told_at_once(self, complaint: Complaint) -> None:
         Path(".env").write_text("REDIS_URL=unix:///nowhere/redis.sock\n")
-        assert cli.run(["demo"]) == 1
-        out, err = capsys.readouterr()
-        assert not out
-        assert re.fullmatch(
-            r"metrics-collector: Redis at unix:///nowhere/redis.sock cannot be used: .*\n", err
-        )
+        line = complaint("demo", status=1)
+        assert line.startswith("Redis at unix:///nowhere/redis.sock cannot be used: ")
 
     def test_a_folder_that_cannot_be_written_is_told_at_once(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
     ) -> None:
         monkeypatch.chdir("/proc")  # where not even root can make a file
-        assert cli.run(["demo"]) == 1
-        out, err = capsys.readouterr()
-        assert not out
-        assert re.fullmatch(r"metrics-collector: no database can be made in /proc; start .*\n", err)
+        line = complaint("demo", status=1)
+        assert line.startswith("no database can be made in /proc; start ")
 
 
 class TestDemoDatabase:
@@ -250,23 +195,24 @@ class TestDemoDatabase:
         self.renew()
         assert self.functions() == []
 
+    def refused(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"metrics-demo\.db holds something else"):
+            self.renew()
+
     def test_entries_of_others_are_not(self) -> None:
         self.fill("demo.place_order", "demonstration")
-        with pytest.raises(ConfigurationError, match="something else"):
-            self.renew()
+        self.refused()
         assert self.functions() == ["demo.place_order", "demonstration"]
 
     @pytest.mark.parametrize("content", [b"", b"my notes", b"SQLite format 3\0"])
     def test_what_is_no_database_of_ours_is_not(self, content: bytes) -> None:
         _demo_database.PATH.write_bytes(content)
-        with pytest.raises(ConfigurationError, match=r"metrics-demo\.db holds something else"):
-            self.renew()
+        self.refused()
         assert _demo_database.PATH.read_bytes() == content
 
     def test_a_folder_is_not(self) -> None:
         _demo_database.PATH.mkdir()
-        with pytest.raises(ConfigurationError, match="something else"):
-            self.renew()
+        self.refused()
 
     def test_all_functions_of_the_shop_bear_its_prefix(self) -> None:
         # By it the database is known.
@@ -281,18 +227,10 @@ class TestUnits:
     @pytest.mark.parametrize(
         ("seconds", "shown"),
         [
-            (None, "-"),
-            (0.0, "0 ns"),
-            (5e-9, "5.00 ns"),
-            (1.234e-6, "1.23 µs"),
-            (12.34e-6, "12.3 µs"),
-            (123.4e-6, "123 µs"),
-            (999.4e-6, "999 µs"),
-            (999.6e-6, "1.00 ms"),
-            (9.996e-3, "10.0 ms"),
-            (99.96e-3, "100 ms"),
-            (1.0, "1.00 s"),
-            (4321.0, "4,320 s"),
+            *((None, "-"), (0.0, "0 ns"), (5e-9, "5.00 ns")),
+            *((1.234e-6, "1.23 µs"), (12.34e-6, "12.3 µs"), (123.4e-6, "123 µs")),
+            *((999.4e-6, "999 µs"), (999.6e-6, "1.00 ms")),
+            *((9.996e-3, "10.0 ms"), (99.96e-3, "100 ms"), (1.0, "1.00 s"), (4321.0, "4,320 s")),
         ],
     )
     def test_duration(self, seconds: float | None, shown: str) -> None:
@@ -316,6 +254,12 @@ def rendered(what: RenderableType, width: int) -> list[str]:
     with console.capture() as capture:
         console.print(what)
     return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def failures(every: list[FunctionMetrics], width: int) -> list[str]:
+    table = _figures.failures(every, width)
+    assert table is not None
+    return rendered(table, width)
 
 
 def metrics(func_name: str, calls: int, seconds: float, **figures: Any) -> FunctionMetrics:
@@ -370,18 +314,14 @@ class TestFigures:
     )
     def test_a_terminal_is_told_nothing_by_a_name(self, text: str, shown: str) -> None:
         one = metrics(text, 1, 1.0, error_count=1, error_types={text: 1})
-        failures = _figures.failures([one], 200)
-        assert failures is not None
         assert rendered(_figures.functions([one], 200), 200)[-1].startswith(f"{shown} ")
-        assert rendered(failures, 200)[-1] == f"{shown}  1 {shown}"
+        assert failures([one], 200)[-1] == f"{shown}  1 {shown}"
 
     @pytest.mark.parametrize("width", [60, 80, 120])
     def test_a_name_of_any_length_leaves_room_for_what_failed(self, width: int) -> None:
         for letter in "a字":
             one = metrics(letter * 10_000, 1, 1.0, error_count=1, error_types={"KeyError": 1})
-            failures = _figures.failures([one], width)
-            assert failures is not None
-            (line,) = rendered(failures, width)[1:]
+            (line,) = failures([one], width)[1:]
             assert line.endswith("…  1 KeyError")
             assert cell_len(line) <= width
 
@@ -389,22 +329,16 @@ class TestFigures:
     def test_no_line_is_too_long(self, width: int) -> None:
         names = ["a" * 200 + ".f", "app.f"]
         every = [metrics(n, 10**7, 0.0123, error_count=1, error_types={n: 1}) for n in names]
-        failures = _figures.failures(every, width)
-        assert failures is not None
-        for what in (_figures.functions(every, width), failures):
-            assert all(len(line) <= width for line in rendered(what, width))
+        for lines in (rendered(_figures.functions(every, width), width), failures(every, width)):
+            assert all(len(line) <= width for line in lines)
 
     def test_failures_by_type(self) -> None:
-        failures = _figures.failures(
-            [
-                metrics("app.f", 9, 1.0, error_count=3, error_types={"KeyError": 1, "OSError": 2}),
-                metrics("app.g", 9, 1.0),
-                metrics("app.longer", 9, 1.0, cancelled_count=4),
-            ],
-            80,
-        )
-        assert failures is not None
-        assert rendered(failures, 80) == [
+        every = [
+            metrics("app.f", 9, 1.0, error_count=3, error_types={"KeyError": 1, "OSError": 2}),
+            metrics("app.g", 9, 1.0),
+            metrics("app.longer", 9, 1.0, cancelled_count=4),
+        ]
+        assert failures(every, 80) == [
             "errors by type",
             "app.f       2 OSError, 1 KeyError",
             "app.longer  4 cancelled",
@@ -414,9 +348,7 @@ class TestFigures:
     def test_a_number_stays_with_its_type(self, width: int) -> None:
         types = {f"Error{number}": 10**number for number in range(6)}
         one = metrics("app.f", 10**7, 1.0, error_count=111_111, error_types=types)
-        failures = _figures.failures([one], width)
-        assert failures is not None
-        shown = "\n".join(rendered(failures, width)[1:]).removeprefix("app.f")
+        shown = "\n".join(failures([one], width)[1:]).removeprefix("app.f")
         items = [item.strip() for item in re.split(r",\s", shown)]
         assert items == [f"{10**number:,} Error{number}" for number in range(5, -1, -1)]
 

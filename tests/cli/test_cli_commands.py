@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector import cli, flush, get_metrics, list_metrics, measure
+from metrics_collector import flush, get_metrics, list_metrics, measure
 from metrics_collector._core.as_json import iso
 from metrics_collector._reading import reports
 from metrics_collector._runtime.collector import collector
 from metrics_collector.cli import _export
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.cli.conftest import Complaint, Output, Run
 
 STRANGE = "demo.[red]\x1b[31m\nname"
 SHOWN = r"demo.[red]\x1b[31m\nname"
@@ -46,11 +46,8 @@ def record() -> None:
 
 
 @pytest.fixture(autouse=True)
-def embedded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def embedded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "memory://")
-    collector.reset()
-    yield
-    collector.reset()
 
 
 @pytest.fixture
@@ -58,14 +55,6 @@ def calls(embedded: None) -> None:
     """Some calls that were made just now, and are saved."""
     record()
     asyncio.run(flush())
-
-
-def output(command: str, capsys: pytest.CaptureFixture[str]) -> str:
-    assert cli.run(command.split()) == 0
-    out, err = capsys.readouterr()
-    assert not err
-    assert "\x1b" not in out
-    return out
 
 
 def table(text: str) -> list[list[str]]:
@@ -96,115 +85,103 @@ class TestInput:
             ("export chekout", "close: 'shop.checkout'"),
             ("export --output nowhere/x.csv", "'nowhere/x.csv' cannot be written: No such file"),
             ("doctor now", "unexpected extra argument"),
+            ("history ''", "the name of a function is needed"),
+            ("export ''", "the name of a function is needed"),
+            ("purge --yes", "use --entries-older-than 30d or similar, or set METRICS_RETENTION"),
+            ("purge --yes --hours-older-than soon", "invalid time 'soon'"),
         ],
     )
     @pytest.mark.usefixtures("calls")
     def test_that_is_wrong_gets_one_line_and_2(
-        self, command: str, said: str, capsys: pytest.CaptureFixture[str]
+        self, command: str, said: str, complaint: Complaint
     ) -> None:
-        assert cli.run(command.split()) == 2
-        out, err = capsys.readouterr()
-        assert not out
-        assert re.fullmatch(rf"metrics-collector: .*{re.escape(said)}.*\n", err)
+        assert said in complaint(command)
 
     @pytest.mark.usefixtures("calls")
-    def test_a_name_that_fits_several_is_wrong_too(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_a_name_that_fits_several_is_wrong_too(self, complaint: Complaint) -> None:
         with measure("other.checkout"):
             pass
-        assert cli.run(["history", "checkout"]) == 2
-        assert "'other.checkout', 'shop.checkout'" in capsys.readouterr().err
+        assert "'other.checkout', 'shop.checkout'" in complaint("history checkout")
 
     @pytest.mark.parametrize(
-        "command", ["stats", "top", "history", "errors", "export", "doctor", "purge"]
+        "command",
+        ["stats", "top", "history", "errors", "export", "doctor", "purge", "demo", "health"],
     )
-    def test_each_command_has_help(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
-        assert f"Usage: metrics-collector {command}" in output(f"{command} --help", capsys)
+    def test_each_command_has_help(self, command: str, output: Output) -> None:
+        assert output(f"{command} --help").startswith(f"Usage: metrics-collector {command}")
 
-    def test_help_cuts_no_summary(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "..." not in output("--help", capsys).partition("Commands:")[2]
+    def test_help_cuts_no_summary(self, output: Output) -> None:
+        assert "..." not in output("--help").partition("Commands:")[2]
 
     @pytest.mark.parametrize("command", ["stats", "errors", "doctor", "export", "history f", "top"])
     def test_wrong_settings_are_told(
-        self, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, command: str, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
         monkeypatch.setenv("MAX_ITEMS", "many")
         monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-        assert cli.run(command.split()) == 2
-        assert command == "top" or "MAX_ITEMS='many'" in capsys.readouterr().err
+        ran = run(command)
+        assert ran.status == 2
+        assert command == "top" or "MAX_ITEMS='many'" in ran.err
 
     @pytest.mark.parametrize("command", ["stats", "errors", "export", "history f"])
     def test_a_redis_that_is_away_is_told_in_one_line(
-        self, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, command: str, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
     ) -> None:
         monkeypatch.setenv("REDIS_URL", "unix:///nowhere/redis.sock")
-        assert cli.run(command.split()) == 1
-        out, err = capsys.readouterr()
-        assert not out
-        assert re.fullmatch(r"metrics-collector: Redis at unix:///nowhere/redis.sock .*\n", err)
+        assert complaint(command, status=1).startswith("Redis at unix:///nowhere/redis.sock ")
 
 
 @pytest.mark.usefixtures("calls")
 class TestStats:
     @pytest.mark.parametrize("window", ["", " --since 10m"])
-    def test_a_line_for_each_function(
-        self, window: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        heading, *lines = table(output("stats" + window, capsys))
+    def test_a_line_for_each_function(self, window: str, output: Output) -> None:
+        heading, *lines = table(output("stats" + window))
         assert heading == ["function", "calls", "errors", "average", "p50", "p90", "p95", "p99"]
         assert {line[0]: (int(line[1]), int(line[2])) for line in lines} == {
             SHOWN if name == STRANGE else name: counts for name, counts in CALLS.items()
         }
         assert all(re.fullmatch(r"[\d.]+(ns|µs|ms|s)", cell) for line in lines for cell in line[3:])
 
-    def test_a_filter_an_order_and_a_limit(self, capsys: pytest.CaptureFixture[str]) -> None:
-        names = [line[0] for line in table(output("stats SHOP --sort name", capsys))[1:]]
-        assert names == ["shop.cart.fetch", "shop.checkout"]
-        names = [line[0] for line in table(output("stats shop.* --sort errors", capsys))[1:]]
-        assert names == ["shop.checkout", "shop.cart.fetch"]
-        names = [line[0] for line in table(output("stats --sort calls --limit 1", capsys))[1:]]
-        assert names == ["shop.cart.fetch"]
+    def test_a_filter_an_order_and_a_limit(self, output: Output) -> None:
+        for options, names in {
+            "SHOP --sort name": ["shop.cart.fetch", "shop.checkout"],
+            "shop.* --sort errors": ["shop.checkout", "shop.cart.fetch"],
+            "--sort calls --limit 1": ["shop.cart.fetch"],
+        }.items():
+            assert [line[0] for line in table(output(f"stats {options}"))[1:]] == names
 
-    def test_json_has_what_the_library_has(self, capsys: pytest.CaptureFixture[str]) -> None:
-        shown = json.loads(output("stats --json --sort name", capsys))
+    def test_json_has_what_the_library_has(self, output: Output) -> None:
+        shown = json.loads(output("stats --json --sort name"))
         assert shown == [one.as_dict() for one in asyncio.run(list_metrics())]
 
-    def test_another_time_has_no_calls(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert cli.run(["stats", "--until", "2020-01-01"]) == 0
-        assert capsys.readouterr() == ("", "no calls in this time\n")
-        assert json.loads(output("stats --json --until 2020-01-01", capsys)) == []
+    def test_another_time_has_no_calls(self, run: Run) -> None:
+        assert run("stats --until 2020-01-01") == (0, "", "no calls in this time\n")
+        assert json.loads(run("stats --json --until 2020-01-01").out) == []
 
-    def test_a_filter_that_fits_none_is_told_what_is_near(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert cli.run(["stats", "chekout"]) == 0
-        out, err = capsys.readouterr()
-        assert not out
-        assert err == "no function matches 'chekout'; close: 'shop.checkout'\n"
+    def test_a_filter_that_fits_none_is_told_what_is_near(self, run: Run) -> None:
+        said = "no function matches 'chekout'; close: 'shop.checkout'\n"
+        assert run("stats chekout") == (0, "", said)
 
 
-def test_without_any_calls_nothing_is_shown_and_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["stats"]) == 0
-    assert capsys.readouterr() == ("", "no calls yet\n")
-    assert cli.run(["errors"]) == 0
-    assert capsys.readouterr() == ("", "no errors in this time\n")
-    assert output("export", capsys).count("\n") == 1
+def test_without_any_calls_nothing_is_shown_and_said(run: Run) -> None:
+    assert run("stats") == (0, "", "no calls yet\n")
+    assert run("errors") == (0, "", "no errors in this time\n")
+    assert run("export").out.count("\n") == 1
 
 
 @pytest.mark.usefixtures("calls")
 class TestHistory:
-    def test_a_line_for_each_step(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_line_for_each_step(self, output: Output) -> None:
         begin = datetime.now(UTC) - timedelta(minutes=2)
-        heading, *lines = table(output("history checkout --since 10m", capsys))
+        heading, *lines = table(output("history checkout --since 10m"))
         assert heading == ["start", "calls", "errors", "average", "p50", "p90", "p95", "p99"]
         assert sum(int(line[1]) for line in lines) == 6
         assert sum(int(line[2]) for line in lines) == 2
         for line in lines:
             assert begin <= datetime.fromisoformat(line[0]) <= datetime.now(UTC)
 
-    def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
-        shown = json.loads(output("history checkout --since 10m --json", capsys))
+    def test_json(self, output: Output) -> None:
+        shown = json.loads(output("history checkout --since 10m --json"))
         window, points = shown["window"], shown["points"]
         metrics = asyncio.run(get_metrics("checkout")).as_dict()
         assert {"func_name": shown["func_name"], **shown["totals"]} == metrics
@@ -217,8 +194,8 @@ class TestHistory:
 
 @pytest.mark.usefixtures("calls")
 class TestErrors:
-    def test_a_line_for_each_type(self, capsys: pytest.CaptureFixture[str]) -> None:
-        heading, *lines = table(output("errors --since 10m", capsys))
+    def test_a_line_for_each_type(self, output: Output) -> None:
+        heading, *lines = table(output("errors --since 10m"))
         assert heading == ["function", "type", "first_seen", "last_seen", "count"]
         assert sorted((*line[:2], line[4]) for line in lines) == [
             (SHOWN, r"Strange\x1b[2J", "1"),
@@ -228,8 +205,8 @@ class TestErrors:
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:00Z", line[2])
             assert line[2] <= line[3]
 
-    def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
-        shown = json.loads(output("errors --since 10m --json", capsys))
+    def test_json(self, output: Output) -> None:
+        shown = json.loads(output("errors --since 10m --json"))
         (checkout,) = [one for one in shown["errors"] if one["func_name"] == "shop.checkout"]
         assert (checkout["error_type"], checkout["count"]) == ("KeyError", 2)
         assert sum(checkout["counts"]) == 2
@@ -237,14 +214,6 @@ class TestErrors:
             shown["window"]["since"], checkout["first_seen_at"], checkout["last_seen_at"]
         )
         assert moves == sorted(moves)
-
-
-@pytest.mark.parametrize("command", ["history", "export"])
-def test_an_empty_name_is_wrong_input(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run([command, ""]) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    assert "the name of a function is needed" in err
 
 
 def saved() -> list[dict[str, Any]]:
@@ -260,15 +229,13 @@ def saved() -> list[dict[str, Any]]:
 
 @pytest.mark.usefixtures("calls")
 class TestExport:
-    def test_json_lines_have_all_as_it_is(self, capsys: pytest.CaptureFixture[str]) -> None:
-        lines = output("export --format jsonl", capsys).splitlines()
+    def test_json_lines_have_all_as_it_is(self, output: Output) -> None:
+        lines = output("export --format jsonl").splitlines()
         assert [json.loads(line) for line in lines] == saved()
         assert len(lines) == sum(calls for calls, _ in CALLS.values())
 
-    def test_csv_has_all_and_no_formula(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert cli.run(["export", "--output", "out.csv"]) == 0
-        out, err = capsys.readouterr()
-        assert (out, err) == ("", "18 entries in out.csv\n")
+    def test_csv_has_all_and_no_formula(self, run: Run) -> None:
+        assert run("export --output out.csv") == (0, "", "18 entries in out.csv\n")
         with Path("out.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         for row, entry in zip(rows, saved(), strict=True):
@@ -292,11 +259,11 @@ class TestExport:
             (row,) = csv.DictReader(file.getvalue().splitlines())
         assert (row["outcome"], row["extra"]) == ("timeout", entry.extra)
 
-    def test_one_function_and_a_window(self, capsys: pytest.CaptureFixture[str]) -> None:
-        lines = output("export checkout --since 10m --format jsonl", capsys).splitlines()
+    def test_one_function_and_a_window(self, output: Output) -> None:
+        lines = output("export checkout --since 10m --format jsonl").splitlines()
         assert {json.loads(line)["func_name"] for line in lines} == {"shop.checkout"}
         assert len(lines) == 6
-        assert output("export --until 2020-01-01 --format jsonl", capsys) == ""
+        assert output("export --until 2020-01-01 --format jsonl") == ""
 
     @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
     def test_what_a_spreadsheet_would_compute_is_marked(self, begin: str) -> None:
@@ -311,76 +278,54 @@ class TestExport:
 
 @pytest.mark.usefixtures("calls")
 class TestDoctor:
-    def test_in_the_embedded_mode(self, capsys: pytest.CaptureFixture[str]) -> None:
-        lines = output("doctor", capsys).splitlines()
+    def test_in_the_embedded_mode(self, output: Output) -> None:
+        lines = output("doctor").splitlines()
         assert [line.split()[:2] for line in lines] == [["ok", "redis"], ["ok", "database"]]
         assert f"{Path('metrics.db').absolute()} can be written; " in lines[1]
         assert "18 entries saved" in lines[1]
 
-    def test_a_redis_that_is_away(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize(
+        ("setting", "value", "found"),
+        [
+            ("REDIS_URL", "unix:///nowhere/redis.sock", r"FAIL +redis .*\nok +database .*\n"),
+            ("DATABASE_NAME", "notes.txt", r"ok +redis .*\nFAIL +database .*notes\.txt.*\n"),
+        ],
+        ids=["no Redis", "no database"],
+    )
+    def test_what_is_not_there(
+        self, setting: str, value: str, found: str, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
         collector.reset()
-        monkeypatch.setenv("REDIS_URL", "unix:///nowhere/redis.sock")
-        assert cli.run(["doctor"]) == 1
-        out, err = capsys.readouterr()
-        assert not err
-        assert [line.split()[:2] for line in out.splitlines()] == [
-            ["FAIL", "redis"],
-            ["ok", "database"],
-        ]
-
-    def test_a_database_that_is_none(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        collector.reset()
-        monkeypatch.setenv("DATABASE_NAME", "notes.txt")
+        monkeypatch.setenv(setting, value)
         Path("notes.txt").write_text("my notes\n" * 200)
-        assert cli.run(["doctor"]) == 1
-        out, _ = capsys.readouterr()
-        assert re.search(r"^FAIL +database .*notes\.txt", out, re.MULTILINE)
+        status, out, err = run("doctor")
+        assert (status, err) == (1, "")
+        assert re.fullmatch(found, out)
 
 
 @pytest.mark.usefixtures("calls")
 class TestPurge:
-    def left(self, capsys: pytest.CaptureFixture[str]) -> int:
-        return output("export --format jsonl", capsys).count("\n")
-
     @pytest.mark.parametrize("arguments", ["", " --entries-older-than 30d"])
     def test_without_a_terminal_it_needs_to_be_sure(
-        self, arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, arguments: str, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
     ) -> None:
         collector.reset()
         monkeypatch.setenv("METRICS_RETENTION", "7")
         monkeypatch.setattr("sys.stdin", StringIO("y\n"))
-        assert cli.run(f"purge{arguments}".split()) == 2
-        assert re.fullmatch(r"metrics-collector: .* use --yes .*\n", capsys.readouterr().err)
-        assert self.left(capsys) == 18
+        assert " use --yes " in complaint(f"purge{arguments}")
+        assert len(saved()) == 18
 
-    @pytest.mark.parametrize(
-        ("command", "said"),
-        [
-            ("purge --yes", "use --entries-older-than 30d or similar, or set METRICS_RETENTION"),
-            ("purge --yes --hours-older-than soon", "invalid time 'soon'"),
-        ],
-    )
-    def test_wrong_input(self, command: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-        assert cli.run(command.split()) == 2
-        out, err = capsys.readouterr()
-        assert not out
-        assert re.fullmatch(rf"metrics-collector: .*{re.escape(said)}.*\n", err)
-
-    def test_what_is_old_goes_and_is_told(self, capsys: pytest.CaptureFixture[str]) -> None:
-        said = output("purge --yes --entries-older-than 1d", capsys)
+    def test_what_is_old_goes_and_is_told(self, output: Output) -> None:
+        said = output("purge --yes --entries-older-than 1d")
         assert said.startswith("deleted 0 entries, ")
-        said = output("purge --yes --entries-older-than 0.001s", capsys)
+        said = output("purge --yes --entries-older-than 0.001s")
         assert said.startswith("deleted 18 entries, figures 0 by minute, 0 by hour, 0 by day, ")
-        assert self.left(capsys) == 0
-        assert len(table(output("stats", capsys))) == 1 + len(CALLS)  # the totals stay
+        assert saved() == []
+        assert len(table(output("stats"))) == 1 + len(CALLS)  # the totals stay
 
     def test_the_settings_decide_where_nothing_is_asked_for(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, monkeypatch: pytest.MonkeyPatch, output: Output
     ) -> None:
         collector.reset()
         monkeypatch.setenv("METRICS_RETENTION", "0.0000001")  # days
-        assert output("purge --yes", capsys).startswith("deleted 18 entries, ")
+        assert output("purge --yes").startswith("deleted 18 entries, ")

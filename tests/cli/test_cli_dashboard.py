@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
-from metrics_collector import cli
+if TYPE_CHECKING:
+    from tests.cli.conftest import Complaint, Output
 
 
 def without(package: str, program: str) -> subprocess.CompletedProcess[str]:
@@ -51,17 +53,12 @@ def test_without_the_library_of_charts_it_does_not_start() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["--port x", "--port 70000", "--port -1", "--hosts a", "8765"])
-def test_wrong_input_gets_one_line_and_2(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["dashboard", *wrong.split()]) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    assert re.fullmatch("metrics-collector: .+\n", err)
+def test_wrong_input_gets_one_line_and_2(wrong: str, complaint: Complaint) -> None:
+    assert complaint(f"dashboard {wrong}")
 
 
-def test_help_tells_of_host_and_port(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["dashboard", "--help"]) == 0
-    out = capsys.readouterr().out
+def test_help_tells_of_host_and_port(output: Output) -> None:
+    out = output("dashboard --help")
     assert all(option in out for option in ("--host", "--port", "--allow-host"))
     assert "METRICS_DASHBOARD_TOKEN" in out
-    assert cli.run(["--help"]) == 0
-    assert re.search("^  dashboard +Serve", capsys.readouterr().out, re.MULTILINE)
+    assert re.search("^  dashboard +Serve", output("--help"), re.MULTILINE)
