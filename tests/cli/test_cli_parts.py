@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -21,26 +21,20 @@ from hypothesis import strategies as st
 from metrics_collector import FunctionMetrics
 from metrics_collector._core.totals import Totals
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
-from metrics_collector._reading.reports import (
-    DatabaseState,
-    FunctionRow,
-    Overview,
-    Pipeline,
-    ProcessState,
-    RedisState,
-    Window,
-)
+from metrics_collector._reading.reports import FunctionRow, Overview, Window
 from metrics_collector.cli import _choice, _columns, _doctor, _names, _output, _times
 from metrics_collector.cli._plot import plot
 from metrics_collector.cli._sparkline import sparkline
 from metrics_collector.cli._top import _columns as top_columns
 from metrics_collector.cli._top._rates import Rates
 from tests.helpers.commands import LIMIT
+from tests.helpers.well_running import DATABASE, NOW, PIPELINE, REDIS, SCHEDULER, WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-NOW = datetime(2026, 5, 17, 9, 30, tzinfo=UTC)
+    from metrics_collector._reading.reports import Pipeline
+
 BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -83,15 +77,8 @@ class TestTimes:
     @pytest.mark.parametrize(
         ("seconds", "shown"),
         [
-            (0, "0s"),
-            (45, "45s"),
-            (60, "1m"),
-            (90, "90s"),
-            (600, "10m"),
-            (3600, "1h"),
-            (5400, "90m"),
-            (26 * 3600, "26h"),
-            (12 * 86400, "12d"),
+            *((0, "0s"), (45, "45s"), (60, "1m"), (90, "90s"), (600, "10m")),
+            *((3600, "1h"), (5400, "90m"), (26 * 3600, "26h"), (12 * 86400, "12d")),
         ],
     )
     def test_a_span(self, seconds: float, shown: str) -> None:
@@ -100,22 +87,14 @@ class TestTimes:
 
 class TestChoice:
     @pytest.mark.parametrize(
-        ("wanted", "fits"),
-        [
-            ("check", True),
-            ("CHECK", True),
-            ("shop.check", True),
-            ("", True),
-            ("shop.*", True),
-            ("*.CHECK*", True),
-            ("sh?p.checkout", True),
-            ("check*", False),
-            ("cart", False),
-            ("[s]hop", False),
-        ],
+        "wanted", ["check", "CHECK", "shop.check", "", "shop.*", "*.CHECK*", "sh?p.checkout"]
     )
-    def test_a_part_or_a_pattern(self, wanted: str, fits: bool) -> None:
-        assert _choice.fits("shop.Checkout", wanted) is fits
+    def test_a_part_or_a_pattern_fits(self, wanted: str) -> None:
+        assert _choice.fits("shop.Checkout", wanted)
+
+    @pytest.mark.parametrize("wanted", ["check*", "cart", "[s]hop"])
+    def test_what_does_not(self, wanted: str) -> None:
+        assert not _choice.fits("shop.Checkout", wanted)
 
     def test_brackets_are_themselves_in_a_pattern(self) -> None:
         assert _choice.fits("demo.[red]", "*[red]")
@@ -123,13 +102,7 @@ class TestChoice:
 
     @pytest.mark.parametrize(
         ("order", "names"),
-        [
-            ("calls", "bac"),
-            ("errors", "cab"),
-            ("total", "cba"),
-            ("average", "cba"),
-            ("name", "abc"),
-        ],
+        {"calls": "bac", "errors": "cab", "total": "cba", "average": "cba", "name": "abc"}.items(),
     )
     def test_orders(self, order: str, names: str) -> None:
         every = [
@@ -149,10 +122,11 @@ class TestChoice:
 class TestColumns:
     def test_texts_left_and_numbers_right_whole(self, capsys: pytest.CaptureFixture[str]) -> None:
         _columns.write(("name", "n"), [("a" * 200, "1"), ("字", "1000")], texts=1)
-        lines = capsys.readouterr().out.splitlines()
-        assert lines[0] == "name" + " " * 196 + "     n"
-        assert lines[1] == "a" * 200 + "     1"
-        assert lines[2] == "字" + " " * 198 + "  1000"
+        assert capsys.readouterr().out.splitlines() == [
+            "name" + " " * 196 + "     n",
+            "a" * 200 + "     1",
+            "字" + " " * 198 + "  1000",
+        ]
 
 
 class TestSparkline:
@@ -248,43 +222,37 @@ def reading(first: int, calls: Mapping[str, Sequence[int]], step: int = 60) -> O
     )
 
 
+def rates_of(*readings: Overview) -> Rates:
+    """Those after some readings, which are two seconds apart."""
+    rates = Rates()
+    for number, one in enumerate(readings):
+        rates.add(one, 2.0 * number)
+    return rates
+
+
 class TestRates:
-    def test_one_reading_gives_none(self) -> None:
-        rates = Rates()
-        rates.add(reading(0, {"f": [5]}), 0.0)
-        assert rates.of("f") is None
-        assert rates.total() is None
+    @pytest.mark.parametrize(
+        ("readings", "rate"),
+        [
+            ([reading(0, {"f": [5]})], None),
+            ([reading(0, {"f": [5, 7]}), reading(1, {"f": [9, 4]})], (2 + 4) / 2),
+            ([reading(0, {}), reading(0, {"f": [6]})], 3.0),
+            ([reading(0, {"f": [6]}), reading(1, {})], 0.0),
+        ],
+        ids=["one reading", "the window moves on", "a new function", "one that is gone"],
+    )
+    def test_of_a_function(self, readings: list[Overview], rate: float | None) -> None:
+        assert rates_of(*readings).of("f") == rate
 
     def test_what_is_new_since_then_counts(self) -> None:
-        rates = Rates()
-        rates.add(reading(0, {"f": [5, 7], "g": [1, 1]}), 0.0)
-        rates.add(reading(0, {"f": [5, 17], "g": [1, 1]}), 2.0)
-        assert rates.of("f") == 5.0
-        assert rates.of("g") == 0.0
-        assert rates.total() == 5.0
-
-    def test_the_window_may_move_on(self) -> None:
-        rates = Rates()
-        rates.add(reading(0, {"f": [5, 7]}), 0.0)
-        rates.add(reading(1, {"f": [9, 4]}), 2.0)
-        assert rates.of("f") == (2 + 4) / 2
-
-    def test_a_function_that_was_not_there_begins_at_zero(self) -> None:
-        rates = Rates()
-        rates.add(reading(0, {}), 0.0)
-        rates.add(reading(0, {"f": [6]}), 2.0)
-        assert rates.of("f") == 3.0
-
-    def test_a_function_that_is_gone_stands_still(self) -> None:
-        rates = Rates()
-        rates.add(reading(0, {"f": [6]}), 0.0)
-        rates.add(reading(1, {}), 2.0)
-        assert rates.of("f") == 0.0
+        assert rates_of(reading(0, {"f": [5]})).total() is None
+        rates = rates_of(
+            reading(0, {"f": [5, 7], "g": [1, 1]}), reading(0, {"f": [5, 17], "g": [1, 1]})
+        )
+        assert (rates.of("f"), rates.of("g"), rates.total()) == (5.0, 0.0, 5.0)
 
     def test_other_steps_begin_anew(self) -> None:
-        rates = Rates()
-        rates.add(reading(0, {"f": [6]}), 0.0)
-        rates.add(reading(0, {"f": [6]}, step=120), 2.0)
+        rates = rates_of(reading(0, {"f": [6]}), reading(0, {"f": [6]}, step=120))
         assert rates.of("f") is None
         rates.add(reading(0, {"f": [8]}, step=120), 4.0)
         assert rates.of("f") == 1.0
@@ -315,10 +283,8 @@ class TestNames:
     def test_where_it_is_from_is_in_the_background(self) -> None:
         shown = _names.short_name("shop.cart.fetch", 10)
         assert shown.plain == "…art.fetch"
-        assert [(shown.plain[s.start : s.end], s.style) for s in shown.spans] == [
-            ("…", "dim"),
-            ("art.", "dim"),
-        ]
+        spans = [(shown.plain[s.start : s.end], s.style) for s in shown.spans]
+        assert spans == [("…", "dim"), ("art.", "dim")]
 
 
 class TestTopColumns:
@@ -351,51 +317,7 @@ class TestTopColumns:
             assert "".join(line.row.metrics.func_name for line in shown) == names, order
 
 
-REDIS = RedisState(
-    url="redis://localhost:6379/0",
-    embedded=False,
-    error=None,
-    version="7.0.15",
-    used_memory=1_500_000,
-    maxmemory=0,
-    dangers=(),
-)
-DATABASE = DatabaseState(
-    path="/data/metrics.db",
-    error=None,
-    exists=True,
-    size=12_300_000,
-    saved=1234,
-    oldest_entry_at=NOW - timedelta(days=3),
-    rejected=0,
-)
-WORKER = ProcessState(
-    role="worker", host="box", process="1", flushed_at=NOW - timedelta(seconds=5), error=None
-)
-SCHEDULER = ProcessState(role="scheduler", host="box", process="2", flushed_at=None, error=None)
-
-
-def state(
-    redis: RedisState = REDIS,
-    database: DatabaseState = DATABASE,
-    processes: tuple[ProcessState, ...] = (WORKER, SCHEDULER),
-    waiting: int | None = 12,
-    lag: float | None = 1.0,
-    dropped: int = 0,
-) -> Pipeline:
-    return Pipeline(
-        redis=redis,
-        database=database,
-        waiting=waiting,
-        max_backlog=100,
-        claims=0,
-        lag=lag,
-        max_waiting_time=60,
-        processes=processes,
-        producers=2,
-        dropped=dropped,
-        problems=(),
-    )
+BROKEN = replace(WORKER, error="disk full")
 
 
 def checks(pipeline: Pipeline) -> dict[str, tuple[str, str]]:
@@ -404,7 +326,7 @@ def checks(pipeline: Pipeline) -> dict[str, tuple[str, str]]:
 
 class TestDoctor:
     def test_all_is_well(self) -> None:
-        found = checks(state())
+        found = checks(PIPELINE)
         assert {one for one, _ in found.values()} == {"ok"}
         assert found["redis"][1] == "version 7.0.15 at redis://localhost:6379/0, 1.5 MB used"
         assert found["worker"][1] == "1 process alive on box; last flush: 5s ago"
@@ -416,7 +338,7 @@ class TestDoctor:
 
     def test_without_redis_nothing_is_said_of_what_it_would_tell(self) -> None:
         down = replace(REDIS, error="Redis is away", version=None)
-        found = checks(state(redis=down, processes=(), waiting=None, lag=None))
+        found = checks(replace(PIPELINE, redis=down, processes=(), waiting=None, lag=None))
         assert list(found) == ["redis", "database"]
         assert found["redis"][0] == "FAIL"
         assert "Redis is away" in found["redis"][1]
@@ -425,23 +347,25 @@ class TestDoctor:
     @pytest.mark.parametrize(
         ("pipeline", "what", "how", "remedy"),
         [
-            (state(processes=(SCHEDULER,)), "worker", "FAIL", "taskiq worker"),
-            (state(processes=(WORKER,)), "scheduler", "warn", "taskiq scheduler"),
-            (state(waiting=100), "backlog", "FAIL", "more workers"),
-            (state(lag=500.0), "lag", "warn", "worker"),
-            (state(dropped=3), "producers", "warn", "METRICS_SPOOL_DIR"),
+            (replace(PIPELINE, processes=(SCHEDULER,)), "worker", "FAIL", "taskiq worker"),
+            (replace(PIPELINE, processes=(WORKER,)), "scheduler", "warn", "taskiq scheduler"),
+            (replace(PIPELINE, waiting=100), "backlog", "FAIL", "more workers"),
+            (replace(PIPELINE, lag=500.0), "lag", "warn", "worker"),
+            (replace(PIPELINE, dropped=3), "producers", "warn", "METRICS_SPOOL_DIR"),
+            (replace(PIPELINE, processes=(SCHEDULER, BROKEN)), "worker", "FAIL", "disk full"),
             (
-                state(
-                    processes=(
-                        SCHEDULER,
-                        ProcessState(
-                            role="worker", host="b", process="3", flushed_at=None, error="disk full"
-                        ),
-                    )
-                ),
-                "worker",
-                "FAIL",
-                "disk full",
+                replace(PIPELINE, database=replace(DATABASE, error="the database cannot be used")),
+                *("database", "FAIL", "cannot be used"),
+            ),
+            (
+                replace(PIPELINE, database=replace(DATABASE, exists=False, size=None)),
+                *("database", "warn", "DATABASE_NAME"),
+            ),
+            (
+                replace(PIPELINE, database=replace(DATABASE, rejected=2)),
+                "rejected",
+                "warn",
+                "rejected_entries",
             ),
         ],
     )
@@ -451,30 +375,15 @@ class TestDoctor:
         assert remedy in found[what][1]
         assert {one for part, (one, _) in found.items() if part != what} == {"ok"}
 
-    @pytest.mark.parametrize(
-        ("fields", "what", "how", "remedy"),
-        [
-            ({"error": "the database cannot be used"}, "database", "FAIL", "cannot be used"),
-            ({"exists": False, "size": None}, "database", "warn", "DATABASE_NAME"),
-            ({"rejected": 2}, "rejected", "warn", "rejected_entries"),
-        ],
-    )
-    def test_what_is_not_well_with_the_database(
-        self, fields: dict[str, Any], what: str, how: str, remedy: str
-    ) -> None:
-        found = checks(state(database=replace(DATABASE, **fields)))
-        assert found[what][0] == how
-        assert remedy in found[what][1]
-
     def test_each_danger_has_a_line(self) -> None:
         risky = replace(REDIS, dangers=("may evict", "keeps nothing"))
-        lines = [
-            check for check in _doctor.judge(state(redis=risky), NOW) if check.what == "persistence"
-        ]
-        assert [(one.state, one.line) for one in lines] == [
-            ("warn", "may evict"),
-            ("warn", "keeps nothing"),
-        ]
+        found = _doctor.judge(replace(PIPELINE, redis=risky), NOW)
+        lines = [(one.state, one.line) for one in found if one.what == "persistence"]
+        assert lines == [("warn", "may evict"), ("warn", "keeps nothing")]
+
+
+def mode_of(name: str) -> int:
+    return stat.S_IMODE(Path(name).stat().st_mode)
 
 
 class TestWholeFile:
@@ -498,9 +407,7 @@ class TestWholeFile:
         Path("usual").touch()
         with _output.whole_file("out.csv"):
             pass
-        assert stat.S_IMODE(Path("out.csv").stat().st_mode) == stat.S_IMODE(
-            Path("usual").stat().st_mode
-        )
+        assert mode_of("out.csv") == mode_of("usual")
 
     @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
     def test_that_of_an_earlier_one_stays(self, mode: int) -> None:
@@ -508,8 +415,8 @@ class TestWholeFile:
         Path("out.csv").chmod(mode)
         with _output.whole_file("out.csv"):
             (written,) = {*Path().iterdir()} - {Path("out.csv")}
-            assert stat.S_IMODE(written.stat().st_mode) == 0o600
-        assert stat.S_IMODE(Path("out.csv").stat().st_mode) == mode
+            assert mode_of(written.name) == 0o600
+        assert mode_of("out.csv") == mode
 
     def test_its_name_may_be_as_long_as_names_can_be(self) -> None:
         name = "n" * os.pathconf(".", "PC_NAME_MAX")

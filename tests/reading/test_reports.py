@@ -47,14 +47,15 @@ from tests.helpers.pipeline import (
     lines_of,
     totals_of,
 )
+from tests.helpers.well_running import DATABASE, PIPELINE, REDIS, SCHEDULER, WORKER
 from tests.reading.test_query import NOTHING, Pending, save
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from metrics_collector._core.entries import Entry
     from metrics_collector._core.totals import Mark
-    from metrics_collector._reading.reports import FunctionRow, Pipeline, Window
+    from metrics_collector._reading.reports import FunctionRow, Window
     from tests.helpers.pipeline import Commands
 
 DAY = SECONDS["day"]
@@ -472,58 +473,16 @@ async def test_rubbish_at_the_head_has_no_lag() -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda _: {"processes": ()}, "no live worker"),
-        (lambda p: {"waiting": p.max_backlog}, "the backlog is full"),
-        (lambda _: {"lag": 71.0}, "the oldest entry has waited 71 s"),
-        (lambda _: {"dropped": 3}, "3 entries of the last 24 hours were dropped"),
-        (
-            lambda p: {"database": replace(p.database, rejected=2)},
-            "2 malformed entries in metrics_list",
-        ),
-        (lambda p: {"redis": replace(p.redis, dangers=("it may evict",))}, "it may evict"),
-        (
-            lambda p: {"processes": tuple(replace(one, error="disk full") for one in p.processes)},
-            "cannot save: disk full",
-        ),
+        ({"processes": ()}, "no live worker"),
+        ({"waiting": PIPELINE.max_backlog}, "the backlog is full"),
+        ({"lag": 71.0}, "the oldest entry has waited 71 s"),
+        ({"dropped": 3}, "3 entries of the last 24 hours were dropped"),
+        ({"database": replace(DATABASE, rejected=2)}, "2 malformed entries in metrics_list"),
+        ({"redis": replace(REDIS, dangers=("it may evict",))}, "it may evict"),
+        ({"processes": (replace(WORKER, error="disk full"), SCHEDULER)}, "cannot save: disk full"),
     ],
 )
-def test_each_problem_has_a_line(change: Callable[[Pipeline], dict[str, Any]], line: str) -> None:
-    well = well_running()
-    assert not list(remedies.problems(well))
-    problems = list(remedies.problems(replace(well, **change(well))))
+def test_each_problem_has_a_line(change: dict[str, Any], line: str) -> None:
+    assert not list(remedies.problems(PIPELINE))
+    problems = list(remedies.problems(replace(PIPELINE, **change)))
     assert any(line in problem.line for problem in problems), problems
-
-
-def well_running() -> Pipeline:
-    return reports.Pipeline(
-        redis=reports.RedisState(
-            url="redis://here",
-            embedded=False,
-            error=None,
-            version="7.2.0",
-            used_memory=1,
-            maxmemory=0,
-            dangers=(),
-        ),
-        database=reports.DatabaseState(
-            path="/data/metrics.db",
-            error=None,
-            exists=True,
-            size=1,
-            saved=1,
-            oldest_entry_at=None,
-            rejected=0,
-        ),
-        waiting=1,
-        max_backlog=10,
-        claims=0,
-        lag=69.0,
-        max_waiting_time=60,
-        processes=tuple(
-            reports.ProcessState(role=role, host="h", process="1", flushed_at=None, error=None)
-            for role in ("worker", "scheduler")
-        ),
-        producers=1,
-        dropped=0,
-        problems=(),
-    )
