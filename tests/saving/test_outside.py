@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
     from metrics_collector._core.entries import Entry
     from metrics_collector._recording.recorder import Record
+    from metrics_collector._sending.batch import Batch
+    from tests.helpers.pipeline import Commands
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -82,13 +84,8 @@ async def save(client: Any, path: Path, elements: Sequence[bytes]) -> int:
     """Push the elements as another program does, and flush as a worker does."""
     for raw in elements:
         await client.rpush(KEYS.metrics_list, raw)
-    flush = Flush(
-        commands_on(client).worker,
-        SQLiteStore(str(path)),
-        ledger_days=30,
-        log=RateLimitedLog(),
-        wall=lambda: NOON,
-    )
+    source, store = commands_on(client).worker, SQLiteStore(str(path))
+    flush = Flush(source, store, ledger_days=30, log=RateLimitedLog(), wall=lambda: NOON)
     saved = await flush.drain()
     # Redis has never counted entries that others have numbered, and cannot know that before nothing waits.
     await flush.reconcile()
@@ -154,12 +151,15 @@ def test_these_are_none(raw: bytes) -> None:
         decode(raw)
 
 
-async def test_good_and_bad_ones_in_one_claim(client: Any, path: Path) -> None:
+async def test_good_and_bad_ones_in_one_claim(
+    client: Any, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     elements = [*outside.BAD, *outside.GOOD, *outside.BAD]
     assert await save(client, path, elements) == len(outside.GOOD)
     await check(client, path, elements)
     assert [entry.func_name for entry in sort(elements).entries][:14] == list(outside.NAMES)
     assert not await asyncio.to_thread(Path("evaluated").exists)
+    assert "were not saved as metrics; see the table rejected_entries" in caplog.text
 
 
 async def test_every_bad_one_alone(client: Any, path: Path) -> None:
@@ -178,13 +178,11 @@ async def test_every_bad_one_alone(client: Any, path: Path) -> None:
 def test_whole_claims_of_anything(some: list[bytes], more: list[bytes]) -> None:
     async def run() -> None:
         client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
-        try:
+        async with client:
             assert await save(client, path, some) == len(sort(some).entries)
             await check(client, path, some)
             await save(client, path, more)
             await check(client, path, some + more)
-        finally:
-            await client.aclose()
 
     with fast_folder() as folder:
         path = Path(folder, "metrics.db")
@@ -209,6 +207,17 @@ async def test_a_forged_id_of_a_living_producer_stops_nothing(client: Any, path:
     assert (await redis.producer.look(producer)).saved.startswith("1-3,1000-1000,")
 
 
+async def push_all(redis: Commands, buffer: deque[Record], wall: float) -> tuple[Outbox, Batch]:
+    """Push what was recorded as one batch, by a clock that says `wall`."""
+    outbox = Outbox(buffer, wall=lambda: wall, monotonic=lambda: 0.0)
+    outbox.fill()
+    outbox.close_batch()
+    following = outbox.next()
+    assert following is not None
+    assert (await redis.producer.push(outbox.producer, *following)).kind == "ok"
+    return outbox, following[0]
+
+
 async def test_names_that_code_may_have_come_through_unharmed(client: Any, path: Path) -> None:
     """From the decorator to the tables: names of functions and of error types, as odd as Python lets them be."""
     names = [name for name in outside.NAMES if len(name) <= 1000]
@@ -225,15 +234,10 @@ async def test_names_that_code_may_have_come_through_unharmed(client: Any, path:
             for function in (fail, metrics_collector(fail)):
                 with pytest.raises(kind):
                     function()
-    outbox = Outbox(buffer, wall=lambda: NOON, monotonic=lambda: 0.0)
-    outbox.fill()
-    outbox.close_batch()
-    following = outbox.next()
-    assert following is not None
     redis = commands_on(client)
-    assert (await redis.producer.push(outbox.producer, *following)).kind == "ok"
+    outbox, batch = await push_all(redis, buffer, NOON)
     assert await save(client, path, []) == 3 * len(names)
-    elements = lines_of(following[0])
+    elements = lines_of(batch)
     await check(client, path, elements)
     entries = sort(elements).entries
     assert {entry.error_type for entry in entries} == set(names)
@@ -248,13 +252,8 @@ async def test_clocks_that_break_lose_no_entry(client: Any, path: Path, broken: 
     moments = [0.0, broken, 1.0, broken, broken, 2.0, 1.0]
     buffer: deque[Record] = deque(("app.f", *pair, None) for pair in pairwise(moments))
     for wall in (NOON, broken):
-        outbox = Outbox(buffer.copy(), wall=lambda: wall, monotonic=lambda: 0.0)  # noqa: B023 - used in this round
-        outbox.fill()
-        outbox.close_batch()
-        following = outbox.next()
-        assert following is not None
         await client.flushall()
-        assert (await commands_on(client).producer.push(outbox.producer, *following)).kind == "ok"
+        _, batch = await push_all(commands_on(client), buffer.copy(), wall)
         database = path.with_name(f"{wall}.db")
         assert await save(client, database, []) == len(buffer)
-        await check(client, database, lines_of(following[0]))
+        await check(client, database, lines_of(batch))
