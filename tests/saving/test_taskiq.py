@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -80,8 +81,9 @@ class FakeBroker(taskiq.FlushRequestBroker):
 class Recorder(AsyncBroker):
     """A user's own broker: takes messages, or fails as it is told to."""
 
-    def __init__(self, failures: int = 0, *, hangs: bool = False) -> None:
+    def __init__(self, failures: int = 0, *, hangs: bool = False, in_worker: bool = False) -> None:
         super().__init__()
+        self.is_worker_process = in_worker
         self.messages: list[BrokerMessage] = []
         self.failures = failures
         self.hangs = hangs
@@ -167,10 +169,30 @@ async def listening(
     await broker.shutdown()
 
 
+@pytest.fixture
+async def in_memory() -> AsyncGenerator[InMemoryBroker, None]:
+    broker = InMemoryBroker()
+    yield broker
+    await broker.shutdown()
+
+
+@pytest.fixture
+async def flush_metrics(in_memory: InMemoryBroker) -> taskiq.FlushTask:
+    """The task on a broker that has started."""
+    task = register(in_memory)
+    await in_memory.startup()
+    return task
+
+
 async def acknowledge(message: AckableMessage) -> None:
     acknowledged = message.ack()
     assert acknowledged is not None
     await acknowledged
+
+
+async def answer_one(broker: FakeBroker) -> None:
+    async with listening(broker) as following:
+        await acknowledge(await following())
 
 
 async def pending(broker: FakeBroker) -> int:
@@ -276,6 +298,11 @@ async def test_an_unanswered_request_keeps_its_consumer(broker: FakeBroker) -> N
     assert len(await consumers(broker)) == 1
 
 
+def request_of(**changes: Any) -> bytes:
+    usual = {"task_id": "1", "task_name": TASK_NAME, "labels": {}, "args": [], "kwargs": {}}
+    return json.dumps(usual | changes).encode()
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -283,19 +310,9 @@ async def test_an_unanswered_request_keeps_its_consumer(broker: FakeBroker) -> N
         {b"data": b""},
         {b"data": b"\xff\x00 no JSON"},
         {b"data": b"[1, 2]"},
-        {b"data": b'{"task_id": "1", "task_name": "a:b", "labels": {}, "args": [], "kwargs": {}}'},
-        {
-            b"data": (
-                b'{"task_id": "1", "task_name": "metrics_collector.tasks:flush_metrics",'
-                b' "labels": {}, "args": [1], "kwargs": {}}'
-            )
-        },
-        {
-            b"data": (
-                b'{"task_id": "1", "task_name": "metrics_collector.tasks:flush_metrics",'
-                b' "labels": {"a": "b"}, "labels_types": {"a": 2}, "args": [], "kwargs": {}}'
-            )
-        },
+        {b"data": request_of(task_name="a:b")},
+        {b"data": request_of(args=[1])},
+        {b"data": request_of(labels={"a": "b"}, labels_types={"a": 2})},
     ],
 )
 async def test_what_is_no_request_is_skipped_and_reported_once(
@@ -318,8 +335,7 @@ async def test_a_request_that_a_dead_worker_took_is_sent_again(broker: FakeBroke
     broker.idle_timeout = 0
     await taskiq.request_flush(broker)
     await take_and_die(broker, "dead")
-    async with listening(broker) as following:
-        await acknowledge(await following())
+    await answer_one(broker)
     assert await pending(broker) == 0
 
 
@@ -327,8 +343,7 @@ async def test_a_request_that_a_living_worker_answers_is_left_to_it(broker: Fake
     await taskiq.request_flush(broker)
     await take_and_die(broker, "busy")
     await taskiq.request_flush(broker)
-    async with listening(broker) as following:
-        await acknowledge(await following())
+    await answer_one(broker)
     assert await pending(broker) == 1
 
 
@@ -341,8 +356,7 @@ async def test_consumers_of_dead_workers_are_forgotten_unless_they_hold_requests
     async with broker.connect() as redis:
         await redis.xgroup_createconsumer(STREAM, GROUP, "gone")
     await taskiq.request_flush(broker)
-    async with listening(broker) as following:
-        await acknowledge(await following())
+    await answer_one(broker)
     assert await consumers(broker) == ["holds one"]
 
 
@@ -361,8 +375,7 @@ async def test_an_absence_of_redis_is_survived_with_one_line(
     monkeypatch.setattr(broker_module, "LONGEST_PAUSE", 0.05)
     await taskiq.request_flush(broker)
     broker.server.absences = 10
-    async with listening(broker) as following:
-        await acknowledge(await following())
+    await answer_one(broker)
     assert broker.server.absences == 0
     (line,) = caplog.messages
     assert line.startswith("cannot read flush requests from Redis; retrying: ConnectionError")
@@ -444,8 +457,7 @@ async def test_starting_needs_no_redis() -> None:
 
 
 async def test_registering_twice_changes_nothing() -> None:
-    broker = Recorder()
-    broker.is_worker_process = True
+    broker = Recorder(in_worker=True)
     assert register(broker) is register(broker)
     await broker.startup()
     await broker.shutdown()
@@ -461,19 +473,20 @@ async def test_no_worker_lives_where_only_requests_are_sent() -> None:
     assert Saver.made == []
 
 
-async def test_the_in_memory_broker_answers_its_own_requests(workers: list[Saver]) -> None:
-    broker = InMemoryBroker()
-    flush_metrics = register(broker)
-    first = await (await flush_metrics.kiq()).wait_result(check_interval=0.001)
-    second = await (await flush_metrics.kiq()).wait_result(check_interval=0.001)
-    assert [first.return_value, second.return_value] == [1, 2]
-    await broker.shutdown()
+async def test_the_in_memory_broker_answers_its_own_requests(
+    in_memory: InMemoryBroker, workers: list[Saver]
+) -> None:
+    flush_metrics = register(in_memory)
+    answers = [
+        await (await flush_metrics.kiq()).wait_result(check_interval=0.001) for _ in range(2)
+    ]
+    assert [answer.return_value for answer in answers] == [1, 2]
+    await in_memory.shutdown()
     assert [worker.events for worker in workers] == [["start", "close"]]
 
 
 def test_each_loop_has_a_worker_of_its_own(workers: list[Saver]) -> None:
-    broker = InMemoryBroker()
-    flush_metrics = register(broker)
+    flush_metrics = register(InMemoryBroker())
 
     async def flush() -> int:
         return await flush_metrics()
@@ -483,11 +496,8 @@ def test_each_loop_has_a_worker_of_its_own(workers: list[Saver]) -> None:
 
 
 async def test_one_flush_runs_and_one_waits_for_any_number_of_requests(
-    workers: list[Saver],
+    flush_metrics: taskiq.FlushTask, workers: list[Saver]
 ) -> None:
-    broker = InMemoryBroker()
-    flush_metrics = register(broker)
-    await broker.startup()
     (worker,) = workers
     worker.go.clear()
     requests = [asyncio.ensure_future(flush_metrics()) for _ in range(5)]
@@ -496,13 +506,11 @@ async def test_one_flush_runs_and_one_waits_for_any_number_of_requests(
     worker.go.set()
     assert [await request for request in requests[:2]] == [1, 2]
     assert await flush_metrics() == 3
-    await broker.shutdown()
 
 
-async def test_a_cancelled_request_does_not_hold_up_the_next(workers: list[Saver]) -> None:
-    broker = InMemoryBroker()
-    flush_metrics = register(broker)
-    await broker.startup()
+async def test_a_cancelled_request_does_not_hold_up_the_next(
+    flush_metrics: taskiq.FlushTask, workers: list[Saver]
+) -> None:
     workers[0].go.clear()
     running, waiting = (asyncio.ensure_future(flush_metrics()) for _ in range(2))
     await workers[0].flushing.wait()
@@ -511,58 +519,44 @@ async def test_a_cancelled_request_does_not_hold_up_the_next(workers: list[Saver
     await asyncio.wait([running, waiting])
     workers[0].go.set()
     assert await flush_metrics() == 2
-    await broker.shutdown()
-
-
-async def test_a_broker_may_shut_down_while_a_flush_runs(workers: list[Saver]) -> None:
-    broker = InMemoryBroker()
-    flush_metrics = register(broker)
-    await broker.startup()
-    workers[0].go.clear()
-    running = asyncio.ensure_future(flush_metrics())
-    await workers[0].flushing.wait()
-    await broker.shutdown()
-    workers[0].go.set()
-    assert await running == 1
-    assert workers[0].events == ["start", "close"]
 
 
 async def test_a_flush_that_the_closing_worker_cancels_is_no_error(
-    workers: list[Saver], caplog: pytest.LogCaptureFixture
+    in_memory: InMemoryBroker,
+    flush_metrics: taskiq.FlushTask,
+    workers: list[Saver],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    broker = InMemoryBroker()
-    flush_metrics = register(broker)
-    await broker.startup()
     workers[0].go.clear()
     request = await flush_metrics.kiq()
     await workers[0].flushing.wait()
     workers[0].closing = workers[0].cancel_flush
-    await broker.shutdown()
+    await in_memory.shutdown()
     result = await request.wait_result(timeout=60)
     assert (result.is_err, result.return_value) == (False, 0)
     assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
 
 
 async def test_what_still_waits_after_the_shutdown_starts_no_other_worker(
-    workers: list[Saver], caplog: pytest.LogCaptureFixture
+    in_memory: InMemoryBroker,
+    flush_metrics: taskiq.FlushTask,
+    workers: list[Saver],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    broker = InMemoryBroker()
-    flush_metrics = register(broker)
-    await broker.startup()
     workers[0].go.clear()
     running, waiting = (asyncio.ensure_future(flush_metrics()) for _ in range(2))
     await workers[0].flushing.wait()
-    await broker.shutdown()
+    await in_memory.shutdown()
     late = asyncio.ensure_future(flush_metrics())
     workers[0].go.set()
-    await AsyncKicker(PURGE_NAME, broker, {}).kiq()
+    await AsyncKicker(PURGE_NAME, in_memory, {}).kiq()
     assert [await flush for flush in (running, waiting, late)] == [1, 0, 0]
-    await broker.wait_all()
+    await in_memory.wait_all()
     assert caplog.messages == []
     assert [worker.events for worker in workers] == [["start", "close"]]
-    await broker.startup()
+    await in_memory.startup()
     assert await flush_metrics() == 1
-    await broker.shutdown()
+    await in_memory.shutdown()
     assert [worker.events for worker in workers] == [["start", "close"]] * 2
 
 
@@ -570,8 +564,7 @@ async def test_a_worker_that_cannot_start_keeps_the_process_from_starting() -> N
     def broken() -> taskiq.Worker:
         raise ConfigurationError("MAX_ITEMS is 0")
 
-    broker = Recorder()
-    broker.is_worker_process = True
+    broker = Recorder(in_worker=True)
     taskiq.register(broker, make_worker=broken, every=1, log=RateLimitedLog())
     with pytest.raises(ConfigurationError, match="MAX_ITEMS is 0"):
         await broker.startup()
@@ -613,8 +606,7 @@ async def test_a_worker_that_does_not_close_holds_up_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(tasks, "CLOSE_TIMEOUT", 0.01)
-    broker = Recorder()
-    broker.is_worker_process = True
+    broker = Recorder(in_worker=True)
     register(broker)
     await broker.startup()
     workers[0].closing = closing
