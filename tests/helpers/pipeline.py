@@ -125,6 +125,21 @@ def lines_of(batch: Batch) -> list[bytes]:
     return content_in(batch).payload.split(b"\n")
 
 
+async def push(
+    redis: Commands,
+    *calls: Call,
+    first: int = 1,
+    need: int | None = None,
+    producer: str = PRODUCER,
+    at: float = NOON,
+) -> Batch:
+    """Push the batch of these calls; `need`: what must be there before, which is all that is."""
+    batch = batch_of(*calls, first=first, producer=producer, at=at)
+    need = first - 1 if need is None else need
+    assert (await redis.producer.push(producer, batch, need)).kind == "ok"
+    return batch
+
+
 def content_in(batch: Batch) -> Content:
     """The content of a batch that is in memory."""
     assert batch.content is not None

@@ -39,6 +39,7 @@ from tests.helpers.pipeline import (
     entries_of,
     foreign,
     lines_of,
+    push,
     totals_of,
 )
 
@@ -66,32 +67,22 @@ def redis(fake_client: Any) -> Commands:
 
 
 @pytest.fixture
+def query(redis: Commands, path: Path) -> Query:
+    return query_of(redis.reader, path)
+
+
+@pytest.fixture
 def flush(redis: Commands, path: Path) -> Flush:
-    return flush_of(redis, path)
-
-
-def flush_of(redis: Commands, path: Path) -> Flush:
-    return Flush(
-        redis.worker,
-        SQLiteStore(str(path)),
-        ledger_days=30,
-        log=RateLimitedLog(),
-        wall=lambda: NOON,
-    )
-
-
-async def push(redis: Commands, *calls: Call, first: int = 1, when: float = NOON) -> None:
-    reply = await redis.producer.push(PRODUCER, batch_of(*calls, first=first, at=when), 0)
-    assert reply.kind == "ok"
+    store = SQLiteStore(str(path))
+    return Flush(redis.worker, store, ledger_days=30, log=RateLimitedLog(), wall=lambda: NOON)
 
 
 # Live
 
 
 async def test_a_call_is_seen_wherever_it_is(
-    redis: Commands, flush: Flush, path: Path, fake_client: Any
+    redis: Commands, flush: Flush, fake_client: Any, query: Query
 ) -> None:
-    query = query_of(redis.reader, path)
 
     async def counted() -> int:
         (listed,) = await query.functions(None, None)
@@ -106,7 +97,7 @@ async def test_a_call_is_seen_wherever_it_is(
     assert await counted() == 2  # SQL's part is in the live totals
     await fake_client.flushall()
     assert await counted() == 1  # what was pending is lost, and SQL steps in
-    await push(redis, Call(seconds=3.0), first=3)
+    await push(redis, Call(seconds=3.0), first=3, need=0)
     assert await counted() == 2  # SQL and what is pending
     one = await query.function("app.f", None, None)
     assert (one.min_execution_time, one.max_execution_time) == (1.0, 3.0)
@@ -124,20 +115,18 @@ async def test_a_function_that_was_not_called_gives_zeros(redis: Commands, path:
 
 
 async def test_totals_whose_calls_are_gone_are_nothing(
-    redis: Commands, flush: Flush, path: Path, fake_client: Any
+    redis: Commands, flush: Flush, fake_client: Any, query: Query
 ) -> None:
     await push(redis, Call())
     await fake_client.delete(KEYS.metrics_list)
     await flush.reconcile()
-    query = query_of(redis.reader, path)
     assert await query.function("app.f", None, None) == FunctionMetrics(func_name="app.f")
     assert await query.functions(None, None) == []
 
 
-async def test_figures_of_all_kinds(redis: Commands, flush: Flush, path: Path) -> None:
+async def test_figures_of_all_kinds(redis: Commands, flush: Flush, query: Query) -> None:
     calls = [Call(seconds=n / 100) for n in range(1, 98)]
     await push(redis, *calls, Call(seconds=5.0, mark="KeyError"), Call(seconds=9.0, mark=""))
-    query = query_of(redis.reader, path)
     for since in (None, at(NOON)):
         one = await query.function("app.f", since, None)
         assert (one.call_count, one.error_count, one.cancelled_count) == (99, 1, 1)
@@ -179,9 +168,8 @@ async def test_pending_entries_count_once_while_they_are_saved(
     claim = await redis.worker.claim()
     await check()
     # Saved, but the worker died before it said so.
-    length, elements = await redis.worker.read(claim.token, 10)
-    async with SQLiteStore(str(path)).writing() as database:
-        await database.save(claim.token, length, elements, NOON)
+    _, elements = await redis.worker.read(claim.token, 10)
+    await save(SQLiteStore(str(path)), elements, claim.token)
     await check()
     await redis.worker.release(claim.token)
     await flush.drain()
@@ -209,22 +197,17 @@ async def test_what_is_saved_between_the_two_reads_counts_once(
 
 
 async def test_entries_count_in_their_own_minute_however_late(
-    redis: Commands, flush: Flush, path: Path
+    redis: Commands, flush: Flush, query: Query
 ) -> None:
-    await push(redis, Call(seconds=0.0), when=NOON + 30)
+    await push(redis, Call(seconds=0.0), at=NOON + 30)
     await flush.drain()
-    await push(redis, Call(seconds=0.0), first=2, when=NOON - 3600)
-    await push(redis, Call(seconds=0.0), first=3, when=NOON - 86400 * 40)
-    query = query_of(redis.reader, path)
+    await push(redis, Call(seconds=0.0), first=2, at=NOON - 3600)
+    await push(redis, Call(seconds=0.0), first=3, at=NOON - 86400 * 40)
     for _ in range(2):  # pending, and saved
         window = await query.function("app.f", at(NOON - 3600), at(NOON - 3599))
         assert window.call_count == 1
         points = await query.history("app.f", at(NOON - 86400 * 41), None, "minute")
-        assert [p.start for p in points] == [
-            at(NOON - 86400 * 40),
-            at(NOON - 3600),
-            at(NOON),
-        ]
+        assert [p.start for p in points] == [at(NOON - 86400 * 40), at(NOON - 3600), at(NOON)]
         await flush.drain()
 
 
@@ -250,14 +233,11 @@ async def test_no_database_here_but_somewhere(redis: Commands, flush: Flush, pat
     assert not await asyncio.to_thread(elsewhere.exists)
 
 
-async def test_history_by_minute_hour_and_day(redis: Commands, flush: Flush, path: Path) -> None:
+async def test_history_by_minute_hour_and_day(redis: Commands, flush: Flush, query: Query) -> None:
     for n, seconds in enumerate((0, 59.9, 60, 3600, 86400), start=1):
-        await push(
-            redis, Call(seconds=0.0), Call("app.g", 0.0), first=2 * n - 1, when=NOON + seconds
-        )
+        await push(redis, Call(seconds=0.0), Call("app.g", 0.0), first=2 * n - 1, at=NOON + seconds)
         if n == 3:
             await flush.drain()
-    query = query_of(redis.reader, path)
 
     async def starts(resolution: str, since: float, until: float | None = None) -> list[float]:
         end = None if until is None else at(until)
@@ -318,22 +298,35 @@ calls = st.tuples(
 )
 
 
+histories = st.lists(calls, min_size=1, max_size=25)
+windows = st.lists(moments, min_size=2, max_size=2).map(sorted)
+
+
+class Elements:
+    """Those of `metrics_list` that a history becomes: its saved ones, and its pending ones."""
+
+    def __init__(self, history: Iterable[tuple[str, float, Mark, float, str]]) -> None:
+        lines = [
+            (lines_of(batch_of(Call(name, seconds, mark), first=n, at=when - seconds))[0], place)
+            for n, (name, seconds, mark, when, place) in enumerate(history, start=1)
+        ]
+        self.all = [raw for raw, _ in lines]
+        self.saved = [raw for raw, place in lines if place != "pending"]
+        self.pending = [raw for raw, place in lines if place != "saved"]
+
+
 @settings(max_examples=60)
-@given(st.lists(calls, min_size=1, max_size=25), st.lists(moments, min_size=2, max_size=2))
+@given(histories, windows)
 def test_windows_and_history_are_what_the_entries_add_up_to(
     history: list[tuple[str, float, Mark, float, str]], window: list[float]
 ) -> None:
-    elements = [
-        (lines_of(batch_of(Call(name, seconds, mark), first=n, at=when - seconds))[0], place)
-        for n, (name, seconds, mark, when, place) in enumerate(history, start=1)
-    ]
-    entries = entries_of(raw for raw, _ in elements)
-    since, until = sorted(window)
-    pending = Pending([raw for raw, place in elements if place != "saved"])
+    elements = Elements(history)
+    entries = entries_of(elements.all)
+    since, until = window
     with fast_folder() as folder:
         database = SQLiteStore(str(Path(folder, "metrics.db")), plain=True)
-        drive(save(database, [raw for raw, place in elements if place != "pending"]))
-        query = Query(pending, database, NOTHING)
+        drive(save(database, elements.saved))
+        query = Query(Pending(elements.pending), database, NOTHING)
         for start, end in ((since, until), (since, None), (None, until)):
             check_window(query, entries, start, end)
         for resolution, seconds in SECONDS.items():
@@ -341,23 +334,15 @@ def test_windows_and_history_are_what_the_entries_add_up_to(
 
 
 @settings(max_examples=60)
-@given(
-    st.lists(calls, min_size=1, max_size=25),
-    st.lists(moments, min_size=2, max_size=2),
-    st.dictionaries(st.sampled_from([*SECONDS, "entry"]), moments),
-)
+@given(histories, windows, st.dictionaries(st.sampled_from([*SECONDS, "entry"]), moments))
 def test_after_a_purge_they_go_by_what_is_kept(
     history: list[tuple[str, float, Mark, float, str]],
     window: list[float],
     before: dict[str, float],
 ) -> None:
-    elements = [
-        (lines_of(batch_of(Call(name, seconds, mark), first=n, at=when - seconds))[0], place)
-        for n, (name, seconds, mark, when, place) in enumerate(history, start=1)
-    ]
-    saved = [raw for raw, place in elements if place != "pending"]
-    pending = [raw for raw, place in elements if place == "pending"]
-    since, until = sorted(window)
+    elements = Elements(history)
+    pending = [raw for raw in elements.pending if raw not in elements.saved]
+    since, until = window
 
     async def purge(database: SQLiteStore) -> dict[str, int]:
         async with database.writing() as writer:
@@ -368,11 +353,11 @@ def test_after_a_purge_they_go_by_what_is_kept(
 
     with fast_folder() as folder:
         database = SQLiteStore(str(Path(folder, "metrics.db")), plain=True)
-        drive(save(database, saved))
+        drive(save(database, elements.saved))
         purged = drive(purge(database))
         query = Query(Pending(pending), database, NOTHING)
         # Days stand in for all that is finer; nothing stands in for them.
-        kept = [e for e in entries_of(saved) if e.created_at >= purged.get("day", 0)]
+        kept = [e for e in entries_of(elements.saved) if e.created_at >= purged.get("day", 0)]
         entries = [*kept, *entries_of(pending)]
         ranges = cover(int(since // 60 * 60), int(-(-until // 60) * 60), purged)
         expected = totals_of(e for e in entries if any(t.covers(e.created_at) for t in ranges))
@@ -400,9 +385,11 @@ def test_after_a_purge_they_go_by_what_is_kept(
                 )
 
 
-async def save(database: SQLiteStore, elements: Sequence[bytes]) -> None:
+async def save(
+    database: SQLiteStore, elements: Sequence[bytes], token: str = "0" * 16, now: float = NOON
+) -> None:
     async with database.writing() as writer:
-        await writer.save("0" * 16, len(elements), elements, NOON)
+        await writer.save(token, len(elements), elements, now)
 
 
 def within(entry: Entry, start: float | None, end: float | None, seconds: int) -> bool:
@@ -456,17 +443,12 @@ async def test_names_are_found_by_their_ends(redis: Commands, flush: Flush, path
     await push(redis, Call("app.saved.run"), Call("deep.app.saved.run2"))
     await flush.drain()
     await redis.connection.execute("FLUSHALL")
-    await push(redis, Call("app.live.walk"), Call("walk"), first=3, when=NOON)
+    await push(redis, Call("app.live.walk"), Call("walk"), first=3, need=0)
     query = query_of(redis.reader, path, "app.measured.sit", "app.other.sit")
-    for asked, meant in {
-        "app.saved.run": "app.saved.run",
-        "saved.run": "app.saved.run",
-        "run": "app.saved.run",
-        "run2": "deep.app.saved.run2",
-        "live.walk": "app.live.walk",
-        "walk": "walk",  # a full name goes first
-        "measured.sit": "app.measured.sit",
-    }.items():
+    full = {name: name for name in ("app.saved.run", "walk")}  # a full name goes first
+    ends = {"saved.run": "app.saved.run", "run": "app.saved.run", "run2": "deep.app.saved.run2"}
+    others = {"live.walk": "app.live.walk", "measured.sit": "app.measured.sit"}
+    for asked, meant in (full | ends | others).items():
         assert await query.resolve(asked) == meant
     with pytest.raises(AmbiguousNameError) as several:
         await query.resolve("sit")
@@ -494,9 +476,8 @@ async def test_many_names_are_not_all_listed(redis: Commands, path: Path) -> Non
         await query_of(redis.reader, path, *names).resolve("f")
 
 
-async def test_windows_end_where_they_are_told(redis: Commands, path: Path) -> None:
-    await push(redis, Call(seconds=0.0), when=NOON)
-    query = query_of(redis.reader, path)
+async def test_windows_end_where_they_are_told(redis: Commands, query: Query) -> None:
+    await push(redis, Call(seconds=0.0), at=NOON)
     for since, until, count in (
         (NOON + 59, None, 1),  # the minute of `since` counts in full
         (NOON + 60, None, 0),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fakeredis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,7 +47,7 @@ from tests.helpers.pipeline import (
     totals_of,
 )
 from tests.helpers.well_running import DATABASE, PIPELINE, REDIS, SCHEDULER, WORKER
-from tests.reading.test_query import NOTHING, Pending, save
+from tests.reading.test_query import NOTHING, Elements, Pending, save
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -77,16 +76,14 @@ class Scene:
 
     def __init__(self, folder: str, history: Sequence[tuple[str, float, Mark, float, str]]) -> None:
         now = time.time()
-        elements = [
-            (lines_of(batch_of(Call(name, s, mark), first=n, at=now - ago))[0], place)
-            for n, (name, s, mark, ago, place) in enumerate(history, start=1)
-        ]
-        self.entries = entries_of(raw for raw, _ in elements)
-        self.database = SQLiteStore(str(Path(folder, "metrics.db")), plain=True)
-        drive(save(self.database, [raw for raw, place in elements if place != "pending"]))
-        pending = Pending([raw for raw, place in elements if place != "saved"])
+        elements = Elements(
+            (name, s, mark, now - ago + s, place) for name, s, mark, ago, place in history
+        )
+        self.entries = entries_of(elements.all)
+        database = SQLiteStore(str(Path(folder, "metrics.db")), plain=True)
+        drive(save(database, elements.saved))
         names = frozenset(e.func_name for e in self.entries)  # as if measured in this process
-        self.query = Query(pending, self.database, names)
+        self.query = Query(Pending(elements.pending), database, names)
 
     def within(self, window: Window) -> list[Entry]:
         end = window.starts[-1] + window.step
@@ -137,15 +134,12 @@ def test_the_overview_is_what_the_entries_add_up_to(history: Any, span: str) -> 
 
 
 def assert_steps(row: FunctionRow, window: Window, entries: Sequence[Entry]) -> None:
-    counts = [0] * len(window.starts)
-    errors = [0] * len(window.starts)
-    times = [0.0] * len(window.starts)
+    steps: list[list[Entry]] = [[] for _ in window.starts]
     for entry in entries:
-        counts[step_of(window, entry)] += 1
-        errors[step_of(window, entry)] += bool(entry.error_occurred)
-        times[step_of(window, entry)] += entry.execution_time
-    assert list(row.calls) == counts
-    assert list(row.errors) == errors
+        steps[step_of(window, entry)].append(entry)
+    assert list(row.calls) == [len(step) for step in steps]
+    assert list(row.errors) == [sum(bool(e.error_occurred) for e in step) for step in steps]
+    times = [sum(e.execution_time for e in step) for step in steps]
     assert list(row.times) == pytest.approx(times)
 
 
@@ -216,14 +210,12 @@ def test_a_function_is_what_its_entries_add_up_to(history: Any, span: str) -> No
             assert point.error_count == sum(bool(e.error_occurred) for e in some)
         slowest = sorted((e.execution_time for e in mine), reverse=True)[:3]
         assert [entry.execution_time for entry in report.slowest] == slowest
-        known = {(e.created_at, e.execution_time, e.outcome, e.error_type) for e in mine}
         for entry in report.slowest:
-            found = entry.created_at.timestamp()
+            found = (entry.execution_time, entry.outcome, entry.error_type)
             assert any(
-                abs(found - at) < 1e-5
-                and rest == (entry.execution_time, entry.outcome, entry.error_type)
-                for at, *others in known
-                for rest in [tuple(others)]
+                abs(entry.created_at.timestamp() - e.created_at) < 1e-5
+                and found == (e.execution_time, e.outcome, e.error_type)
+                for e in mine
             )
         assert sum(row.count for row in report.errors) == sum(e.error_occurred for e in mine)
 
@@ -253,12 +245,8 @@ def test_a_late_entry_is_seen_in_what_is_remembered(path: Path) -> None:
     def calls_now() -> int:
         return asyncio.run(overview_report._overview(query, "24h", None)).total.call_count
 
-    async def add(number: int, ago: float) -> None:
-        async with database.writing() as writer:
-            await writer.save(f"{number:016}", 1, [foreign("app.f", at=now - ago)], now)
-
     for number, ago in enumerate([10 * 3600, 0, 10 * 3600, 3600, 0], start=1):
-        drive(add(number, ago))
+        drive(save(database, [foreign("app.f", at=now - ago)], f"{number:016}"))
         assert calls_now() == number
 
 
@@ -382,14 +370,10 @@ async def test_an_export_goes_page_by_page(
     assert [page async for page in reports.entries()] == []
     now = time.time()
     elements = [foreign(name, at=now - ago) for name in ("a.f", "a.g") for ago in (0, 50, 7000)]
-    async with SQLiteStore(str(path)).writing() as writer:
-        await writer.save("0" * 16, len(elements), elements, now)
-    for options, count in (
-        ({}, 6),
-        ({"since": "1h"}, 4),
-        ({"until": "1h"}, 2),
-        ({"name": "a.f"}, 3),
-    ):
+    await save(SQLiteStore(str(path)), elements, now=now)
+    chosen: list[tuple[dict[str, Any], int]]
+    chosen = [({}, 6), ({"since": "1h"}, 4), ({"until": "1h"}, 2), ({"name": "a.f"}, 3)]
+    for options, count in chosen:
         assert await reports.entry_count(**options) == count
         pages = [page async for page in reports.entries(**options)]
         assert sum(map(len, pages)) == count
@@ -401,9 +385,8 @@ async def test_an_export_goes_page_by_page(
 
 async def test_a_purge_by_hand(embedded: Settings, path: Path) -> None:
     now = time.time()
-    async with SQLiteStore(str(path)).writing() as writer:
-        elements = [foreign(at=now - days * DAY) for days in (0, 5, 10)]
-        await writer.save("0" * 16, 3, elements, now)
+    elements = [foreign(at=now - days * DAY) for days in (0, 5, 10)]
+    await save(SQLiteStore(str(path)), elements, now=now)
     assert await reports.purge() == (0, 0, 0, 0, 0, 0)  # the settings keep all
     found = await reports.purge(entries="4d", minutes="8d")
     assert (found.entries, found.minutes, found.hours, found.days) == (2, 1, 0, 0)
@@ -451,23 +434,16 @@ async def test_what_redis_says(redis: Commands, client: Any) -> None:
     assert (flow.waiting, flow.claims, flow.producers, flow.dropped) == (3, 1, 2, 7)
     assert flow.lag == pytest.approx(90.5, abs=60)
     worker, scheduler = sorted(flow.processes, key=lambda one: one.role, reverse=True)
-    assert (worker.role, worker.host, worker.process, worker.error) == (
-        "worker",
-        "host:1",
-        "12",
-        "disk",
-    )
-    assert worker.flushed_at == datetime.fromtimestamp(now, UTC)
+    flushed_at = datetime.fromtimestamp(now, UTC)
+    assert astuple(worker) == ("worker", "host:1", "12", flushed_at, "disk")
     assert (scheduler.role, scheduler.host, scheduler.error) == ("scheduler", "other", None)
 
 
-async def test_rubbish_at_the_head_has_no_lag() -> None:
-    client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
-    await client.rpush("metrics_list", "rubbish")
+async def test_rubbish_at_the_head_has_no_lag(fake_client: Any) -> None:
+    await fake_client.rpush("metrics_list", "rubbish")
     flow = Flow()
-    await flow.look(commands_on(client).connection, embedded=True)
+    await flow.look(commands_on(fake_client).connection, embedded=True)
     assert (flow.waiting, flow.lag) == (1, None)
-    await client.aclose()
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,7 @@ import pytest
 
 from metrics_collector._core.pipeline_types import Numbered
 from metrics_collector._core.totals import Totals
-from metrics_collector._errors import (
-    IncompatibleStoreError,
-    StoreFullError,
-    StoreUnavailableError,
-)
+from metrics_collector._errors import IncompatibleStoreError, StoreFullError, StoreUnavailableError
 from metrics_collector._redis import connection
 from metrics_collector._redis.connection import connect
 from metrics_collector._redis.heartbeat import Heartbeat
@@ -30,6 +26,7 @@ from tests.helpers.pipeline import (
     commands_on,
     everything,
     lines_of,
+    push,
     saved_state,
 )
 
@@ -58,8 +55,7 @@ async def opened(url: str, **options: Any) -> AsyncIterator[Commands]:
 async def test_a_full_redis_takes_no_batch_but_can_be_drained(redis_url: str) -> None:
     async with opened(redis_url, max_items=1) as redis:
         client = redis.connection._client
-        batch = batch_of(Call(), Call("app.g"), Call("app.new"))
-        await redis.producer.push(PRODUCER, batch, 0)
+        batch = await push(redis, Call(), Call("app.g"), Call("app.new"))
         await client.delete(KEYS.totals("app.new"), KEYS.flush_requested)
         await client.config_set("maxmemory", 1)
         before = await everything(client)
@@ -69,43 +65,37 @@ async def test_a_full_redis_takes_no_batch_but_can_be_drained(redis_url: str) ->
         assert await redis.producer.push(PRODUCER, batch, 0) == ("skip", 3, "", True, 0)
         assert (await redis.producer.look(PRODUCER)).kind == "look"
         token = (await redis.worker.claim()).token
-        for n in (1, 2, 3):
-            part = batch_of(Call(["app.f", "app.g", "app.new"][n - 1]), first=n)
+        for n, name in enumerate(["app.f", "app.g", "app.new"], start=1):
+            functions = saved_state(batch_of(Call(name), first=n), no=n)
             done = await redis.worker.acknowledge(
-                token,
-                4 - n,
-                1,
-                db=DB,
-                no=n,
-                functions=saved_state(part, no=n),
-                producers={PRODUCER: f"1-{n}"},
+                *(token, 4 - n, 1), db=DB, no=n, functions=functions, producers={PRODUCER: f"1-{n}"}
             )
             assert done.taken
         assert await redis.reader.waiting() == 0
         assert (await redis.producer.look(PRODUCER)).saved == "1-3"
         assert (await redis.reader.live(["app.new"]))["app.new"].totals.counts["call_count"] == 1
         await client.config_set("maxmemory", 0)
-        assert (await redis.producer.push(PRODUCER, batch_of(Call(), first=4), 3)).kind == "ok"
+        await push(redis, Call(), first=4)
 
 
 @pytest.mark.integration
 async def test_connections_to_what_became_a_replica_are_made_anew(redis_url: str) -> None:
     async with opened(redis_url) as redis:
         client = redis.connection._client
-        await redis.producer.push(PRODUCER, batch_of(Call()), 0)
+        await push(redis, Call())
         await client.replicaof("127.0.0.1", "1")
         before = await client.client_id()
         with pytest.raises(StoreUnavailableError, match="read only replica"):
             await redis.producer.push(PRODUCER, batch_of(Call(), first=2), 1)
         assert await client.client_id() != before
         await client.replicaof("NO", "ONE")
-        assert (await redis.producer.push(PRODUCER, batch_of(Call(), first=2), 1)).kind == "ok"
+        await push(redis, Call(), first=2)
 
 
 async def test_scripts_that_redis_forgot_are_loaded_again(redis: Commands, client: Any) -> None:
     await redis.producer.push(PRODUCER, batch_of(Call()), 0)
     await client.script_flush()
-    assert (await redis.producer.push(PRODUCER, batch_of(Call(), first=2), 1)).kind == "ok"
+    await push(redis, Call(), first=2)
     await client.script_flush()
     token = (await redis.worker.claim()).token
     await client.script_flush()
@@ -270,7 +260,7 @@ async def test_a_mistake_of_ours_is_not_taken_for_trouble_with_redis(redis: Comm
 @pytest.mark.integration
 async def test_options_in_the_url_do_not_break_the_reading(redis_url: str) -> None:
     async with opened(f"{redis_url}?decode_responses=yes&protocol=3&socket_timeout=9") as redis:
-        assert (await redis.producer.push(PRODUCER, batch_of(Call()), 0)).kind == "ok"
+        await push(redis, Call())
         token = (await redis.worker.claim()).token
         assert await redis.worker.read(token, 1) == (1, lines_of(batch_of(Call())))
         assert (await redis.reader.live(["app.f"]))["app.f"].totals.counts["call_count"] == 1
@@ -285,7 +275,7 @@ async def test_users_and_passwords(redis_server: RedisServer) -> None:
         client: Any = redis.connection._client
         await client.execute_command("ACL", "SETUSER", "worker", *rules)
     async with opened(f"redis://worker:{QUOTED}@{where}") as redis:
-        assert (await redis.producer.push(PRODUCER, batch_of(Call()), 0)).kind == "ok"
+        await push(redis, Call())
         with pytest.raises(StoreUnavailableError, match="can't run this command"):
             await redis.reader.live(["app.f"])
     async with opened(f"redis://worker:wrong-{QUOTED}@{where}") as redis:
@@ -298,7 +288,7 @@ async def test_users_and_passwords(redis_server: RedisServer) -> None:
 async def test_a_unix_socket(start_redis: Callable[..., RedisServer]) -> None:
     server = start_redis(requirepass=PASSWORD, port="0")
     async with opened(server.unix_url) as redis:
-        assert (await redis.producer.push(PRODUCER, batch_of(Call()), 0)).kind == "ok"
+        await push(redis, Call())
     server.stop()
     async with opened(server.unix_url) as redis:
         with pytest.raises(StoreUnavailableError) as caught:
@@ -332,7 +322,7 @@ async def test_tls(
     )
     url = f"rediss://:{QUOTED}@127.0.0.1:{unused_tcp_port}/0"
     async with opened(f"{url}?ssl_ca_certs={cert}") as redis:
-        assert (await redis.producer.push(PRODUCER, batch_of(Call()), 0)).kind == "ok"
+        await push(redis, Call())
     async with opened(url) as redis:  # signed by nobody that is known here
         with pytest.raises(StoreUnavailableError, match=r"(?i)certificate") as caught:
             await redis.producer.look(PRODUCER)

@@ -16,10 +16,8 @@ async def test_heartbeats(redis: Commands, client: Any) -> None:
     mine, other = (Heartbeat(redis.connection, "worker", f"{name}:1") for name in (host, "host"))
     await mine.beat({"error": None}, 20.0)
     await other.beat({"error": "x"}, 20.0)
-    assert await redis.reader.heartbeats("worker") == {
-        f"{host}:1": {"error": None},
-        "host:1": {"error": "x"},
-    }
+    both = {f"{host}:1": {"error": None}, "host:1": {"error": "x"}}
+    assert await redis.reader.heartbeats("worker") == both
     assert await redis.reader.heartbeats("scheduler") == {}
     assert 0 < await client.pttl(KEYS.heartbeat("worker", f"{host}:1")) <= 20_000
     await mine.stop()

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_collector._errors import (
-    StoreUnavailableError,
-)
+from metrics_collector._errors import StoreUnavailableError
 from tests.helpers.pipeline import (
     KEYS,
     NOON,
@@ -23,6 +21,7 @@ from tests.helpers.pipeline import (
     everything,
     lines_of,
     live_totals,
+    push,
     totals_of,
 )
 
@@ -31,39 +30,24 @@ if TYPE_CHECKING:
 
 
 async def test_a_push_adds_entries_and_totals(redis: Commands, client: Any) -> None:
-    calls = [
-        Call("app.f", 0.5),
-        Call("app.f", 2.0, "ValueError"),
-        Call("app.f", 0.0, ""),
-        Call("app.ü:{*}", 3.0, 'a"b\n'),
-    ]
-    batch = batch_of(*calls)
+    calls = [Call("app.f", 0.5), Call("app.f", 2.0, "ValueError"), Call("app.f", 0.0, "")]
+    batch = batch_of(*calls, Call("app.ü:{*}", 3.0, 'a"b\n'))
     assert await redis.producer.push(PRODUCER, batch, 0) == ("ok", 4, "", False, 0)
     assert await client.lrange("metrics_list", 0, -1) == lines_of(batch)
     assert all_same(await live_totals(client), totals_of(entries_of(lines_of(batch))))
     fields = await client.hgetall("app:metrics:app.f")
-    assert (
-        fields.items()
-        >= {
-            b"call_count": b"3",
-            b"error_count": b"1",
-            b"cancelled_count": b"1",
-            b"error:ValueError": b"1",
-            b"h:zero": b"1",
-            b"execution_time": b"2.5",
-            b"min": b"0",
-            b"max": b"2",
-            b"last_called_at": b"%d" % (NOON + 2),
-        }.items()
+    counts = dict.fromkeys(
+        [b"error_count", b"cancelled_count", b"error:ValueError", b"h:zero"], b"1"
     )
+    figures = {b"execution_time": b"2.5", b"min": b"0", b"max": b"2", b"call_count": b"3"}
+    assert fields.items() >= {**counts, **figures, b"last_called_at": b"%d" % (NOON + 2)}.items()
     assert b"as_of" not in fields
     assert 0 < await client.pttl(KEYS.producer(PRODUCER)) <= 24 * 3600 * 1000
     await check_pending(client)
 
 
 async def test_a_batch_that_comes_twice_is_skipped(redis: Commands, client: Any) -> None:
-    batch = batch_of(Call(), Call())
-    await redis.producer.push(PRODUCER, batch, 0)
+    batch = await push(redis, Call(), Call())
     before = await everything(client)
     await client.pexpire(KEYS.producer(PRODUCER), 1000)
     assert await redis.producer.push(PRODUCER, batch, 0) == ("skip", 2, "", False, 0)
@@ -75,24 +59,23 @@ async def test_a_batch_whose_forerunner_is_missing_is_a_gap(redis: Commands, cli
     later = batch_of(Call(), first=3)
     assert await redis.producer.push(PRODUCER, later, 2) == ("gap", 0, "", False, 0)
     assert await everything(client) == {}
-    await redis.producer.push(PRODUCER, batch_of(Call()), 0)
+    await push(redis, Call())
     assert await redis.producer.push(PRODUCER, later, 2) == ("gap", 1, "", False, 0)
     # Nothing before it is kept any more: it may go on from there.
     assert (await redis.producer.push(PRODUCER, later, 0)).kind == "ok"
 
 
 async def test_producers_do_not_share_their_numbers(redis: Commands, client: Any) -> None:
-    await redis.producer.push(PRODUCER, batch_of(Call()), 0)
-    other = batch_of(Call(), producer=OTHER_PRODUCER)
-    assert (await redis.producer.push(OTHER_PRODUCER, other, 0)).kind == "ok"
+    await push(redis, Call())
+    await push(redis, Call(), producer=OTHER_PRODUCER)
     assert (await live_totals(client))["app.f"].counts["call_count"] == 2
 
 
 async def test_a_full_backlog_refuses_without_a_trace(client: Any) -> None:
     redis = commands_on(client, max_backlog=3)
-    await redis.producer.push(PRODUCER, batch_of(Call(), Call()), 0)
+    await push(redis, Call(), Call())
     await redis.worker.claim()
-    await redis.producer.push(PRODUCER, batch_of(Call(), first=3), 2)
+    await push(redis, Call(), first=3)
     before = await everything(client)
     batch = batch_of(Call(), first=4)
     # Two in a claim and one in the list: what is claimed counts as well.
@@ -118,7 +101,7 @@ async def test_a_batch_above_the_bound_gets_through_alone(client: Any) -> None:
 async def test_a_look_adds_nothing(redis: Commands, client: Any) -> None:
     assert await redis.producer.look(PRODUCER) == ("look", 0, "", False, 0)
     assert await everything(client) == {}
-    await redis.producer.push(PRODUCER, batch_of(Call()), 0)
+    await push(redis, Call())
     await client.pexpire(KEYS.producer(PRODUCER), 1000)
     assert await redis.producer.look(PRODUCER) == ("look", 1, "", False, 0)
     assert await client.pttl(KEYS.producer(PRODUCER)) > 1000
@@ -136,8 +119,7 @@ async def test_one_producer_requests_a_flush_once_a_second(client: Any) -> None:
 
 
 async def test_a_large_batch_keeps_its_order(redis: Commands, client: Any) -> None:
-    batch = batch_of(*[Call("app.f", n / 1000) for n in range(2500)])
-    await redis.producer.push(PRODUCER, batch, 0)
+    batch = await push(redis, *[Call("app.f", n / 1000) for n in range(2500)])
     assert await client.lrange("metrics_list", 0, -1) == lines_of(batch)
 
 
@@ -154,7 +136,7 @@ async def test_totals_that_are_none_stop_nothing(redis: Commands, client: Any) -
 async def test_a_list_that_is_none_is_refused_without_a_trace(redis: Commands, client: Any) -> None:
     await client.set("metrics_list", "text")
     with pytest.raises(StoreUnavailableError, match="WRONGTYPE"):
-        await redis.producer.push(PRODUCER, batch_of(Call()), 0)
+        await push(redis, Call())
     assert await everything(client) == {b"metrics_list": b"text"}
     assert (await redis.producer.look(PRODUCER)).kind == "look"
     with pytest.raises(StoreUnavailableError, match="WRONGTYPE"):
@@ -162,12 +144,12 @@ async def test_a_list_that_is_none_is_refused_without_a_trace(redis: Commands, c
 
 
 async def test_extremes_and_the_last_call_are_kept(redis: Commands, client: Any) -> None:
-    await redis.producer.push(PRODUCER, batch_of(Call(seconds=0.5), Call(seconds=0.75)), 0)
+    await push(redis, Call(seconds=0.5), Call(seconds=0.75))
     await redis.producer.push(PRODUCER, batch_of(Call(seconds=0.625), first=3, at=NOON - 10), 2)
     totals = (await redis.reader.live(["app.f"]))["app.f"].totals
     assert (totals.min, totals.max) == (0.5, 0.75)
     assert totals.last_called_at == NOON + 0.75
-    await redis.producer.push(PRODUCER, batch_of(Call(seconds=0.1), Call(seconds=9.1), first=4), 3)
+    await push(redis, Call(seconds=0.1), Call(seconds=9.1), first=4)
     totals = (await redis.reader.live(["app.f"]))["app.f"].totals
     assert (totals.min, totals.max) == (0.1, 9.1)
     assert totals.last_called_at == NOON + 9.1

@@ -40,13 +40,8 @@ async def test_pending_is_what_lies_in_list_and_claims(redis: Commands, client: 
     token = (await redis.worker.claim()).token
     await client.rpush("metrics_list", b"4", b"5")
     found = [tuple(one) async for one in redis.reader.pending()]
-    assert found == [
-        (b"4", "", 1),
-        (b"5", "", 2),
-        (b"3", token, 1),
-        (b"2", token, 2),
-        (b"1", token, 3),
-    ]
+    in_claim = [(b"3", token, 1), (b"2", token, 2), (b"1", token, 3)]
+    assert found == [(b"4", "", 1), (b"5", "", 2), *in_claim]
 
 
 async def test_pending_misses_nothing_that_moves_meanwhile(

@@ -27,21 +27,50 @@ from tests.helpers.pipeline import (
     held,
     lines_of,
     live_totals,
+    push,
     same,
     saved_state,
     totals_of,
 )
 
 if TYPE_CHECKING:
+    from metrics_collector._core.pipeline_types import Acknowledged, FunctionState
+    from metrics_collector._sending.batch import Batch
     from tests.helpers.pipeline import Commands
+
+
+async def claimed(redis: Commands, *calls: Call) -> tuple[Batch, str]:
+    """Push these calls; their batch, and the token of a claim of it."""
+    batch = await push(redis, *calls)
+    return batch, (await redis.worker.claim()).token
+
+
+async def acknowledge(
+    redis: Commands,
+    token: str,
+    expected: int,
+    taken: int,
+    functions: dict[str, FunctionState] | None = None,
+    saved: str = "",
+    *,
+    db: str = DB,
+    no: int = 1,
+) -> Acknowledged:
+    """Say that a database has these; `saved`: what it has of the producer."""
+    return await redis.worker.acknowledge(
+        *(token, expected, taken),
+        db=db,
+        no=no,
+        functions=functions or {},
+        producers={PRODUCER: saved} if saved else {},
+    )
 
 
 # claim, read and release
 
 
 async def test_a_claim_takes_all_that_is_listed(redis: Commands, client: Any) -> None:
-    batch = batch_of(Call(), Call(), Call())
-    await redis.producer.push(PRODUCER, batch, 0)
+    batch = await push(redis, Call(), Call(), Call())
     claim = await redis.worker.claim()
     assert claim.fresh
     assert claim.life
@@ -60,9 +89,8 @@ async def test_there_is_nothing_to_claim_in_an_empty_redis(redis: Commands, clie
 
 
 async def test_one_worker_at_a_time_has_a_claim(redis: Commands) -> None:
-    await redis.producer.push(PRODUCER, batch_of(Call()), 0)
-    token = (await redis.worker.claim()).token
-    await redis.producer.push(PRODUCER, batch_of(Call(), first=2), 1)
+    _, token = await claimed(redis, Call())
+    await push(redis, Call(), first=2)
     assert (await redis.worker.claim()).token == ""
     await redis.worker.release(token)
     assert (await redis.worker.claim())[0::2] == (token, False)
@@ -72,7 +100,7 @@ async def test_one_worker_at_a_time_has_a_claim(redis: Commands) -> None:
 
 async def test_an_expired_claim_is_taken_over(client: Any) -> None:
     hasty = commands_on(client, lease=0)
-    await hasty.producer.push(PRODUCER, batch_of(Call()), 0)
+    await push(hasty, Call())
     token = (await hasty.worker.claim()).token
     patient = commands_on(client)
     assert (await patient.worker.claim())[0::2] == (token, False)
@@ -80,11 +108,11 @@ async def test_an_expired_claim_is_taken_over(client: Any) -> None:
 
 
 async def test_leases_can_be_ignored(redis: Commands) -> None:
-    await redis.producer.push(PRODUCER, batch_of(Call()), 0)
+    await push(redis, Call())
     first = (await redis.worker.claim()).token
-    await redis.producer.push(PRODUCER, batch_of(Call(), first=2), 1)
+    await push(redis, Call(), first=2)
     assert (await redis.worker.claim(ignore_leases=True)).token == first
-    done = await redis.worker.acknowledge(first, 1, 1, db=DB, no=1, functions={}, producers={})
+    done = await acknowledge(redis, first, 1, 1)
     assert done == (True, {})
     second = await redis.worker.claim(ignore_leases=True)
     assert second.fresh
@@ -119,14 +147,14 @@ async def test_reading_takes_as_much_as_fits_into_memory(redis: Commands, client
     length, elements = await redis.worker.read(token, 5000)
     assert length == 300
     assert len(elements) == 200  # a hundred at a time, while they have less than 8 MB
-    done = await redis.worker.acknowledge(token, 300, 200, db=DB, no=1, functions={}, producers={})
+    done = await acknowledge(redis, token, 300, 200)
     assert done.taken
     assert len((await redis.worker.read(token, 5000))[1]) == 100
     assert len((await redis.worker.read(token, 3))[1]) == 3
 
 
 async def test_foreign_entries_wait_beside_ours(redis: Commands, client: Any) -> None:
-    await redis.producer.push(PRODUCER, batch_of(Call()), 0)
+    await push(redis, Call())
     await client.rpush("metrics_list", foreign())
     token = (await redis.worker.claim()).token
     assert (await redis.worker.read(token, 5))[1][1] == foreign()
@@ -139,13 +167,11 @@ async def test_foreign_entries_wait_beside_ours(redis: Commands, client: Any) ->
 async def test_an_acknowledgement_moves_a_chunk_from_pending_to_saved(
     redis: Commands, client: Any
 ) -> None:
-    batch = batch_of(Call("app.f"), Call("app.g", 0.25, "KeyError"), Call("app.f", 1.5))
-    await redis.producer.push(PRODUCER, batch, 0)
-    live = await live_totals(client)
-    token = (await redis.worker.claim()).token
-    done = await redis.worker.acknowledge(
-        token, 3, 3, db=DB, no=1, functions=saved_state(batch, no=1), producers={PRODUCER: "1-3"}
+    batch, token = await claimed(
+        redis, Call("app.f"), Call("app.g", 0.25, "KeyError"), Call("app.f", 1.5)
     )
+    live = await live_totals(client)
+    done = await acknowledge(redis, token, 3, 3, saved_state(batch, no=1), "1-3")
     assert done == (True, {})
     assert await redis.reader.waiting() == 0
     assert not await client.exists(KEYS.claim(token), KEYS.claims)
@@ -156,14 +182,10 @@ async def test_an_acknowledgement_moves_a_chunk_from_pending_to_saved(
 
 
 async def test_a_chunk_is_taken_off_the_head(redis: Commands, client: Any) -> None:
-    batch = batch_of(Call(), Call("app.g"), Call("app.h"))
-    await redis.producer.push(PRODUCER, batch, 0)
-    token = (await redis.worker.claim()).token
+    batch, token = await claimed(redis, Call(), Call("app.g"), Call("app.h"))
     await client.zadd(KEYS.claims, {token: 1})
     head = batch_of(Call(), Call("app.g"))
-    done = await redis.worker.acknowledge(
-        token, 3, 2, db=DB, no=1, functions=saved_state(head, no=1), producers={PRODUCER: "1-2"}
-    )
+    done = await acknowledge(redis, token, 3, 2, saved_state(head, no=1), "1-2")
     assert done.taken
     assert await redis.worker.read(token, 5) == (1, lines_of(batch)[2:])
     assert (await redis.worker.claim()).token == ""  # its lease has begun anew
@@ -172,22 +194,16 @@ async def test_a_chunk_is_taken_off_the_head(redis: Commands, client: Any) -> No
 
 
 async def test_a_claim_of_another_length_is_left_alone(redis: Commands, client: Any) -> None:
-    batch = batch_of(Call(), Call("app.g"))
-    await redis.producer.push(PRODUCER, batch, 0)
-    token = (await redis.worker.claim()).token
+    batch, token = await claimed(redis, Call(), Call("app.g"))
     functions = saved_state(batch, no=1)
-    done = await redis.worker.acknowledge(
-        token, 3, 2, db=DB, no=1, functions=functions, producers={PRODUCER: "1-2"}
-    )
+    done = await acknowledge(redis, token, 3, 2, functions, "1-2")
     assert not done.taken
     assert await redis.reader.waiting() == 2
     # What SQL has is in the totals all the same; what is pending comes on top until it is taken off.
     assert (await live_totals(client))["app.f"].counts["call_count"] == 2
     assert (await redis.producer.look(PRODUCER)).saved == "1-2"
     await check_pending(client)
-    assert (
-        await redis.worker.acknowledge(token, 2, 2, db=DB, no=1, functions=functions, producers={})
-    ).taken
+    assert (await acknowledge(redis, token, 2, 2, functions)).taken
     assert (await live_totals(client))["app.f"].counts["call_count"] == 1
     await check_pending(client)
 
@@ -195,17 +211,11 @@ async def test_a_claim_of_another_length_is_left_alone(redis: Commands, client: 
 async def test_an_acknowledgement_that_comes_twice_changes_nothing(
     redis: Commands, client: Any
 ) -> None:
-    batch = batch_of(Call(), Call())
-    await redis.producer.push(PRODUCER, batch, 0)
-    token = (await redis.worker.claim()).token
+    _, token = await claimed(redis, Call(), Call())
     head = saved_state(batch_of(Call()), no=1)
-    await redis.worker.acknowledge(
-        token, 2, 1, db=DB, no=1, functions=head, producers={PRODUCER: "1-1"}
-    )
+    await acknowledge(redis, token, 2, 1, head, "1-1")
     before = await everything(client)
-    again = await redis.worker.acknowledge(
-        token, 2, 1, db=DB, no=1, functions=head, producers={PRODUCER: "1-1"}
-    )
+    again = await acknowledge(redis, token, 2, 1, head, "1-1")
     assert not again.taken
     assert await everything(client) == before
 
@@ -221,16 +231,12 @@ async def test_the_short_cut_gives_what_the_long_way_gives(redis: Commands, clie
         for batch in (first, second, third):
             await redis.producer.push(PRODUCER, batch, 0)
         token = (await redis.worker.claim()).token
-        await redis.worker.acknowledge(
-            token, 6, 2, db=DB, no=1, functions=after_first, producers={}
-        )
+        await acknowledge(redis, token, 6, 2, after_first)
         after_second = {
             name: one._replace(total=added(one.total, after_first[name].total))
             for name, one in saved_state(second, no=2, previous=previous).items()
         }
-        await redis.worker.acknowledge(
-            token, 4, 2, db=DB, no=2, functions=after_second, producers={}
-        )
+        await acknowledge(redis, token, 4, 2, after_second, no=2)
         await check_pending(client)
         stamps = {await client.hget(KEYS.totals("app.f"), "as_of")}
         assert stamps == {b"1" if previous else b"2"}  # the short cut was taken, or not
@@ -249,16 +255,14 @@ async def test_the_short_cut_is_not_taken_over_what_is_missing(
         await redis.producer.push(PRODUCER, batch, 0)
     token = (await redis.worker.claim()).token
     no = 1 if missed == "an acknowledgement" else 2
-    await redis.worker.acknowledge(
-        token, 3, 1, db=DB, no=no, functions=saved_state(first, no=no), producers={}
-    )
+    await acknowledge(redis, token, 3, 1, saved_state(first, no=no), no=no)
     if missed == "the totals":
         await client.delete(KEYS.totals("app.f"))
     both = {
         name: one._replace(total=added(one.total, saved_state(first, no=1)[name].total))
         for name, one in saved_state(second, no=3, previous=2).items()
     }
-    await redis.worker.acknowledge(token, 2, 1, db=DB, no=3, functions=both, producers={})
+    await acknowledge(redis, token, 2, 1, both, no=3)
     totals = (await held(client)).live["app.f"]
     saved = (await held(client)).saved["app.f"]
     assert saved.counts["call_count"] == 2
@@ -266,23 +270,15 @@ async def test_the_short_cut_is_not_taken_over_what_is_missing(
 
 
 async def test_redis_tells_of_a_later_commit(redis: Commands, client: Any) -> None:
-    batch = batch_of(Call(), Call())
-    await redis.producer.push(PRODUCER, batch, 0)
-    token = (await redis.worker.claim()).token
-    await redis.worker.acknowledge(
-        token, 2, 2, db=DB, no=7, functions=saved_state(batch, no=7), producers={PRODUCER: "1-2"}
-    )
+    batch, token = await claimed(redis, Call(), Call())
+    await acknowledge(redis, token, 2, 2, saved_state(batch, no=7), "1-2", no=7)
     older = saved_state(batch_of(Call()), no=3)
-    done = await redis.worker.acknowledge(
-        token, 9, 1, db=DB, no=3, functions=older, producers={PRODUCER: "1-1"}
-    )
+    done = await acknowledge(redis, token, 9, 1, older, "1-1", no=3)
     assert done == (False, {"app.f": 7})
     assert (await redis.producer.look(PRODUCER)).saved == "1-2"
     assert (await held(client)).saved["app.f"].counts["call_count"] == 2
     # Another database's numbers say nothing about this one's.
-    done = await redis.worker.acknowledge(
-        token, 9, 1, db=OTHER_DB, no=3, functions=older, producers={PRODUCER: "1-1"}
-    )
+    done = await acknowledge(redis, token, 9, 1, older, "1-1", db=OTHER_DB, no=3)
     assert done == (False, {})
     assert (await redis.producer.look(PRODUCER)).saved == "1-1"
     assert (await held(client)).saved["app.f"].counts["call_count"] == 1
@@ -302,7 +298,7 @@ async def test_at_rest_the_totals_become_what_sql_has(redis: Commands, client: A
 
 
 async def test_reconciling_leaves_what_is_pending(redis: Commands, client: Any) -> None:
-    await redis.producer.push(PRODUCER, batch_of(Call(seconds=0.5, mark="KeyError")), 0)
+    await push(redis, Call(seconds=0.5, mark="KeyError"))
     sql = totals_of(entries_of(lines_of(batch_of(Call(seconds=2.0), Call(seconds=4.0)))))["app.f"]
     await redis.worker.reconcile(DB, 4, {"app.f": Numbered(sql, 4)})
     totals = (await live_totals(client))["app.f"]
@@ -318,9 +314,8 @@ async def test_many_functions_are_reconciled(redis: Commands) -> None:
     sql = totals_of(entries_of(lines_of(batch_of(*[Call(f"app.f{n}") for n in range(250)]))))
     numbered = {name: Numbered(totals, 2) for name, totals in sql.items()}
     assert await redis.worker.reconcile(DB, 2, numbered) == {}
-    assert await redis.worker.reconcile(
-        DB, 1, {n: Numbered(t, 1) for n, (t, _) in numbered.items()}
-    ) == (dict.fromkeys(sql, 2))
+    older = {name: Numbered(totals, 1) for name, totals in sql.items()}
+    assert await redis.worker.reconcile(DB, 1, older) == dict.fromkeys(sql, 2)
     live = await redis.reader.live([*sql, "app.none"])
     assert live.keys() == sql.keys()
     assert all(one.whole for one in live.values())
@@ -331,20 +326,17 @@ async def test_totals_that_are_none_do_not_stop_an_acknowledgement(
     redis: Commands, client: Any
 ) -> None:
     names = ["app.text", "app.field", "app.saved", "app.good"]
-    batch = batch_of(*map(Call, names))
-    await redis.producer.push(PRODUCER, batch, 0)
-    token = (await redis.worker.claim()).token
+    batch, token = await claimed(redis, *map(Call, names))
     await client.set(KEYS.totals("app.text"), "text")
     await client.hset(KEYS.totals("app.field"), "call_count", "text")
     await client.set(KEYS.saved("app.saved"), "text")
     await client.set(KEYS.producer(OTHER_PRODUCER), "text")
     producers = {OTHER_PRODUCER: "1-1", PRODUCER: "1-4"}
     functions = saved_state(batch, no=1)
-    assert (
-        await redis.worker.acknowledge(
-            token, 4, 4, db=DB, no=1, functions=functions, producers=producers
-        )
-    ).taken
+    done = await redis.worker.acknowledge(
+        *(token, 4, 4), db=DB, no=1, functions=functions, producers=producers
+    )
+    assert done.taken
     assert await redis.reader.waiting() == 0
     assert (await redis.producer.look(PRODUCER)).saved == "1-4"
     live = await redis.reader.live(names)
@@ -356,9 +348,7 @@ async def test_totals_that_are_none_do_not_stop_an_acknowledgement(
 
 async def test_what_is_saved_of_a_producer_only_grows(redis: Commands, client: Any) -> None:
     async def tell(db: str, no: int, saved: str) -> None:
-        await redis.worker.acknowledge(
-            "", 0, 0, db=db, no=no, functions={}, producers={PRODUCER: saved}
-        )
+        await acknowledge(redis, "", 0, 0, {}, saved, db=db, no=no)
 
     await tell(DB, 2, "1-9")
     assert await redis.producer.look(PRODUCER) == ("look", 0, "1-9", False, 0)

@@ -37,6 +37,7 @@ from tests.helpers.pipeline import (
     foreign,
     lines_of,
     live_totals,
+    push,
     same,
 )
 
@@ -64,18 +65,14 @@ class Scene:
         source, store = source or self.redis.worker, store or self.store
         return Flush(source, store, **{**usual, **options})
 
-    async def push(self, *calls: Call, first: int = 1, producer: str = PRODUCER) -> None:
-        batch = batch_of(*calls, first=first, producer=producer)
-        assert (await self.redis.producer.push(producer, batch, first - 1)).kind == "ok"
-
     async def fill(self, *, first: int = 1, producer: str = PRODUCER) -> None:
         """Push five entries of two functions, of every outcome."""
         marks = (None, "KeyError", "", TIMEOUT, REFUSED)
         calls = [Call("app.fg"[: 5 + n % 2], 0.25 * n, mark) for n, mark in enumerate(marks)]
-        await self.push(*calls, first=first, producer=producer)
+        await push(self.redis, *calls, first=first, producer=producer)
 
     async def save(self, *calls: Call, first: int) -> None:
-        await self.push(*calls, first=first)
+        await push(self.redis, *calls, first=first)
         await self.flush.drain()
 
     async def keep_copy(self) -> None:
@@ -449,8 +446,8 @@ async def test_producers_learn_what_an_older_copy_has_saved(scene: Scene) -> Non
         await scene.fill(first=first)
         await scene.flush.drain()
     await scene.restore_copy()
-    await scene.push(Call("app.new"), first=21)  # the last that it hears of this producer
-    await scene.push(Call(), producer=OTHER_PRODUCER)
+    await push(scene.redis, Call("app.new"), first=21)  # the last that it hears of this producer
+    await push(scene.redis, Call(), producer=OTHER_PRODUCER)
     await scene.client.rpush("metrics_list", foreign())
     await scene.flush.drain()
     assert await scene.told() == "1-5,21-21"
@@ -500,9 +497,9 @@ async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(scene: Scene) 
     await scene.save(Call("app.f", 2.0), first=3)  # as many commits as before, but not the same
     await scene.flush.reconcile()
     await scene.check_live(extremes=False)
-    await scene.push(Call("app.f", 4.0), first=4)
+    await push(scene.redis, Call("app.f", 4.0), first=4)
     token = (await scene.redis.worker.claim()).token
-    await scene.push(Call("app.f", 8.0), first=5)  # it is not quiet
+    await push(scene.redis, Call("app.f", 8.0), first=5)  # it is not quiet
     length, elements = await scene.redis.worker.read(token, 1)
     async with scene.store.writing() as database:
         saved = await database.save(token, length, elements, next(clock))
@@ -550,7 +547,7 @@ async def test_reconciling_heals_totals(scene: Scene) -> None:
     await scene.client.hset(KEYS.totals("app.fg"), "call_count", 99)
     await scene.fill(first=6)  # pending: these stay on top
     await scene.client.delete("metrics_list")  # by hand: these are lost
-    await scene.push(Call("app.lost"), producer=OTHER_PRODUCER)
+    await push(scene.redis, Call("app.lost"), producer=OTHER_PRODUCER)
     await scene.client.delete("metrics_list")
     await scene.flush.reconcile()
     await scene.check_at_rest({PRODUCER: 5})
