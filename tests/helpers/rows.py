@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def rows(path: Path, query: str) -> list[Any]:
-    """The answer to a query."""
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(query).fetchall()
+def rows(path: Path | str, *statements: str) -> list[Any]:
+    """Execute statements, each of which is committed at once; the answer to the last."""
+    answer: list[Any] = []
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            answer = connection.execute(statement).fetchall()
+    return answer

@@ -40,6 +40,7 @@ from tests.helpers.pipeline import (
     push,
     same,
 )
+from tests.helpers.rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -349,16 +350,10 @@ async def test_redis_is_emptied_at_each_step(scene: Scene, command: str) -> None
 # Databases that cannot be used: the entries wait
 
 
-def execute(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
 FILES: dict[str, Callable[[Path], object]] = {
     "no database": lambda path: path.write_text("text" * 1000),
-    "another program's": lambda path: execute(path, "CREATE TABLE theirs (x)"),
-    "a newer one": lambda path: execute(
+    "another program's": lambda path: rows(path, "CREATE TABLE theirs (x)"),
+    "a newer one": lambda path: rows(
         path, f"PRAGMA application_id = {schema.APPLICATION_ID}", "PRAGMA user_version = 99"
     ),
 }
@@ -577,12 +572,10 @@ async def test_reconciling_forgets_old_parts_of_the_ledger(scene: Scene) -> None
         wall = NOON + days * DAY
         return scene.flush_of(ledger_days=3.0, wall=lambda: wall)
 
-    with closing(sqlite3.connect(scene.path)) as connection:
-        await later(2.9).reconcile()
-        assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (1,)
-        await later(3.1).reconcile()
-        assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (0,)
-        assert connection.execute("SELECT count(*) FROM metrics").fetchone() == (5,)
+    counts = "SELECT (SELECT count(*) FROM ledger), (SELECT count(*) FROM metrics)"
+    for days, left in ((2.9, 1), (3.1, 0)):
+        await later(days).reconcile()
+        assert rows(scene.path, counts) == [(left, 5)]
 
 
 async def test_nothing_is_made_where_nothing_is(scene: Scene) -> None:

@@ -221,15 +221,14 @@ def test_a_memory_url_gives_the_in_memory_broker() -> None:
     )
 
 
-def test_results_go_where_they_are_told_to() -> None:
-    broker = taskiq.make_broker(NOWHERE, "redis://elsewhere:1/3", log=RateLimitedLog())
-    assert isinstance(broker.result_backend, Results)
-    assert broker.result_backend.redis_pool.connection_kwargs["host"] == "elsewhere"
-
-
-def test_results_with_a_memory_url_are_not_kept() -> None:
-    broker = taskiq.make_broker(NOWHERE, "memory://", log=RateLimitedLog())
-    assert not isinstance(broker.result_backend, Results)
+def test_results_go_where_they_are_told_to_or_are_not_kept() -> None:
+    kept, forgotten = (
+        taskiq.make_broker(NOWHERE, url, log=RateLimitedLog()).result_backend
+        for url in ("redis://elsewhere:1/3", "memory://")
+    )
+    assert isinstance(kept, Results)
+    assert kept.redis_pool.connection_kwargs["host"] == "elsewhere"
+    assert not isinstance(forgotten, Results)
 
 
 async def test_options_in_the_url_do_not_break_the_reading() -> None:
@@ -389,9 +388,8 @@ async def test_an_acknowledgement_that_fails_does_no_harm(
         message = await following()
         broker.server.absences = 1
         await acknowledge(message)
-    assert caplog.messages[0].startswith(
-        "cannot acknowledge flush requests; they are answered again: ConnectionError"
-    )
+    said = "cannot acknowledge flush requests; they are answered again: ConnectionError"
+    assert caplog.messages[0].startswith(said)
 
 
 async def test_a_request_lost_with_its_connection_is_sent_again(broker: FakeBroker) -> None:
@@ -665,10 +663,8 @@ async def test_the_interval_is_read_when_a_scheduler_starts() -> None:
     intervals[0] = 7
     await source.startup()
     schedules = {one.task_name: one for one in await source.get_schedules()}
-    assert {name: one.interval for name, one in schedules.items()} == {
-        TASK_NAME: 7,
-        PURGE_NAME: tasks.PURGE_EVERY,
-    }
+    every = {name: one.interval for name, one in schedules.items()}
+    assert every == {TASK_NAME: 7, PURGE_NAME: tasks.PURGE_EVERY}
     assert all(one.labels == {} for one in schedules.values())
 
 
@@ -714,11 +710,9 @@ async def test_the_scheduler_sends_until_it_is_taken(
 
 async def test_other_tasks_are_sent_once() -> None:
     broker = Recorder(failures=1)
-    other = ScheduledTask(
-        task_name="a:b", labels={}, args=[], kwargs={}, schedule_id="other", interval=1
-    )
+    task: dict[str, Any] = {"task_name": "a:b", "labels": {}, "args": [], "kwargs": {}}
     with pytest.raises(SendTaskError):
-        await Scheduler(broker).send(other)
+        await Scheduler(broker).send(ScheduledTask(**task, schedule_id="other", interval=1))
 
 
 async def test_the_scheduler_beats_while_requests_are_sent_in_time(
@@ -734,9 +728,8 @@ async def test_the_scheduler_beats_while_requests_are_sent_in_time(
     await scheduler.beaten.wait()
     scheduler.beaten.clear()
     await scheduler.beaten.wait()
-    assert caplog.messages == [
-        "cannot send the heartbeat of the scheduler; retrying: OSError: no pulse"
-    ]
+    said = "cannot send the heartbeat of the scheduler; retrying: OSError: no pulse"
+    assert caplog.messages == [said]
 
     scheduler.now += 1
     await asyncio.sleep(0.01)

@@ -187,30 +187,21 @@ async def test_outcomes_and_fields_that_are_not_known_are_kept(store: Store) -> 
     assert (saved.saved, saved.rejected) == (4, 0)
     found = await kept(store)
     assert set(found.entries) == set(entries_of(elements))
-    assert found.totals["app.f"].counts == {
-        "call_count": 4,
-        "error_count": 2,
-        "error:OSError": 1,
-        "error:Exception": 1,
-        "outcome:timeout": 1,
-        "outcome:refused": 2,
-        bucket(0.5): 4,
-    }
+    errors = {"error_count": 2, "error:OSError": 1, "error:Exception": 1}
+    outcomes = {"call_count": 4, "outcome:timeout": 1, "outcome:refused": 2}
+    assert found.totals["app.f"].counts == {**errors, **outcomes, bucket(0.5): 4}
     minute = RollupRange("minute", int(NOON), int(NOON) + 60)
     async with reading(store) as reader:
         entries = (await reader.entries(ALL, None, 10)).entries
+        more = r'{"seen":{"by":["\u00e9",null,1.5]},"extra":"\u0000\ud800"}'
         assert {e[4:] for e in entries} == {
-            ("ok", None, None, None),
-            ("timeout", None, None, r'{"seen":{"by":["\u00e9",null,1.5]},"extra":"\u0000\ud800"}'),
-            ("refused", "OSError", None, None),
-            ("refused", None, None, '{"expected":true}'),
+            *(("ok", None, None, None), ("timeout", None, None, more)),
+            *(("refused", "OSError", None, None), ("refused", None, None, '{"expected":true}')),
         }
         assert set(await reader.slowest("app.f", minute, 10)) == set(entries)
         assert await reader.counts(minute, 60) == [StepCounts("app.f", int(NOON), 4, 2, 2.0)]
-        assert (await reader.failures(minute, None)).keys() == {
-            ("app.f", "OSError"),
-            ("app.f", "Exception"),
-        }
+        failures = await reader.failures(minute, None)
+        assert failures.keys() == {("app.f", "OSError"), ("app.f", "Exception")}
 
 
 async def test_two_workers_save_one_claim_once(store: Store) -> None:
@@ -360,12 +351,11 @@ async def purge(store: Store, now: float = NOW, **before: float) -> tuple[Purged
 
 async def rollup_starts(store: Store) -> dict[str, list[int]]:
     async with reading(store) as reader:
-        return {
-            name: sorted(
-                one.start for one in await reader.rollups([RollupRange(name, 0, None)], None)
-            )
-            for name in SECONDS
-        }
+        starts = {}
+        for name in SECONDS:
+            found = await reader.rollups([RollupRange(name, 0, None)], None)
+            starts[name] = sorted(one.start for one in found)
+        return starts
 
 
 async def calls_of(store: Store, func_name: str) -> int:
@@ -475,11 +465,9 @@ async def test_counts_in_steps_of_rollups_or_of_several(store: Store, filled: li
             StepCounts("app.g", noon + 3600, 1, 1, 8.0),
         ]
         minutes = await reader.counts(rollup_range, 60)
-    assert {(one.func_name, one.start) for one in minutes} == {
-        (e.func_name, int(e.created_at) // 60 * 60)
-        for e in filled
-        if rollup_range.covers(e.created_at)
-    }
+    covered = [e for e in filled if rollup_range.covers(e.created_at)]
+    expected = {(e.func_name, int(e.created_at) // 60 * 60) for e in covered}
+    assert {(one.func_name, one.start) for one in minutes} == expected
 
 
 async def test_failures_and_when_they_were_first_and_last(
@@ -498,14 +486,12 @@ async def test_failures_and_when_they_were_first_and_last(
         assert await reader.failures(rollup_range, None) == expected
         assert (await reader.failures(rollup_range, "app.g")).keys() == {("app.g", "OSError")}
         narrowed = await reader.narrowed(spans, 3600, "minute")
-        assert [one[2:] for one in narrowed] == [
-            (noon, noon + 7260),
-            (noon + 3720, noon + 3720),
-            (noon + 7380, noon + 7380),
-        ]
+        first = (noon, noon + 7260)
+        others = [(noon + 3720, noon + 3720), (noon + 7380, noon + 7380)]
+        assert [one[2:] for one in narrowed] == [first, *others]
     await purge(store, minute=noon + 3600)
     async with reading(store) as reader:
-        assert (await reader.narrowed(spans, 3600, "minute"))[0][2:] == (noon, noon + 7260)
+        assert (await reader.narrowed(spans, 3600, "minute"))[0][2:] == first
 
 
 async def test_the_slowest(store: Store, filled: list[Entry]) -> None:
@@ -520,10 +506,8 @@ async def test_the_slowest(store: Store, filled: list[Entry]) -> None:
 
 
 async def test_a_fingerprint_is_that_of_the_figures(store: Store) -> None:
-    ranges = [
-        RollupRange("minute", int(NOON), int(NOON) + 60),
-        RollupRange("hour", int(NOON) + 3600, None),
-    ]
+    noon = int(NOON)
+    ranges = [RollupRange("minute", noon, noon + 60), RollupRange("hour", noon + 3600, None)]
     found = []
     for number, at in enumerate([NOON, NOON + 120, NOON + 10, NOON + 3700, NOON - 60]):
         await save(store, [foreign("app.f", at=at)], token=f"{number:016x}")
@@ -535,11 +519,8 @@ async def test_a_fingerprint_is_that_of_the_figures(store: Store) -> None:
 @pytest.mark.parametrize(
     ("which", "count"),
     [
-        (ALL, 7),
-        (EntryFilter("app.f"), 6),
-        (EntryFilter(None, NOON + 1500, NOON + 7300), 3),
-        (EntryFilter("app.f", NOON + 1500), 4),
-        (EntryFilter("app.nobody"), 0),
+        *((ALL, 7), (EntryFilter("app.f"), 6), (EntryFilter("app.nobody"), 0)),
+        *((EntryFilter(None, NOON + 1500, NOON + 7300), 3), (EntryFilter("app.f", NOON + 1500), 4)),
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 100])

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import aiosqlite  # noqa: F401 - as another user, nothing may be left to load from a folder of this one
 import pytest
 
-from metrics_collector._core.entries import MAX_ENTRY_BYTES
 from metrics_collector._core.histogram import bucket
 from metrics_collector._core.rollup_ranges import SECONDS, RollupRange
 from metrics_collector._errors import (
@@ -44,6 +43,7 @@ from tests.helpers.pipeline import (
     foreign,
     lines_of,
 )
+from tests.helpers.rows import rows
 from tests.storage.test_contract import (
     FIRST,
     LATER,
@@ -127,12 +127,12 @@ def test_rows_are_saved_whether_together_or_alone(run: Runner, path: Path, count
 
 def test_plain_sql_finds_what_the_readme_names(run: Runner, path: Path) -> None:
     run.save(path, [*lines_of(batch_of(Call(), Call(seconds=1.5, mark="KeyError")))])
-    with closing(sqlite3.connect(path)) as connection:
-        row = connection.execute(
-            "SELECT func_name, count(*), avg(execution_time), sum(error_occurred), "
-            "datetime(max(created_at), 'unixepoch'), group_concat(outcome), max(error_type) "
-            "FROM metrics GROUP BY func_name"
-        ).fetchone()
+    (row,) = rows(
+        path,
+        "SELECT func_name, count(*), avg(execution_time), sum(error_occurred), "
+        "datetime(max(created_at), 'unixepoch'), group_concat(outcome), max(error_type) "
+        "FROM metrics GROUP BY func_name",
+    )
     assert row == ("app.f", 2, 1.0, 1, "2023-11-15 12:00:01", "ok,error", "KeyError")
 
 
@@ -145,15 +145,10 @@ def test_paths_with_characters_of_urls(run: Runner, path: Path) -> None:
 
 def test_the_file_is_as_designed(run: Runner, path: Path) -> None:
     run.save(path, [])
-    with closing(sqlite3.connect(path)) as connection:
-
-        def pragma(name: str) -> object:
-            return connection.execute(f"PRAGMA {name}").fetchone()[0]
-
-        assert pragma("user_version") == schema.VERSION
-        assert pragma("application_id") == schema.APPLICATION_ID
-        assert pragma("journal_mode") == "wal"
-        assert pragma("auto_vacuum") == 2  # incremental
+    ours = {"user_version": schema.VERSION, "application_id": schema.APPLICATION_ID}
+    incremental = 2
+    for name, value in {**ours, "journal_mode": "wal", "auto_vacuum": incremental}.items():
+        assert rows(path, f"PRAGMA {name}") == [(value,)]
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -168,34 +163,6 @@ def test_commits_are_on_the_disk(run: Runner, path: Path) -> None:
 def query(sql: str) -> Any:
     rows = yield Statement(sql)
     return rows
-
-
-@pytest.mark.parametrize(
-    ("raw", "reason"),
-    [
-        (b"", "not JSON"),
-        (b"[1]", "not a JSON object"),
-        (b"{}", "func_name is missing"),
-        (b"\xff\xfe", "not UTF-8"),
-        (b"[" * 60_000, "not JSON: nested too deeply"),
-        (b"a" * (MAX_ENTRY_BYTES + 1), "longer than 65,536 bytes"),
-        (b"__import__('os').system('true')", "not JSON"),
-        (foreign("a\0b"), "NUL"),
-        (foreign().replace(b"0.5", b"NaN"), "NaN is not a number"),
-        (foreign().replace(b"0.5", b"1e999"), "execution_time is not between"),
-        (foreign().replace(b"0.5", b"-0.5"), "execution_time is not between"),
-        (foreign().replace(b"0.5", b'"0.5"'), "execution_time is missing or not a number"),
-        (b"a\0b", "not JSON"),
-    ],
-)
-def test_what_is_no_entry_is_put_aside(run: Runner, path: Path, raw: bytes, reason: str) -> None:
-    saved = run.save(path, [foreign(), raw, foreign()])
-    assert saved is not None
-    assert (saved.saved, saved.rejected) == (2, 1)
-    (found,) = contents(path).rejected
-    kept = found[0].encode() if isinstance(found[0], str) else found[0]
-    assert kept == raw
-    assert reason in found[1]
 
 
 # Files that cannot be used
@@ -227,11 +194,28 @@ def refusal(work: Callable[[], object], kind: type[MetricsCollectorError]) -> st
     return message
 
 
+def refused_save(run: Runner, path: Path) -> str:
+    return refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
+
+
+def after_preparing(
+    monkeypatch: pytest.MonkeyPatch, act: Callable[[sqlite3.Connection], object]
+) -> None:
+    """Let something happen when a database is open and no one knows it yet."""
+    prepare = schema.prepare
+
+    def prepare_and_act(connection: sqlite3.Connection, name: str) -> None:
+        prepare(connection, name)
+        act(connection)
+
+    monkeypatch.setattr(schema, "prepare", prepare_and_act)
+
+
 def test_a_read_only_folder(run: Runner) -> None:
     with as_nobody() as folder:
         path = folder / "metrics.db"
         folder.chmod(0o500)
-        message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
+        message = refused_save(run, path)
         assert message == (
             f"the database {path} cannot be used (unable to open database file): "
             "its folder must exist and be writable by this user; see DATABASE_NAME"
@@ -240,7 +224,7 @@ def test_a_read_only_folder(run: Runner) -> None:
         folder.chmod(0o700)
         run.save(path, [foreign()])
         folder.chmod(0o500)  # the file may be written, its folder not
-        message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
+        message = refused_save(run, path)
         assert "its folder must" in message or "and its folder must be writable" in message
 
 
@@ -249,7 +233,7 @@ def test_a_read_only_file(run: Runner) -> None:
         path = folder / "metrics.db"
         run.save(path, [foreign()])
         path.chmod(0o400)
-        message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
+        message = refused_save(run, path)
         assert message == (
             f"the database {path} cannot be used (attempt to write a readonly database): "
             "the file and its folder must be writable by this user"
@@ -261,7 +245,7 @@ def test_a_read_only_file(run: Runner) -> None:
 
 
 def test_a_folder_in_place_of_the_file(run: Runner, tmp_path: Path) -> None:
-    message = refusal(lambda: run.save(tmp_path, [foreign()]), StoreUnavailableError)
+    message = refused_save(run, tmp_path)
     assert (
         message
         == f"{tmp_path} is a folder; let DATABASE_NAME name a file, such as {tmp_path}/metrics.db"
@@ -271,37 +255,38 @@ def test_a_folder_in_place_of_the_file(run: Runner, tmp_path: Path) -> None:
 
 def test_a_folder_that_does_not_exist(run: Runner, tmp_path: Path) -> None:
     path = tmp_path / "no" / "metrics.db"
-    message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
+    message = refused_save(run, path)
     assert "its folder must exist and be writable" in message
     assert run.read(path) is None
 
 
-def test_a_file_that_is_no_database(run: Runner, path: Path) -> None:
-    path.write_text("a text, and a longer one than the header of a database is" * 100)
-    expected = (
-        f"{path} is no SQLite database; let DATABASE_NAME name another file, or move that one away"
-    )
-    assert refusal(lambda: run.save(path, [foreign()]), IncompatibleStoreError) == expected
-    assert refusal(lambda: run.read(path), IncompatibleStoreError) == expected
-    assert path.read_text().startswith("a text")
-
-
-def test_a_database_of_another_program(run: Runner, path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE metrics (their TEXT)")
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda path: path.write_text("longer than the header of a database is" * 100),
+            "no SQLite database; let DATABASE_NAME name another file, or move that one away",
+        ),
+        (
+            lambda path: rows(path, "CREATE TABLE metrics (their TEXT)"),
+            "another program's SQLite database; let DATABASE_NAME name a file of its own",
+        ),
+    ],
+    ids=["no database", "another program's"],
+)
+def test_a_file_that_is_not_ours(
+    run: Runner, path: Path, make: Callable[[Path], object], said: str
+) -> None:
+    make(path)
     before = path.read_bytes()
-    expected = (
-        f"{path} is another program's SQLite database; let DATABASE_NAME name a file of its own"
-    )
-    assert refusal(lambda: run.save(path, [foreign()]), IncompatibleStoreError) == expected
-    assert refusal(lambda: run.read(path), IncompatibleStoreError) == expected
+    for work in (lambda: run.save(path, [foreign()]), lambda: run.read(path)):
+        assert refusal(work, IncompatibleStoreError) == f"{path} is {said}"
     assert path.read_bytes() == before
 
 
 def test_a_database_that_is_newer(run: Runner, path: Path) -> None:
     run.save(path, [foreign()])
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    rows(path, f"PRAGMA user_version = {schema.VERSION + 1}")
     for work in (lambda: run.save(path, [foreign()]), lambda: run.read(path)):
         message = refusal(work, IncompatibleStoreError)
         versions = f"schema {schema.VERSION + 1}, this release knows {schema.VERSION}"
@@ -326,13 +311,8 @@ def test_a_full_disk(run: Runner, path: Path) -> None:
 
 def test_a_disk_without_room(run: Runner, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run.save(path, [foreign()])
-    prepare = schema.prepare
-
-    def without_room(connection: sqlite3.Connection, name: str) -> None:
-        prepare(connection, name)
-        connection.execute("PRAGMA max_page_count = 1")  # that is: as many as there are
-
-    monkeypatch.setattr(schema, "prepare", without_room)
+    # That is: as many as there are.
+    after_preparing(monkeypatch, lambda connection: connection.execute("PRAGMA max_page_count = 1"))
     many = lines_of(batch_of(*[Call()] * 2000))
     assert refusal(lambda: run.save(path, many), StoreUnavailableError) == (
         f"the database {path} cannot be used (database or disk is full): "
@@ -346,7 +326,7 @@ def test_a_lock_that_another_program_holds(
     monkeypatch.setattr(session_module, "BUSY_TIMEOUT", 0.05)
     run.save(path, [foreign()])
     with locked(path):
-        assert refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError) == (
+        assert refused_save(run, path) == (
             f"the database {path} cannot be used (database is locked): "
             "another program holds its lock; the entries wait in Redis"
         )
@@ -396,14 +376,12 @@ async def answers(store: SQLiteStore) -> list[object]:
 
 def shape(path: Path) -> list[tuple[object, ...]]:
     """Every column of every table and index, with what a row without it gets."""
-    with closing(sqlite3.connect(path)) as connection:
-        columns = connection.execute(
-            'SELECT m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk '
-            "FROM sqlite_master AS m, pragma_table_info(m.name) AS c ORDER BY m.name, c.cid"
-        ).fetchall()
-        indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name"
-        version = connection.execute("PRAGMA user_version").fetchall()
-        return [*columns, *connection.execute(indexes), *version]
+    columns = (
+        'SELECT m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk '
+        "FROM sqlite_master AS m, pragma_table_info(m.name) AS c ORDER BY m.name, c.cid"
+    )
+    indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name"
+    return [*rows(path, columns), *rows(path, indexes), *rows(path, "PRAGMA user_version")]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -416,9 +394,11 @@ def test_an_earlier_version_is_read_as_it_is_and_upgraded(
         purge_of(run, path, entry=NOON - 3600)
     before, fresh = run(answers(store)), shape(path)
     make_older(path, version)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE VIEW mine AS SELECT * FROM rollups")
-        connection.execute("CREATE VIEW functions AS SELECT func_name FROM totals")
+    rows(
+        path,
+        "CREATE VIEW mine AS SELECT * FROM rollups",
+        "CREATE VIEW functions AS SELECT func_name FROM totals",
+    )
     older = shape(path)
 
     assert run(answers(store)) == before
@@ -429,9 +409,8 @@ def test_an_earlier_version_is_read_as_it_is_and_upgraded(
     assert again.saved == 0
     assert run(answers(store))[1:] == before[1:]
     assert [row for row in shape(path) if row[0] not in ("mine", "functions")] == fresh
-    with closing(sqlite3.connect(path)) as connection:  # views on the tables go on
-        assert connection.execute("SELECT count(*) FROM mine").fetchone() == (6,)
-        assert connection.execute("SELECT count(*) FROM functions").fetchone() == (2,)
+    assert rows(path, "SELECT count(*) FROM mine") == [(6,)]  # views on the tables go on
+    assert rows(path, "SELECT count(*) FROM functions") == [(2,)]
     run.save(path, [foreign()], token="one more")
     assert len(run(kept(store)).entries) == len(USUAL) + 2
 
@@ -495,8 +474,7 @@ def test_an_upgrade_that_a_newer_release_forestalls_is_none(path: Path) -> None:
 
     def forestall(sql: str) -> None:
         if sql == "BEGIN IMMEDIATE":
-            with closing(sqlite3.connect(path)) as other:
-                other.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+            rows(path, f"PRAGMA user_version = {schema.VERSION + 1}")
 
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.set_trace_callback(forestall)
@@ -544,10 +522,7 @@ def test_figures_of_several_releases_and_shards_are_summed(run: Runner, path: Pa
     store = SQLiteStore(str(path), plain=run.plain)
     run.save(path, USUAL)
     before = run(answers(store))
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE rollups SET release = '1.2', shard = 1")
-        connection.execute("UPDATE totals SET shard = 1")
-        connection.commit()
+    rows(path, "UPDATE rollups SET release = '1.2', shard = 1", "UPDATE totals SET shard = 1")
     assert run(answers(store)) == before
 
     saved = run.save(path, [*USUAL, foreign(), foreign()], token="another")
@@ -561,41 +536,40 @@ def test_figures_of_several_releases_and_shards_are_summed(run: Runner, path: Pa
     async def some() -> tuple[object, ...]:
         rollup_range = RollupRange("minute", int(NOON), None)
         async with reading(store) as reader:
+            steps = sorted(await reader.counts(rollup_range, 60))
+            slowest = await reader.slowest("app.f", rollup_range, 3)
             return (
                 (await reader.totals_of(["app.f"]))["app.f"].totals.counts["call_count"],
-                [
-                    (one.func_name, one.calls)
-                    for one in sorted(await reader.counts(rollup_range, 60))
-                ],
+                [(one.func_name, one.calls) for one in steps],
                 sorted(await reader.function_names()),
-                [entry.execution_time for entry in await reader.slowest("app.f", rollup_range, 3)],
+                [entry.execution_time for entry in slowest],
             )
 
     assert run(some()) == (7, [("app.f", 7), ("app.fg", 4)], ["app.f", "app.fg"], [2.0, 1.5, 1.0])
     purge_of(run, path, day=NOW, entry=NOW)
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM rollups").fetchone() == (0,)
+    assert rows(path, "SELECT count(*) FROM rollups") == [(0,)]
 
 
 # A file that is deleted, replaced or restored
 
 
+def lose(path: Path, change: str) -> None:
+    """Delete a database, or put its copy in its place."""
+    if change == "delete":
+        path.unlink()
+    else:
+        path.with_name("copy.db").rename(path)
+
+
 @pytest.mark.parametrize("change", ["delete", "replace"])
 def test_a_commit_into_a_file_that_is_gone_is_noticed(run: Runner, path: Path, change: str) -> None:
     run.save(path, [foreign()])
-    copy = path.with_name("copy.db")
-    shutil.copy(path, copy)
-
-    def lose() -> None:
-        if change == "delete":
-            path.unlink()
-        else:
-            copy.rename(path)
+    shutil.copy(path, path.with_name("copy.db"))
 
     async def work() -> tuple[Saved | None, Saved | None]:
         async with SQLiteStore(str(path), plain=run.plain).writing() as database:
             good = await database.save(TOKEN, 9, [foreign()], NOON)
-            lose()
+            lose(path, change)
             return good, await database.save(TOKEN, 8, [foreign()], NOON)
 
     good, bad = run(work())
@@ -603,35 +577,16 @@ def test_a_commit_into_a_file_that_is_gone_is_noticed(run: Runner, path: Path, c
     assert bad is None
 
 
-def test_a_file_that_is_replaced_as_it_is_opened(
-    run: Runner, path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("change", ["delete", "replace"])
+def test_a_file_that_is_gone_as_it_is_made_or_opened(
+    run: Runner, path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    run.save(path, [foreign()])
-    copy = path.with_name("copy.db")
-    shutil.copy(path, copy)
-    prepare = schema.prepare
-
-    def replaced(connection: sqlite3.Connection, name: str) -> None:
-        prepare(connection, name)
-        copy.rename(path)
-
-    monkeypatch.setattr(schema, "prepare", replaced)
-    message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
-    assert message == f"the database {path} was deleted or replaced while it was being opened"
-
-
-def test_a_file_that_is_deleted_as_it_is_made(
-    run: Runner, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare = schema.prepare
-
-    def deleted(connection: sqlite3.Connection, name: str) -> None:
-        prepare(connection, name)
-        path.unlink()
-
-    monkeypatch.setattr(schema, "prepare", deleted)
-    message = refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
-    assert "was deleted or replaced" in message
+    if change == "replace":
+        run.save(path, [foreign()])
+        shutil.copy(path, path.with_name("copy.db"))
+    after_preparing(monkeypatch, lambda _: lose(path, change))
+    said = f"the database {path} was deleted or replaced while it was being opened"
+    assert refused_save(run, path) == said
 
 
 # Keeping the database small
@@ -663,8 +618,7 @@ def test_a_purge_that_dies_midway_is_ended_by_the_next(run: Runner, path: Path) 
             await writer._session.run(dying())
 
     async def horizons() -> dict[str, int]:
-        async with SQLiteStore(str(path), plain=run.plain).reading() as reader:
-            assert reader is not None
+        async with reading(SQLiteStore(str(path), plain=run.plain)) as reader:
             return await reader.purged()
 
     with pytest.raises(KeyboardInterrupt):
@@ -679,9 +633,8 @@ def test_a_purge_that_dies_midway_is_ended_by_the_next(run: Runner, path: Path) 
 def test_a_clock_that_was_ahead_costs_nothing_later(run: Runner, path: Path) -> None:
     run.save(path, [foreign("app.f", at=NOW + 10)])
     purge_of(run, path, minute=NOW)
-    with closing(sqlite3.connect(path)) as connection:  # as if noted by a clock that was wrong
-        connection.execute("UPDATE purged SET before = before + 1000 * 86400")
-        connection.commit()
+    # As if noted by a clock that was wrong.
+    rows(path, "UPDATE purged SET before = before + 1000 * 86400")
     _, horizons = purge_of(run, path, minute=NOON)
     assert max(horizons.values()) <= NOW
     assert all(len(one) == 1 for one in starts(run, path).values())
@@ -797,10 +750,9 @@ def test_writers_that_make_or_upgrade_the_file_at_once(path: Path, older: int | 
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(saved.no for saved in results if saved is not None) == [
-        FIRST + n for n in range(writers)
-    ]
-    assert {saved.db for saved in results if saved is not None} == {contents(path).db}
+    found = [saved for saved in results if saved is not None]
+    assert sorted(saved.no for saved in found) == [FIRST + n for n in range(writers)]
+    assert {saved.db for saved in found} == {contents(path).db}
     assert len(contents(path).entries) == writers
 
 

@@ -64,6 +64,15 @@ def save(path: Path, first: int) -> bool:
     return drive(work())
 
 
+def connected(path: Path) -> fork_safe_connection.Connection:
+    return fork_safe_connection.connect(str(path), threading.get_ident(), timeout=1)
+
+
+def flush_of(source: Any, path: Path) -> Flush:
+    store, log = SQLiteStore(str(path)), RateLimitedLog()
+    return Flush(source, store, ledger_days=30.0, log=log, wall=lambda: NOON)
+
+
 def open_files(path: Path) -> list[str]:
     """Those of this process that belong to the database."""
     found = []
@@ -155,7 +164,7 @@ def test_other_threads_of_the_child_can_open_it(path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc")
 def test_a_closed_one_has_no_file_open_whatever_is_still_held(path: Path) -> None:
-    connection = fork_safe_connection.connect(str(path), threading.get_ident(), timeout=1)
+    connection = connected(path)
     connection.execute("CREATE TABLE numbers (number PRIMARY KEY)")
     held: list[object] = [
         connection.execute("INSERT INTO numbers VALUES (1)"),
@@ -242,7 +251,7 @@ class TestByAnother:
     ) -> None:
         monkeypatch.setattr(fork_safe_connection, "_GRACE", 0.01)
         monkeypatch.setattr(fork_safe_connection, "_PATIENCE", 0.01)
-        connection = fork_safe_connection.connect(str(path), threading.get_ident(), timeout=1)
+        connection = connected(path)
         with closing(connection), connection.using():
             fork(lambda: True)
             assert connection.in_transaction is False  # it is open still
@@ -264,7 +273,7 @@ class TestByAnother:
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(fork_safe_connection, "_GRACE", 600.0)
-        first = fork_safe_connection.connect(str(path), threading.get_ident(), timeout=1)
+        first = connected(path)
 
         def other() -> None:
             fork_safe_connection._before_fork()
@@ -275,9 +284,7 @@ class TestByAnother:
         opening = fork_safe_connection._gate._opening
         while opening.acquire(blocking=False):
             opening.release()
-        with closing(
-            fork_safe_connection.connect(str(path), threading.get_ident(), timeout=1)
-        ) as second:
+        with closing(connected(path)) as second:
             forker.join(20)
             assert not forker.is_alive()
             with pytest.raises(ClosedByForkError):
@@ -289,10 +296,7 @@ def test_forks_are_frequent_when_several_of_late_have_closed_something(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fork_with(connections: int) -> None:
-        opened = [
-            fork_safe_connection.connect(str(path), threading.get_ident(), timeout=1)
-            for _ in range(connections)
-        ]
+        opened = [connected(path) for _ in range(connections)]
         fork(lambda: True)
         for connection in opened:
             connection.close()
@@ -336,8 +340,7 @@ async def test_a_flush_saves_everything_once_whatever_forks(
     monkeypatch.setattr(flush_module, "CHUNK", 2)
     await redis.producer.push(PRODUCER, batch_of(*[Call()] * 5), 0)
     source = ForksAfter(redis.worker, path)
-    database = SQLiteStore(str(path))
-    flush = Flush(source, database, ledger_days=30.0, log=RateLimitedLog(), wall=lambda: NOON)
+    flush = flush_of(source, path)
     assert await flush.drain() == 5
     assert source.forks == 5
     source.forks = 2  # and three times more
@@ -383,13 +386,7 @@ async def test_a_flush_comes_to_its_end_however_often_its_own_thread_forks(
 ) -> None:
     monkeypatch.setattr(flush_module, "CHUNK", 2)
     await redis.producer.push(PRODUCER, batch_of(*[Call()] * 5), 0)
-    flush = Flush(
-        redis.worker,
-        SQLiteStore(str(path)),
-        ledger_days=30.0,
-        log=RateLimitedLog(),
-        wall=lambda: NOON,
-    )
+    flush = flush_of(redis.worker, path)
     with forks_whenever_it_can():
         async with asyncio.timeout(90):
             assert await flush.drain() == 5
