@@ -50,15 +50,10 @@ GOOD: Final = (
     element(id=f"{PRODUCER}-{10**15}"),
     element(id=""),
     element(id=None, outcome=None, error_type=None),
-    element(created_at=0),  # 1970
-    element(created_at=4_102_444_800.5),  # 2100
-    element(created_at=253_402_300_799.99),  # 9999
-    element(execution_time=0),
-    element(execution_time=-0.0),
-    element(execution_time=5e-324),
-    element(execution_time=9_999_999_999.0),
-    element(error_occurred=True),
-    element(error_occurred=False),
+    # 1970, 2100 and 9999
+    *(element(created_at=at) for at in (0, 4_102_444_800.5, 253_402_300_799.99)),
+    *(element(execution_time=seconds) for seconds in (0, -0.0, 5e-324, 9_999_999_999.0)),
+    *(element(error_occurred=flag) for flag in (True, False)),
     element(outcome="cancelled"),
     element(error_occurred=1, error_type=""),
     *(
@@ -79,17 +74,7 @@ _NO_TEXTS: Final[tuple[Any, ...]] = (0, 1.5, True, [], {}, "x" * 10_001)
 _NOTHING_FOR_ANY_FIELD: Final[tuple[Any, ...]] = (..., None, [], {}, [1], {"a": 1}, -1, "\0")
 
 BAD: Final[tuple[bytes, ...]] = (
-    b"",
-    b" ",
-    b"\n",
-    b"\0",
-    b"hello",
-    b"{}",
-    b"[]",
-    b"null",
-    b"true",
-    b"0",
-    b'""',
+    *(b"", b" ", b"\n", b"\0", b"hello", b"{}", b"[]", b"null", b"true", b"0", b'""'),
     b"{'func_name': 'app.f'}",
     foreign()[:-1],
     foreign() + b",",
@@ -109,8 +94,7 @@ BAD: Final[tuple[bytes, ...]] = (
     foreign().replace(b"app.f", b"\xed\xa0\x80"),  # a lone surrogate
     foreign().replace(b"app.f", b"a\0b"),
     foreign().replace(b"app.f", b"a\nb"),
-    element(func_name="\ud800"),
-    element(func_name="a\0b"),
+    *(element(func_name=name) for name in ("", "\ud800", "a\0b")),
     element(error_occurred=1, error_type="\udfff"),
     element(id="\ud83d"),
     *(
@@ -128,16 +112,12 @@ BAD: Final[tuple[bytes, ...]] = (
         for field in ("execution_time", "created_at")
         for value in (True, False, math.nan, math.inf, -math.inf, -1e-300, 10**400, 1e300, "0.5")
     ),
-    foreign().replace(b"0.5", b"1" * 5000),
-    foreign().replace(b"0.5", b"1e999"),
-    foreign().replace(b"0.5", b"0x1"),
-    foreign().replace(b"0.5", b".5"),
+    *(foreign().replace(b"0.5", number) for number in (b"1" * 5000, b"1e999", b"0x1", b".5")),
     element(created_at=253_402_300_800),
     *(element(error_occurred=value) for value in (2, 0.0, 1.0, "0", math.nan, 10**30)),
     *(element(outcome=name) for name in ("a\nb", "\ud800", "o" * 101, "\u200b")),
     element(outcome="error"),
     element(error_type="KeyError"),
-    element(func_name=""),
     element(more=math.nan),
     foreign().replace(b"{", b'{"more": [1e999], ', 1),
 )
