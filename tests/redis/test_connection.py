@@ -163,12 +163,9 @@ async def test_an_old_server_is_refused(version: str) -> None:
 @pytest.mark.parametrize(
     "info",
     [
-        b"redis_version:6.2.0\r\n",
-        b"redis_version:8\r\n",
-        b"redis_version:255.255.255\r\n",
+        *(b"redis_version:%s\r\n" % version for version in (b"6.2.0", b"8", b"255.255.255")),
+        *(b"redis_version:unstable\r\n", b"redis_mode:standalone\r\n"),
         b"redis_version:7.2.4\r\nvalkey_version:8.0.1\r\n",
-        b"redis_version:unstable\r\n",
-        b"redis_mode:standalone\r\n",
         b"-NOPERM this user has no permissions to run the 'info' command\r\n",
     ],
 )
@@ -188,21 +185,14 @@ async def test_no_server(unused_tcp_port: int) -> None:
     url = f"redis://worker:{QUOTED}@127.0.0.1:{unused_tcp_port}/0"
     async with opened(url) as redis:
         heartbeat = Heartbeat(redis.connection, "worker", "host:1")
+        producer, worker, reader = redis.producer, redis.worker, redis.reader
         for command in (
-            redis.producer.push(PRODUCER, batch_of(Call()), 0),
-            redis.producer.look(PRODUCER),
-            redis.worker.claim(),
-            redis.worker.release("0"),
-            redis.worker.read("0", 1),
-            redis.worker.reconcile(DB, 1, {"app.f": Numbered(Totals(), 1)}),
-            redis.reader.live(["app.f"]),
-            redis.reader.function_names(),
-            anext(redis.reader.pending()),
-            redis.reader.waiting(),
-            heartbeat.beat({}, 1.0),
-            heartbeat.stop(),
-            redis.reader.heartbeats("worker"),
-            redis.connection.check_version(),
+            *(producer.push(PRODUCER, batch_of(Call()), 0), producer.look(PRODUCER)),
+            *(worker.claim(), worker.release("0"), worker.read("0", 1)),
+            worker.reconcile(DB, 1, {"app.f": Numbered(Totals(), 1)}),
+            *(reader.live(["app.f"]), reader.function_names(), anext(reader.pending())),
+            *(reader.waiting(), reader.heartbeats("worker")),
+            *(heartbeat.beat({}, 1.0), heartbeat.stop(), redis.connection.check_version()),
         ):
             with pytest.raises(StoreUnavailableError) as caught:
                 await command
