@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.helpers.commands import finished
+
 if TYPE_CHECKING:
+    import subprocess
+
     from tests.cli.conftest import Complaint, Output
 
 
 def without(package: str, program: str) -> subprocess.CompletedProcess[str]:
     """Run a program in which a package cannot be imported, as if it were not installed."""
-    return subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.modules[{package!r}] = None; {program}"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    program = f"import sys; sys.modules[{package!r}] = None; {program}"
+    return finished(sys.executable, "-c", program)
 
 
 @pytest.mark.parametrize("package", ["starlette", "jinja2", "uvicorn"])

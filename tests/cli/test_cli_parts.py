@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import subprocess
 import sys
 import threading
 from contextlib import suppress
@@ -27,7 +26,7 @@ from metrics_collector.cli._plot import plot
 from metrics_collector.cli._sparkline import sparkline
 from metrics_collector.cli._top import _columns as top_columns
 from metrics_collector.cli._top._rates import Rates
-from tests.helpers.commands import LIMIT
+from tests.helpers.commands import finished
 from tests.helpers.well_running import DATABASE, NOW, PIPELINE, REDIS, SCHEDULER, WORKER
 
 if TYPE_CHECKING:
@@ -434,13 +433,8 @@ class TestWholeFile:
             "    file.write('half')\n"
             "    os.kill(os.getpid(), int(sys.argv[1]))"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(int(number))],
-            capture_output=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (128 + number, b"")
+        done = finished(sys.executable, "-c", program, str(int(number)))
+        assert (done.returncode, done.stderr) == (128 + number, "")
         assert Path("out.csv").read_text() == "earlier"
         assert [path.name for path in Path().iterdir()] == ["out.csv"]
 

@@ -10,17 +10,22 @@ PROGRAM = [sys.executable, "-m", "metrics_collector"]
 LIMIT = 60.0  # seconds that a command may take before it counts as hanging
 
 
-def run(
-    *arguments: str, stdin: str | None = None, **environment: str
+def finished(
+    *command: str, stdin: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; `stdin`: what it can read, and nothing if `None`."""
+    """Run any command to its end; `stdin`: what it can read."""
     return subprocess.run(
-        [*PROGRAM, *arguments],
+        command,
         env=os.environ | environment,
-        input="" if stdin is None else stdin,
+        input=stdin,
         capture_output=True,
         text=True,
         encoding="utf-8",
         timeout=LIMIT,
         check=False,
     )
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one of ours to its end."""
+    return finished(*PROGRAM, *arguments, **environment)
