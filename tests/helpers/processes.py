@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
 ROOT = Path(__file__).parents[2]
 # Absolute, since the processes start in the test's own folder.
@@ -110,12 +109,7 @@ class Process:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -128,3 +122,22 @@ def taskiq(
     """Start `taskiq worker …` or `taskiq scheduler …`; `uvloop=False`: as if that were missing."""
     program = ["-m", "taskiq"] if uvloop else ["-c", WITHOUT_UVLOOP]
     return Process([*program, *arguments], output=output, environment=environment)
+
+
+def worker(folder: Path, environment: Mapping[str, str], *arguments: str) -> Process:
+    """Start our worker, whose output goes to that folder."""
+    broker = "metrics_collector.tasks:broker"
+    output = folder / "worker.log"
+    return taskiq("worker", broker, *arguments, output=output, environment=environment)
+
+
+def scheduler(folder: Path, environment: Mapping[str, str]) -> Process:
+    """Start our scheduler, whose output goes to that folder."""
+    program = ("scheduler", "metrics_collector.tasks:scheduler")
+    return taskiq(*program, output=folder / "scheduler.log", environment=environment)
+
+
+def busy_service(folder: Path, environment: Mapping[str, str], name: str = "producer") -> Process:
+    """Start the service that makes a known number of calls, whose output goes to that folder."""
+    program = ["-m", "tests.helpers.busy_service"]
+    return Process(program, output=folder / f"{name}.log", environment=environment)

@@ -8,15 +8,12 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 START_TIMEOUT = 10.0  # seconds; a start takes some 20 ms
 STOP_TIMEOUT = 10.0  # seconds; an orderly stop takes some 100 ms
@@ -117,12 +114,7 @@ class RedisServer:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

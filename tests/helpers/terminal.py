@@ -21,7 +21,6 @@ from tests.helpers.commands import LIMIT, PROGRAM
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
 # Makes the terminal that it is given the one that sends Ctrl-C to it.
 IN_CONTROL = (
@@ -159,12 +158,7 @@ class Terminal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
         os.close(self._master)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import socket
-import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -20,10 +17,10 @@ import redis
 from metrics_collector import Settings
 from metrics_collector._runtime import assembly
 from metrics_collector.cli import _demo_database
-from tests.helpers.commands import LIMIT, PROGRAM, run
+from tests.helpers import processes
+from tests.helpers.commands import finished, run
 from tests.helpers.dashboard import Call, save
 from tests.helpers.pipeline import KEYS
-from tests.helpers.processes import taskiq
 from tests.helpers.rows import rows
 from tests.helpers.terminal import Terminal
 
@@ -42,13 +39,8 @@ ANSI_STYLES = {"", "0", "1", "2", *map(str, range(30, 38)), *map(str, range(90, 
 
 def counts(database: str | Path) -> dict[str, tuple[int, int]]:
     """Calls and errors of each function, as SQL has them."""
-    with closing(sqlite3.connect(database)) as connection:
-        return {
-            name: (calls, errors)
-            for name, calls, errors in connection.execute(
-                "SELECT func_name, count(*), sum(error_occurred) FROM metrics GROUP BY func_name"
-            )
-        }
+    query = "SELECT func_name, count(*), sum(error_occurred) FROM metrics GROUP BY func_name"
+    return {name: (calls, errors) for name, calls, errors in rows(database, query)}
 
 
 def counts_shown(output: str) -> dict[str, tuple[int, int]]:
@@ -92,27 +84,16 @@ def test_the_demo_in_a_pipe_is_plain_text_and_true() -> None:
     dashboard = "\n".join(block(done.stdout, "REDIS_URL="))
     stats = f"{sys.executable} -m metrics_collector stats --since 1h"
     assert dashboard.endswith("metrics-collector dashboard")
-    looked = subprocess.run(
-        ["/bin/sh", "-c", dashboard.replace("metrics-collector dashboard", stats)],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=True,
-    )
+    looked = finished("/bin/sh", "-c", dashboard.replace("metrics-collector dashboard", stats))
+    assert looked.returncode == 0
     assert all(name in looked.stdout for name in FUNCTIONS)
     program = "sqlite3" if shutil.which("sqlite3") or sys.version_info < (3, 12) else "python -m"
     shell, *queries = block(done.stdout, program)
     assert shell.endswith("sqlite3 metrics-demo.db")
     shells = [[sys.executable, "-m", "sqlite3"]] if sys.version_info >= (3, 12) else []
     for command in [*shells, *([["sqlite3"]] if shutil.which("sqlite3") else [])]:
-        answer = subprocess.run(
-            [*command, "metrics-demo.db"],
-            input="\n".join(queries) + "\n",
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=True,
-        )
+        answer = finished(*command, "metrics-demo.db", stdin="\n".join(queries) + "\n")
+        assert answer.returncode == 0
         assert all(name in answer.stdout for name in FUNCTIONS)
         assert "rror" not in answer.stderr
         assert all(kind in answer.stdout for kind in raised)
@@ -142,20 +123,6 @@ def test_ctrl_c_in_a_narrow_terminal_ends_the_demo_with_what_there_is() -> None:
     assert counts_shown(after) == in_sql
 
 
-def test_a_reader_that_goes_away_gets_no_traceback() -> None:
-    read, write = os.pipe()
-    os.close(read)
-    with os.fdopen(write, "w") as pipe:
-        done = subprocess.run(
-            [*PROGRAM, "health", "--help"],
-            stdout=pipe,
-            stderr=subprocess.PIPE,
-            timeout=LIMIT,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (1, b"")
-
-
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     ("command", "where", "why"),
@@ -171,19 +138,9 @@ def test_output_that_cannot_be_written_is_told_in_a_line(
 ) -> None:
     database = tmp_path / "metrics.db"
     asyncio.run(save([Call("f", 1.0)] * 500, database))  # more than a buffer holds
-    done = subprocess.run(
-        ["sh", "-c", f'exec "$0" -m metrics_collector {command} {where}', sys.executable],
-        env=os.environ
-        | {
-            "REDIS_URL": "memory://",
-            "DATABASE_NAME": str(database),
-            "PYTHONUNBUFFERED": unbuffered,
-        },
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+    environment = {"REDIS_URL": "memory://", "DATABASE_NAME": str(database)}
+    shell = f'exec "$0" -m metrics_collector {command} {where}'
+    done = finished("sh", "-c", shell, sys.executable, **environment, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1
     assert done.stderr == f"metrics-collector: standard output cannot be written: {why}\n"
 
@@ -213,20 +170,8 @@ def test_health_and_demo_with_real_processes(redis_server: RedisServer, tmp_path
 
     with (
         closing(client),
-        taskiq(
-            "worker",
-            "metrics_collector.tasks:broker",
-            "-w",
-            "1",
-            output=tmp_path / "worker.log",
-            environment=environment,
-        ) as worker,
-        taskiq(
-            "scheduler",
-            "metrics_collector.tasks:scheduler",
-            output=tmp_path / "scheduler.log",
-            environment=environment,
-        ) as scheduler,
+        processes.worker(tmp_path, environment, "-w", "1") as worker,
+        processes.scheduler(tmp_path, environment) as scheduler,
     ):
         worker.until(lambda: alive("worker"))
         done = run("health", **environment)

@@ -53,11 +53,16 @@ asyncio.run(main())
 @pytest.fixture
 def calls() -> None:
     """Some calls that were made just now, and are saved."""
+    record(CALLS)
+
+
+def record(calls: Mapping[str, tuple[int, int]]) -> None:
+    """Make and save calls of functions: so many, of which so many fail."""
 
     async def service() -> None:
         async with MetricsCollector(Settings(redis_url="memory://")):
-            for name, (calls, errors) in CALLS.items():
-                for number in range(calls):
+            for name, (count, errors) in calls.items():
+                for number in range(count):
                     with suppress(KeyError), measure(name):
                         if number < errors:
                             raise KeyError
@@ -151,36 +156,28 @@ class TestTop:
             assert terminal.wait() == 0
 
     def test_a_terminal_may_change_its_size(self) -> None:
+        def see_view(headings: str) -> None:
+            def seen() -> bool:
+                lines = terminal.screen
+                return lines[-1].startswith("q quit") and bool(re.fullmatch(headings, lines[2]))
+
+            terminal.until(seen, headings)
+
         # It is laid out anew at once, not only with the next reading.
         with watch("--interval", "3600", environment=MEMORY) as terminal:
             terminal.see("activity", "q quit", "waiting 0")
             terminal.resize(50, 10)
-            terminal.until(
-                lambda: (
-                    terminal.screen[-1].startswith("q quit")
-                    and terminal.screen[2].split() == ["function", "calls/s", "errors", "p95"]
-                ),
-                "a small view",
-            )
+            see_view(" *function +calls/s +errors +p95")
             terminal.resize(120, 30)
-            terminal.until(
-                lambda: (
-                    terminal.screen[-1].startswith("q quit")
-                    and terminal.screen[2].endswith("activity")
-                ),
-                "a large view",
-            )
+            see_view(".* activity")
             terminal.press("q")
             assert terminal.wait() == 0
 
     @pytest.mark.parametrize(
         ("end", "status"),
         [
-            ("q", 0),
-            ("\x03", 0),
-            (signal.SIGINT, 130),
-            (signal.SIGTERM, 143),
-            (signal.SIGHUP, 129),
+            *(("q", 0), ("\x03", 0)),
+            *((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)),
         ],
     )
     def test_the_terminal_is_as_it_was(self, end: str | signal.Signals, status: int) -> None:
@@ -220,14 +217,7 @@ class TestTop:
 
 
 def test_top_scrolls_over_many_functions() -> None:
-    async def service() -> None:
-        async with MetricsCollector(Settings(redis_url="memory://")):
-            for number in range(230):
-                with measure(f"many.function_{number:03}"):
-                    pass
-            await flush()
-
-    asyncio.run(service())
+    record({f"many.function_{number:03}": (1, 0) for number in range(230)})
     with watch("--interval", "0.2", environment=MEMORY) as terminal:
         terminal.see("230 functions", "function_000", "30 functions more: / filters", "q quit")
         assert "activity" in terminal.screen[2]
@@ -359,7 +349,9 @@ class TestExport:
         assert len(lines) == 2
         assert lines[1].startswith(f"{SHOWN},")
 
-    @pytest.mark.parametrize("command", ["stats", "export", "errors --json", "history checkout"])
+    @pytest.mark.parametrize(
+        "command", ["stats", "export", "errors --json", "history checkout", "health --help"]
+    )
     def test_a_reader_that_goes_away_gets_no_traceback(self, command: str) -> None:
         read, write = os.pipe()
         os.close(read)

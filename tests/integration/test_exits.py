@@ -15,6 +15,7 @@ import redis
 
 from metrics_collector._storage.sqlite.session import BUSY_TIMEOUT
 from tests.helpers.processes import Process
+from tests.helpers.rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -224,6 +225,11 @@ def _program(tmp_path: Path, body: str, *options: str, url: str, **environment: 
     )
 
 
+def _embedded(tmp_path: Path, body: str, *, exit_timeout: str) -> Process:
+    environment = {"METRICS_EXIT_TIMEOUT": exit_timeout}
+    return _program(tmp_path, body, *FORKS, url="memory://", **environment)
+
+
 def _assert_in_redis(server: RedisServer, count: int) -> None:
     with redis.Redis.from_url(server.url) as client:
         assert client.llen("metrics_list") == count
@@ -263,23 +269,16 @@ loop.run_until_complete(sent.wait()); loop.close()
 @pytest.mark.parametrize(
     "kind",
     [
-        "a short script",
-        "one loop",
-        "repeated runs of loops",
-        "calls at exit",
-        "a thread that begins as the main one ends",
-        "a fork after recording",
+        *("a short script", "one loop", "repeated runs of loops", "calls at exit"),
+        *("a thread that begins as the main one ends", "a fork after recording"),
         "forks while the database is in use",
     ],
 )
 def test_all_is_in_sql_embedded(kind: str, tmp_path: Path) -> None:
-    with _program(
-        tmp_path, SCRIPTS[kind], *FORKS, url="memory://", METRICS_EXIT_TIMEOUT="30"
-    ) as program:
+    with _embedded(tmp_path, SCRIPTS[kind], exit_timeout="30") as program:
         assert program.wait() == 0, program.output
         assert not program.output
-    with closing(sqlite3.connect("metrics.db")) as database:
-        assert database.execute("SELECT count(*) FROM metrics").fetchone() == (50,)
+    assert rows("metrics.db", "SELECT count(*) FROM metrics") == [(50,)]
 
 
 @contextmanager
@@ -309,22 +308,15 @@ if __name__ == "__main__":
 
 
 def test_an_embedded_exit_tries_until_its_time_is_up(tmp_path: Path) -> None:
-    environment = {"METRICS_EXIT_TIMEOUT": "30"}
-    with _program(
-        tmp_path, ENDS_AT_A_LOCKED_DATABASE, *FORKS, url="memory://", **environment
-    ) as program:
+    with _embedded(tmp_path, ENDS_AT_A_LOCKED_DATABASE, exit_timeout="30") as program:
         with _locked_database(program, Path("metrics.db")):
             time.sleep(BUSY_TIMEOUT + 1)  # so that the first try of each process fails
         assert program.wait(50) == 0, program.output
-    with closing(sqlite3.connect("metrics.db")) as database:
-        assert database.execute("SELECT count(*) FROM metrics").fetchone() == (50,)
+    assert rows("metrics.db", "SELECT count(*) FROM metrics") == [(50,)]
 
 
 def test_an_embedded_exit_says_what_it_could_not_save(tmp_path: Path) -> None:
-    environment = {"METRICS_EXIT_TIMEOUT": "0.5"}
-    with _program(
-        tmp_path, ENDS_AT_A_LOCKED_DATABASE, *FORKS, url="memory://", **environment
-    ) as program:
+    with _embedded(tmp_path, ENDS_AT_A_LOCKED_DATABASE, exit_timeout="0.5") as program:
         with _locked_database(program, Path("metrics.db")):
             assert program.wait(50) == 0, program.output
         assert program.output.count("20 entries could not be saved within") == 2, program.output

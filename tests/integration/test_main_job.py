@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import redis
 
 from metrics_collector import MetricsCollector, Settings, history, list_metrics
-from tests.helpers import busy_service
-from tests.helpers.pipeline import KEYS
-from tests.helpers.processes import Process, taskiq
+from tests.helpers import busy_service, processes
+from tests.helpers.pipeline import KEYS, foreign
+from tests.helpers.rows import rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,18 +30,10 @@ EXPECTED = {  # function: calls and errors of one process
 
 
 def _rows(database: Path) -> dict[str, tuple[int, int]]:
-    with closing(sqlite3.connect(database)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        (rows, ids) = connection.execute(
-            "SELECT count(*), count(DISTINCT id) FROM metrics"
-        ).fetchone()
-        assert rows == ids
-        return {
-            name: (calls, errors)
-            for name, calls, errors in connection.execute(
-                "SELECT func_name, count(*), sum(error_occurred) FROM metrics GROUP BY func_name"
-            )
-        }
+    assert rows(database, "PRAGMA integrity_check") == [("ok",)]
+    assert rows(database, "SELECT count(*) = count(DISTINCT id) FROM metrics") == [(1,)]
+    counts = "SELECT func_name, count(*), sum(error_occurred) FROM metrics GROUP BY func_name"
+    return {name: (calls, errors) for name, calls, errors in rows(database, counts)}
 
 
 def _times(factor: int) -> dict[str, tuple[int, int]]:
@@ -64,24 +55,11 @@ def test_four_processes_are_counted_and_saved_exactly(
         "MAX_WAITING_TIME": "1",
     }
     with ExitStack() as running, redis.Redis.from_url(redis_server.url) as client:
-
-        def start(*command: str, name: str) -> Process:
-            return running.enter_context(
-                taskiq(*command, output=tmp_path / name, environment=environment)
-            )
-
-        worker = start("worker", "metrics_collector.tasks:broker", name="worker.log")
-        scheduler = start("scheduler", "metrics_collector.tasks:scheduler", name="scheduler.log")
-        producers = [
-            running.enter_context(
-                Process(
-                    ["-m", "tests.helpers.busy_service"],
-                    output=tmp_path / f"producer-{number}.log",
-                    environment=environment,
-                )
-            )
-            for number in range(PROCESSES)
-        ]
+        start = running.enter_context
+        worker = start(processes.worker(tmp_path, environment))
+        scheduler = start(processes.scheduler(tmp_path, environment))
+        names = [f"producer-{number}" for number in range(PROCESSES)]
+        producers = [start(processes.busy_service(tmp_path, environment, name)) for name in names]
         for producer in producers:
             assert producer.wait() == 0, producer.output
             assert json.loads(producer.output) == {"recorded": busy_service.CALLS, "dropped": 0}
@@ -102,11 +80,7 @@ def test_embedded_with_nothing_else_running_and_totals_go_on_after_a_restart(
     database = tmp_path / "metrics.db"
     environment = {"REDIS_URL": "memory://", "DATABASE_NAME": str(database)}
     for runs in (1, 2):
-        with Process(
-            ["-m", "tests.helpers.busy_service"],
-            output=tmp_path / f"run-{runs}.log",
-            environment=environment,
-        ) as service:
+        with processes.busy_service(tmp_path, environment, f"run-{runs}") as service:
             assert service.wait() == 0, service.output
         assert _rows(database) == _times(runs)
         settings = Settings(redis_url="memory://", database_name=str(database))
@@ -126,38 +100,17 @@ def test_what_is_too_old_goes_when_the_scheduler_says_so(
     now = time.time()
 
     def ask(what: str) -> list[int]:
-        with closing(sqlite3.connect(database)) as connection:
-            return [number for (number,) in connection.execute(what)]
+        return [number for (number,) in rows(database, what)]
 
     with ExitStack() as running, redis.Redis.from_url(redis_server.url) as client:
         for days in (0, 2, 4):
-            call = {
-                "func_name": "app.f",
-                "execution_time": 0.5,
-                "error_occurred": 0,
-                "created_at": now - days * 86400,
-            }
-            client.rpush("metrics_list", json.dumps(call))
-        worker = running.enter_context(
-            taskiq(
-                "worker",
-                "metrics_collector.tasks:broker",
-                output=tmp_path / "worker.log",
-                environment=environment,
-            )
-        )
+            client.rpush("metrics_list", foreign(at=now - days * 86400))
+        worker = running.enter_context(processes.worker(tmp_path, environment))
         worker.until(database.exists)
         worker.until(lambda: not client.exists("metrics_list"))
         worker.until(lambda: not client.zcard(KEYS.claims))
         assert ask("SELECT count(*) FROM metrics") == [3]
-        running.enter_context(
-            taskiq(
-                "scheduler",
-                "metrics_collector.tasks:scheduler",
-                output=tmp_path / "scheduler.log",
-                environment=environment,
-            )
-        )
+        running.enter_context(processes.scheduler(tmp_path, environment))
         worker.until(lambda: ask("SELECT count(*) FROM metrics") == [1])
         counts = "SELECT sum(call_count) FROM rollups WHERE resolution = "
         worker.until(lambda: ask(f"{counts} 'minute'") == [2])
@@ -169,18 +122,10 @@ def test_an_app_without_the_database_reads_live_figures(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     environment = {"REDIS_URL": redis_server.url, "MAX_WAITING_TIME": "1"}
+    unused, own = ({"DATABASE_NAME": str(tmp_path / name)} for name in ("unused.db", "worker.db"))
     with (
-        Process(
-            ["-m", "tests.helpers.busy_service"],
-            output=tmp_path / "producer.log",
-            environment=environment | {"DATABASE_NAME": str(tmp_path / "unused.db")},
-        ) as producer,
-        taskiq(
-            "worker",
-            "metrics_collector.tasks:broker",
-            output=tmp_path / "worker.log",
-            environment=environment | {"DATABASE_NAME": str(tmp_path / "worker.db")},
-        ) as worker,
+        processes.busy_service(tmp_path, environment | unused) as producer,
+        processes.worker(tmp_path, environment | own) as worker,
         redis.Redis.from_url(redis_server.url) as client,
     ):
         assert producer.wait() == 0, producer.output
@@ -196,11 +141,8 @@ async def test_history_has_every_call_saved_or_not(
     settings = Settings(
         redis_url=redis_server.url, database_name=str(tmp_path / "metrics.db"), max_items=10**9
     )
-    with Process(
-        ["-m", "tests.helpers.busy_service"],
-        output=tmp_path / "producer.log",
-        environment={"REDIS_URL": redis_server.url, "MAX_ITEMS": "1000000"},
-    ) as producer:
+    environment = {"REDIS_URL": redis_server.url, "MAX_ITEMS": "1000000"}
+    with processes.busy_service(tmp_path, environment) as producer:
         await asyncio.to_thread(producer.wait)
     async with MetricsCollector(settings) as _:
         points = await history(None, since="1h", resolution="minute")

@@ -13,9 +13,8 @@ import redis
 
 from metrics_collector import MetricsCollector, Settings, history, list_metrics
 from metrics_collector._core.entries import MAX_ENTRY_BYTES, decode
-from tests.helpers import busy_service, outside
+from tests.helpers import busy_service, outside, processes
 from tests.helpers.pipeline import KEYS, contents
-from tests.helpers.processes import Process, taskiq
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,17 +34,8 @@ def test_every_good_entry_is_saved_and_each_bad_one_put_aside(
         "MAX_WAITING_TIME": "1",
     }
     client = redis.Redis.from_url(redis_server.url)
-    worker = taskiq(
-        "worker",
-        "metrics_collector.tasks:broker",
-        output=tmp_path / "worker.log",
-        environment=environment,
-    )
-    producer = Process(
-        ["-m", "tests.helpers.busy_service"],
-        output=tmp_path / "producer.log",
-        environment=environment,
-    )
+    worker = processes.worker(tmp_path, environment)
+    producer = processes.busy_service(tmp_path, environment)
     elements = TIMES * [*outside.BAD, *outside.GOOD]
     random.Random(1).shuffle(elements)
     with worker, producer, client:
