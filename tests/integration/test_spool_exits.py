@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ import pytest
 import redis
 
 from tests.helpers.processes import Process
+from tests.helpers.rows import rows
 from tests.integration.test_exits import FORKS, HEAD, SCRIPTS
 
 if TYPE_CHECKING:
@@ -57,15 +56,8 @@ def _sent_by_the_next(server: RedisServer, count: int) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        "a short script",
-        "one loop",
-        "repeated runs of loops",
-        "threads",
-        "calls at exit",
-        "calls at exit only",
-        "a fork of a fork",
-        "a pool that is closed",
-        "processes by spawn",
+        *("a short script", "one loop", "repeated runs of loops", "threads", "calls at exit"),
+        *("calls at exit only", "a fork of a fork", "a pool that is closed", "processes by spawn"),
     ],
 )
 def test_what_is_left_at_the_end_is_sent_by_the_next_process(
@@ -142,20 +134,17 @@ def test_what_the_redis_in_the_process_had_is_left_too(tmp_path: Path) -> None:
 
     environment = {"DATABASE_NAME": "metrics.db", "MAX_WAITING_TIME": "1"}
 
-    def rows() -> int:
-        if not Path("metrics.db").exists():
+    def saved() -> int:
+        if not Path("metrics.db").exists() or not rows("metrics.db", "SELECT 1 FROM sqlite_master"):
             return 0
-        with closing(sqlite3.connect("metrics.db")) as database:
-            if not database.execute("SELECT 1 FROM sqlite_master").fetchall():
-                return 0
-            (count,) = database.execute("SELECT count(*) FROM metrics").fetchone()
-            return int(count)
+        ((count,),) = rows("metrics.db", "SELECT count(*) FROM metrics")
+        return int(count)
 
     with _program(NEXT, url="memory://", **environment) as program:
-        program.until(lambda: rows() >= 50)
+        program.until(lambda: saved() >= 50)
         Path("enough").touch()
         assert program.wait() == 0, program.output
-    assert rows() == 51
+    assert saved() == 51
     assert not list(Path("spool").glob("*.damaged"))
 
 
