@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.helpers.processes import ROOT, Process
+from tests.helpers.rows import rows
 
 if TYPE_CHECKING:
     from tests.helpers.redis_server import RedisServer
@@ -33,8 +32,7 @@ def _calls(output: str) -> dict[str, int]:
 
 
 def _rows() -> dict[str, int]:
-    with closing(sqlite3.connect("metrics.db")) as database:
-        return dict(database.execute("SELECT func_name, count(*) FROM metrics GROUP BY 1"))
+    return dict(rows("metrics.db", "SELECT func_name, count(*) FROM metrics GROUP BY 1"))
 
 
 def test_main_prints_each_report_and_the_rows(tmp_path: Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tests.helpers.processes import Process, taskiq
+from tests.helpers.rows import rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,13 +17,10 @@ MAX_ITEMS = 10
 
 
 def _rows(database: Path) -> dict[str, int]:
-    if not database.exists():
+    is_made = "SELECT 1 FROM sqlite_master WHERE name = 'metrics'"
+    if not database.exists() or not rows(database, is_made):
         return {}
-    with closing(sqlite3.connect(database)) as connection:
-        tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'metrics'").fetchall()
-        if not tables:
-            return {}
-        return dict(connection.execute("SELECT func_name, count(*) FROM metrics GROUP BY 1"))
+    return dict(rows(database, "SELECT func_name, count(*) FROM metrics GROUP BY 1"))
 
 
 def test_it_is_the_one_that_is_rung(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -39,17 +39,13 @@ class Deployment:
         self._started = 0
 
     def worker(self, *arguments: str, uvloop: bool = True, **environment: str) -> Process:
-        arguments = (
-            "worker",
-            "tests.helpers.flush_request_app:broker",
-            *(arguments or ("-w", "1")),
-        )
-        return self._start(*arguments, uvloop=uvloop, environment=environment)
+        program = ("worker", "tests.helpers.flush_request_app:broker")
+        arguments = arguments or ("-w", "1")
+        return self._start(*program, *arguments, uvloop=uvloop, environment=environment)
 
     def scheduler(self, **environment: str) -> Process:
-        return self._start(
-            "scheduler", "tests.helpers.flush_request_app:scheduler", environment=environment
-        )
+        program = ("scheduler", "tests.helpers.flush_request_app:scheduler")
+        return self._start(*program, environment=environment)
 
     def _start(self, *arguments: str, environment: dict[str, str], **options: Any) -> Process:
         self._started += 1
@@ -72,6 +68,11 @@ class Deployment:
                 await taskiq.request_flush(broker)
 
         asyncio.run(requests())
+
+    def answer_a_request(self, worker: Process) -> None:
+        flushed = self.more("flushed")
+        self.request()
+        worker.until(flushed)
 
     def count(self, event: str) -> int:
         """How often an event was noted; `flush` is the start of one, `flushed` its end."""
@@ -174,9 +175,7 @@ def test_an_emptied_redis_has_answered_again(deployment: Deployment) -> None:
     worker.until(deployment.has_answered)
     for _ in range(5):
         deployment.redis.flushall()
-        flushed = deployment.more("flushed")
-        deployment.request()
-        worker.until(flushed)
+        deployment.answer_a_request(worker)
     assert deployment.count("start") == 1
     assert complaints(worker) == 0
     assert "Traceback" not in worker.output
@@ -189,17 +188,13 @@ def test_a_redis_that_refuses_has_answered_again(deployment: Deployment) -> None
     deployment.redis.replicaof("127.0.0.1", "1")
     worker.until(lambda: "ReadOnlyError" in worker.output)
     deployment.redis.replicaof("NO", "ONE")
-    flushed = deployment.more("flushed")
-    deployment.request()
-    worker.until(flushed)
+    deployment.answer_a_request(worker)
 
     deployment.redis.config_set("maxmemory", 1)
     with pytest.raises(StoreUnavailableError, match="OutOfMemoryError"):
         deployment.request()
     deployment.redis.config_set("maxmemory", 0)
-    flushed = deployment.more("flushed")
-    deployment.request()
-    worker.until(flushed)
+    deployment.answer_a_request(worker)
     assert deployment.count("start") == 1
 
 
@@ -238,9 +233,7 @@ def test_without_a_worker_rings_do_not_pile_up(deployment: Deployment) -> None:
 def test_results_that_cannot_be_kept_hinder_nothing(deployment: Deployment) -> None:
     worker = deployment.worker(results_url="redis://127.0.0.1:1/0")
     for _ in range(3):
-        flushed = deployment.more("flushed")
-        deployment.request()
-        worker.until(flushed)
+        deployment.answer_a_request(worker)
     worker.until(deployment.has_answered)
     assert worker.output.count("cannot keep the result of a flush") == 1
     assert "Traceback" not in worker.output
@@ -276,12 +269,8 @@ def test_several_workers_and_schedulers_are_harmless(deployment: Deployment) -> 
 @pytest.mark.parametrize(
     ("state", "uvloop"),
     [
-        ("up", True),
-        ("down", True),
-        ("down", False),
-        ("hanging", True),
-        ("hanging", False),
-        ("hanging in a flush", True),
+        *(("up", True), ("down", True), ("down", False)),
+        *(("hanging", True), ("hanging", False), ("hanging in a flush", True)),
     ],
 )
 def test_sigterm_ends_both(deployment: Deployment, state: str, uvloop: bool) -> None:
