@@ -54,13 +54,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("dashboard") / "metrics.db"
     now, some = time.time(), random.Random(1)
     calls = [
-        Call(
-            "shop.pay",
-            now - 60 * some.randrange(2, 55),
-            some.lognormvariate(-4, 0.6),
-            some.choice([None] * 9 + ["CardDeclinedError"]),
-        )
-        for _ in range(300)
+        Call("shop.pay", now - 60 * some.randrange(2, 55), some.lognormvariate(-4, 0.6), error)
+        for error in some.choices([None, "CardDeclinedError"], [9, 1], k=300)
     ]
     calls += [Call(f"shop.cart.f{n:02}", now - 300, 0.001 * (n + 1)) for n in range(FUNCTIONS - 3)]
     calls += [Call(EVIL, now - 200 - n, 0.3, EVIL) for n in range(3)]
@@ -113,11 +108,8 @@ def tab(browser: Browser) -> Open:
             yield page
         finally:
             await context.close()
-        usual = (
-            f"request: {origin}/",
-            "request: data:",
-            "verbose: ",
-        )  # the last are a browser's hints
+        # The last are a browser's hints.
+        usual = (f"request: {origin}/", "request: data:", "verbose: ")
         unusual = [one for one in wrong if not one.startswith(usual)]
         assert [one for one in unusual if not allowed or allowed not in one] == []
 
@@ -140,12 +132,8 @@ def query_of(page: Page) -> str:
 
 async def names(page: Page) -> list[str]:
     """The functions in the table, in order."""
-    return [
-        title or ""
-        for title in await page.locator("#table .fn").evaluate_all(
-            "all => all.map(one => one.title)"
-        )
-    ]
+    titles = await page.locator("#table .fn").evaluate_all("all => all.map(one => one.title)")
+    return [title or "" for title in titles]
 
 
 class TestEachPage:
@@ -226,9 +214,8 @@ class TestTable:
         async with tab(address(shop, "overview")) as page:
             first = await names(page)
             await page.get_by_role("link", name="Next").click()
-            await expect(page.locator("#pager")).to_contain_text(
-                f"26\N{EN DASH}{FUNCTIONS} of {FUNCTIONS}"
-            )
+            shown = f"26\N{EN DASH}{FUNCTIONS} of {FUNCTIONS}"
+            await expect(page.locator("#pager")).to_contain_text(shown)
             second = await names(page)
             assert len(first + second) == len({*first, *second}) == FUNCTIONS
             assert "page=2" in query_of(page)
@@ -348,9 +335,8 @@ class TestWindow:
             await page.mouse.up()
             await page.wait_for_url(re.compile("since="))
             await expect(page.locator("#custom")).to_contain_text("\N{EN DASH}")
-            shown = await page.evaluate(
-                "JSON.parse(document.getElementById('data').textContent).window"
-            )
+            data = "JSON.parse(document.getElementById('data').textContent)"
+            shown = await page.evaluate(f"{data}.window")
             assert 600 <= shown["seconds"] <= 1200  # a quarter of an hour, in whole minutes
             await page.go_back()
             await expect(page.locator("#windows [aria-current]")).to_have_text("1 h")
@@ -500,9 +486,8 @@ class TestTheme:
             assert await look() == by_system
             await switch.click()
             await expect(switch).to_have_accessible_name("Theme: Dark")
-            await expect(page.locator("[data-chart=calls] .xtick text").first).not_to_have_css(
-                "fill", by_system[1]
-            )
+            tick = page.locator("[data-chart=calls] .xtick text").first
+            await expect(tick).not_to_have_css("fill", by_system[1])
             dark = await look()
             assert dark[0] != by_system[0]
             await page.reload()
