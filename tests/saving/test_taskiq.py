@@ -206,10 +206,13 @@ async def consumers(broker: FakeBroker) -> list[str]:
         return [c["name"].decode() for c in await redis.xinfo_consumers(STREAM, GROUP)]
 
 
-async def take_and_die(broker: FakeBroker, name: str) -> None:
+async def take_and_die(broker: FakeBroker, name: str, *, ago: float) -> None:
     async with broker.connect() as redis:
         await redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
-        await redis.xreadgroup(GROUP, name, {STREAM: ">"})
+        reply: Any = await redis.xreadgroup(GROUP, name, {STREAM: ">"})
+        ((_, requests),) = reply
+        ids = [request_id for request_id, _ in requests]
+        await redis.xclaim(STREAM, GROUP, name, 0, ids, idle=int(ago * 1000))
 
 
 # The brokers
@@ -331,16 +334,15 @@ async def test_what_is_no_request_is_skipped_and_reported_once(
 
 
 async def test_a_request_that_a_dead_worker_took_is_sent_again(broker: FakeBroker) -> None:
-    broker.idle_timeout = 0
     await taskiq.request_flush(broker)
-    await take_and_die(broker, "dead")
+    await take_and_die(broker, "dead", ago=121)
     await answer_one(broker)
     assert await pending(broker) == 0
 
 
 async def test_a_request_that_a_living_worker_answers_is_left_to_it(broker: FakeBroker) -> None:
     await taskiq.request_flush(broker)
-    await take_and_die(broker, "busy")
+    await take_and_die(broker, "busy", ago=60)
     await taskiq.request_flush(broker)
     await answer_one(broker)
     assert await pending(broker) == 1
@@ -351,7 +353,7 @@ async def test_consumers_of_dead_workers_are_forgotten_unless_they_hold_requests
 ) -> None:
     monkeypatch.setattr(stream, "FORGOTTEN_AFTER", -1.0)
     await taskiq.request_flush(broker)
-    await take_and_die(broker, "holds one")
+    await take_and_die(broker, "holds one", ago=60)
     async with broker.connect() as redis:
         await redis.xgroup_createconsumer(STREAM, GROUP, "gone")
     await taskiq.request_flush(broker)

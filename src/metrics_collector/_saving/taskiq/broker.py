@@ -22,7 +22,7 @@ from typing_extensions import override  # Taskiq's own dependency; typing has it
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._saving.taskiq.result_backend import Results
 from metrics_collector._saving.taskiq.shared import PURGE_NAME, REDIS, TASK_NAME, TASK_NAMES, reason
-from metrics_collector._saving.taskiq.stream import GROUP, LENGTH, STREAM, Stream
+from metrics_collector._saving.taskiq.stream import ABANDONED_AFTER, GROUP, LENGTH, STREAM, Stream
 from metrics_collector._support.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class FlushRequestBroker(RedisStreamBroker):
             consumer_group_name=GROUP,
             consumer_id="0",
             maxlen=LENGTH,
+            idle_timeout=int(ABANDONED_AFTER * 1000),
         )
         self._url = url
         self._log = log

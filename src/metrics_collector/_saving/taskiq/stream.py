@@ -33,7 +33,7 @@ class Stream:
     A worker that has not acknowledged a request after `abandoned_after` seconds counts as dead.
     """
 
-    def __init__(self, redis: Redis, abandoned_after: float = ABANDONED_AFTER) -> None:
+    def __init__(self, redis: Redis, abandoned_after: float) -> None:
         self._redis = redis
         self._abandoned_after = abandoned_after
         self._name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
