@@ -243,9 +243,9 @@ class Collector:
             recorder.start_on_next_record()
         with recorder.redirected(buffer):
             before = vars(self).copy()
+            self.log = RateLimitedLog()  # so that nothing logged before holds a line back
             self._begin(settings)
             self._isolated = True
-            self.log = RateLimitedLog()  # so that nothing logged before holds a line back
             try:
                 yield
             finally:
