@@ -24,7 +24,8 @@ def whole_file(name: str) -> Iterator[TextIO]:
     """A text file (UTF-8) to be written, which bears its name only once the block has ended well.
 
     Until then it is beside it under another name, and gone if the block fails or a signal ends it. A file that it takes
-    the place of hands its permissions on. Devices and pipes are written as they are.
+    the place of hands its permissions on. Devices and pipes are written as they are. (The atomic `open_file` of click
+    puts half a file in place when the block fails.)
 
     Raises:
         ConfigurationError: there can be no such file.
