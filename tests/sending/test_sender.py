@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
@@ -24,16 +23,14 @@ from metrics_collector._sending.sender import (
     keep_entries,
 )
 from metrics_collector._support.rate_limited_log import RateLimitedLog
-from tests.helpers import jumping_loop
 from tests.helpers.cancelling import at_each_await
+from tests.helpers.jumping_loop import jumping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from metrics_collector._recording.recorder import Record
     from metrics_collector._sending.batch import Batch
-
-P = ParamSpec("P")
 
 
 class Redis:
@@ -161,16 +158,6 @@ class Scene:
     def assert_all_taken(self, count: int) -> None:
         """Every entry came, once, and in order."""
         assert self.redis.taken == list(range(1, count + 1))
-
-
-def jumping(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run the test on a loop on which nobody waits for time to pass."""
-
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        jumping_loop.run(test(*args, **kwargs))
-
-    return run
 
 
 @pytest.fixture
