@@ -9,26 +9,19 @@ from tests.model import failing, producing, working
 from tests.model.resting import BrokenPromiseError, Rest, check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.model.setup import Setup
-    from tests.model.world import World
+    from tests.model.world import Steps, World
 
 
 class Explored(NamedTuple):
-    """How far an exploration came.
+    """How far an exploration came."""
 
-    Attributes:
-        worlds: how many were looked at.
-        complete: there are no more.
-        broken: what does not hold in the last one; "" if all is well.
-        steps: from the beginning to there.
-    """
-
-    worlds: int
-    complete: bool
-    broken: str
-    steps: list[str]
+    worlds: int  # that were looked at
+    complete: bool  # there are no more
+    broken: str  # what does not hold in the last one; "" if all is well
+    steps: list[str]  # from the beginning to there
 
 
 def explore(
@@ -57,7 +50,7 @@ def explore(
     return Explored(looked, not waiting, "", [])
 
 
-def following(setup: Setup, world: World) -> Iterator[tuple[str, World]]:
+def following(setup: Setup, world: World) -> Steps:
     """Each step or fault that may come next, and the world after it."""
     for producer_step in producing.TRANSITIONS:
         for who in range(len(world.producers)):

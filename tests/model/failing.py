@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from tests.model import scripts
 from tests.model.world import FUNCTIONS, Key, Push, Sql, spent, with_item
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.model.setup import Setup
-    from tests.model.world import Message, Redis, World
-
-    Steps: TypeAlias = Iterator[tuple[str, World]]
+    from tests.model.world import Message, Redis, Steps, World
 
 
 def delivered(setup: Setup, redis: Redis, message: Message) -> Redis:
@@ -94,14 +90,6 @@ def _lost_sql(world: World, sql: Sql, fault: str) -> World:
     return spent(world._replace(sql=sql, sql_lost=True), fault)
 
 
-TRANSITIONS = (
-    late_message,
-    lease_ends,
-    key_expires,
-    emptied,
-    replica_syncs,
-    failover,
-    copied,
-    restored,
-    deleted,
-)
+OF_REDIS = (key_expires, emptied, replica_syncs, failover)
+OF_SQL = (copied, restored, deleted)
+TRANSITIONS = (late_message, lease_ends, *OF_REDIS, *OF_SQL)

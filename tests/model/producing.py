@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from tests.model import scripts
 from tests.model.setup import Flaw, Setup
-from tests.model.world import Push, Reply, spent, with_item
+from tests.model.world import Push, Reply, spent, underway, with_item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.model.world import Producer, World
-
-    Steps: TypeAlias = Iterator[tuple[str, World]]
+    from tests.model.world import Producer, Steps, World
 
 
 def kept(setup: Setup, producer: Producer, who: int) -> Iterator[int]:
@@ -96,12 +94,7 @@ def _sent(setup: Setup, world: World, message: Push) -> Steps:
     yield f"{label}: {reply.kind}", heard
     if world.faults.lost_reply and redis != world.redis:
         yield f"{label}: {reply.kind}, the reply is lost", spent(arrived, "lost_reply")
-    if message not in world.late:
-        late = (*world.late, message)
-        if world.faults.late:
-            yield f"{label}: on its way", spent(world, "late")._replace(late=late)
-        if world.faults.repeated:
-            yield f"{label}: {reply.kind}, and again", spent(heard, "repeated")._replace(late=late)
+    yield from underway(world, message, label, world, heard)
 
 
 def look(setup: Setup, world: World, who: int) -> Steps:

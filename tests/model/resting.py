@@ -10,9 +10,9 @@ from tests.model.setup import Flaw, Setup
 from tests.model.world import Acknowledging, Faults, bits_of, counted, members
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from tests.model.world import Acknowledgement, Redis, World
+    from tests.model.world import Acknowledgement, Redis, Steps, World
 
 ROUNDS = 20  # in which all must have come to rest
 STEPS = 50  # that one party may take in a round
@@ -23,11 +23,7 @@ class BrokenPromiseError(AssertionError):
 
 
 def check(setup: Setup, world: World) -> None:
-    """What holds at any moment.
-
-    Raises:
-        BrokenPromiseError: it does not.
-    """
+    """Look whether all holds that does so at any moment."""
     redis, sql = world.redis, world.sql
     parts = [part.total if part else 0 for part in redis.parts]
     between = tuple(total - part for total, part in zip(redis.live, parts, strict=True))
@@ -66,11 +62,7 @@ class Rest:
         self._fine: set[World] = set()
 
     def check(self, world: World) -> None:
-        """Let all come to rest, before and after what is still on its way arrives.
-
-        Raises:
-            BrokenPromiseError: it never does, or something does not hold then.
-        """
+        """Let all come to rest, before and after what is still on its way arrives, and look what holds then."""
         passed: list[World] = []
         while True:
             for _ in range(ROUNDS):
@@ -114,16 +106,13 @@ def _one_round(setup: Setup, world: World) -> World:
     return world
 
 
-def _lease_ends(setup: Setup, world: World, who: int) -> Iterator[tuple[str, World]]:
+def _lease_ends(setup: Setup, world: World, who: int) -> Steps:
     if world.workers[who] is None:
         yield from failing.lease_ends(setup, world)
 
 
 def _while_possible(
-    setup: Setup,
-    world: World,
-    who: int,
-    steps: tuple[Callable[[Setup, World, int], Iterator[tuple[str, World]]], ...],
+    setup: Setup, world: World, who: int, steps: tuple[Callable[[Setup, World, int], Steps], ...]
 ) -> World:
     for _ in range(STEPS):
         following = chain.from_iterable(step(setup, world, who) for step in steps)

@@ -68,11 +68,7 @@ def read(redis: Redis, token: int, most: int) -> tuple[int, tuple[int, ...]]:
 def acknowledge(
     setup: Setup, redis: Redis, message: Acknowledgement
 ) -> tuple[Redis, tuple[tuple[int, int], ...]]:
-    """Take what SQL has off the claim, and T += (A - B) - d, B = A.
-
-    Returns:
-        Redis then; and the functions of which B has seen a later commit than A, each with that commit.
-    """
+    """Take what SQL has off the claim, and T += (A - B) - d, B = A; where B has seen a later commit, that too."""
     length, _ = read(redis, message.token, 0) if message.token is not None else (0, ())
     mine = length > 0 and (length == message.length or setup.flaw is Flaw.ACK_WHATEVER_THE_LENGTH)
     if mine and redis.claim is not None:

@@ -7,17 +7,7 @@ from enum import Enum, auto
 from functools import cached_property
 from typing import NamedTuple
 
-from tests.model.world import (
-    FUNCTIONS,
-    Bits,
-    Faults,
-    Key,
-    Producer,
-    Redis,
-    Sql,
-    World,
-    bits_of,
-)
+from tests.model.world import FUNCTIONS, Bits, Faults, Key, Producer, Redis, Sql, World, bits_of
 
 
 class Flaw(Enum):
@@ -56,24 +46,14 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Setup:
-    """A small world to explore.
+    """A small world to explore."""
 
-    Attributes:
-        sizes: of each producer's batches.
-        faults: what may happen, how often.
-        workers: how many there are.
-        chunks: how many elements a worker may read in one go.
-        claims: how many there may be in all.
-        backlog: entries in Redis past which a batch is refused.
-        flaw: what is wrong with the protocol.
-    """
-
-    sizes: tuple[tuple[int, ...], ...]
+    sizes: tuple[tuple[int, ...], ...]  # of each producer's batches
     faults: Faults
     workers: int = 2
-    chunks: tuple[int, ...] = (99,)
-    claims: int = 2
-    backlog: int = 99
+    chunks: tuple[int, ...] = (99,)  # how many elements a worker may read in one go
+    claims: int = 2  # how many there may be in all
+    backlog: int = 99  # entries in Redis past which a batch is refused
     flaw: Flaw | None = None
 
     @cached_property

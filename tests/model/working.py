@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from tests.model import scripts
 from tests.model.setup import Flaw, Setup
@@ -20,15 +20,12 @@ from tests.model.world import (
     bits_of,
     counted,
     spent,
+    underway,
     with_item,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.model.world import Phase, Sql, World
-
-    Steps: TypeAlias = Iterator[tuple[str, World]]
+    from tests.model.world import Phase, Sql, Steps, World
 
 
 def claim(setup: Setup, world: World, who: int) -> Steps:
@@ -174,13 +171,8 @@ def crash(setup: Setup, world: World, who: int) -> Steps:
 
 def _carried(world: World, arrived: World, who: int, message: Acknowledgement, label: str) -> Steps:
     yield label, arrived
-    if message not in world.late:
-        late = (*world.late, message)
-        if world.faults.late:  # a worker without an answer gives up
-            given_up = _with(world, who, None)
-            yield f"{label}: on its way", spent(given_up, "late")._replace(late=late)
-        if world.faults.repeated:
-            yield f"{label}, and again", spent(arrived, "repeated")._replace(late=late)
+    # A worker without an answer gives up.
+    yield from underway(world, message, label, _with(world, who, None), arrived)
 
 
 def _with(world: World, who: int, phase: Phase | None) -> World:

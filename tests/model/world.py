@@ -148,25 +148,15 @@ class Acknowledgement(NamedTuple):
 
 
 class Producer(NamedTuple):
-    """A process that records.
+    """A process that records; its batches are made, sent, let go and lost."""
 
-    Attributes:
-        cut: how many batches it has made.
-        sent: those that Redis has acknowledged, and has not lost since.
-        let_go: those whose bytes it gave up at its bound.
-        lost: those let go that Redis has lost since.
-        known: the entries that SQL has, as far as it was told.
-        alive: it has not died.
-        spool: after its death: the batches on disk that wait for another process.
-    """
-
-    cut: int = 0
-    sent: Bits = 0
-    let_go: Bits = 0
-    lost: Bits = 0
-    known: Bits = 0
+    cut: int = 0  # how many it has made
+    sent: Bits = 0  # those that Redis has acknowledged, and has not lost since
+    let_go: Bits = 0  # those whose bytes it gave up at its bound
+    lost: Bits = 0  # those let go that Redis has lost since
+    known: Bits = 0  # the entries that SQL has, as far as it was told
     alive: bool = True
-    spool: Bits = 0
+    spool: Bits = 0  # after its death: those on disk that wait for another process
 
 
 class Reading(NamedTuple):
@@ -249,7 +239,20 @@ class World(NamedTuple):
     faults: Faults
 
 
+Steps: TypeAlias = "Iterator[tuple[str, World]]"  # what may come next, by name
+
+
 def spent(world: World, fault: str) -> World:
     """The world in which a fault may happen once less."""
     left = getattr(world.faults, fault) - 1
     return world._replace(faults=world.faults._replace(**{fault: left}))
+
+
+def underway(world: World, message: Message, label: str, unheard: World, heard: World) -> Steps:
+    """The worlds in which a message arrives late, and in which it does so once more, if they may."""
+    if message not in world.late:
+        late = (*world.late, message)
+        if world.faults.late:
+            yield f"{label}: on its way", spent(unheard, "late")._replace(late=late)
+        if world.faults.repeated:
+            yield f"{label}, and again", spent(heard, "repeated")._replace(late=late)
