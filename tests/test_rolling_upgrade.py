@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,6 @@ import pytest
 from metrics_collector._errors import IncompatibleStoreError
 from metrics_collector._reading.query import Query
 from metrics_collector._redis.heartbeat import Heartbeat
-from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.worker import Worker
 from metrics_collector._sending.batch import Batch, content_of
 from metrics_collector._storage.sqlite import SQLiteStore, schema
@@ -32,14 +29,17 @@ from tests.helpers.pipeline import (
     batch_of,
     check_pending,
     contents,
+    flush_of,
     held,
     lines_of,
     live_totals,
 )
+from tests.helpers.rows import rows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from metrics_collector._saving.flush import Flush
     from tests.helpers.pipeline import Commands, Contents
 
 # As the release with schema 2 has written them, and what it has added to the live totals for them.
@@ -66,13 +66,7 @@ LATER = batch_of(
 
 @pytest.fixture
 def flush(redis: Commands, path: Path) -> Flush:
-    return Flush(
-        redis.worker,
-        SQLiteStore(str(path)),
-        ledger_days=30,
-        log=RateLimitedLog(),
-        wall=lambda: NOON,
-    )
+    return flush_of(redis.worker, path)
 
 
 async def push_earlier(redis: Commands) -> None:
@@ -172,11 +166,6 @@ async def test_the_first_later_worker_upgrades_the_database(
     assert found.ids.keys() == before.ids.keys() | {(OTHER_PRODUCER, n) for n in (1, 2, 3, 4)}
 
 
-def set_version(path: Path, version: int) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA user_version = {version}")
-
-
 async def test_an_earlier_worker_leaves_claims_untouched(
     flush: Flush, redis: Commands, client: Any, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -185,7 +174,7 @@ async def test_an_earlier_worker_leaves_claims_untouched(
     await push_later(redis)
     token = (await redis.worker.claim()).token
     await redis.worker.release(token)
-    await asyncio.to_thread(set_version, path, schema.VERSION + 1)
+    await asyncio.to_thread(rows, path, f"PRAGMA user_version = {schema.VERSION + 1}")
     before = await held(client)
 
     for work in (flush.drain, flush.reconcile):
@@ -209,7 +198,7 @@ async def test_an_earlier_worker_leaves_claims_untouched(
     assert len((await asyncio.to_thread(contents, path)).entries) == 3
 
     # The later worker need not wait for the end of a lease.
-    await asyncio.to_thread(set_version, path, schema.VERSION)
+    await asyncio.to_thread(rows, path, f"PRAGMA user_version = {schema.VERSION}")
     assert await flush.drain() == 4
     assert len((await at_rest(client, path)).entries) == 7
 

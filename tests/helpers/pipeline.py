@@ -18,7 +18,10 @@ from metrics_collector._redis.keys import Keys
 from metrics_collector._redis.producer import ProducerCommands
 from metrics_collector._redis.reader import ReaderCommands
 from metrics_collector._redis.worker import WorkerCommands
+from metrics_collector._saving.flush import Flush
 from metrics_collector._sending.batch import Batch, Content, content
+from metrics_collector._storage.sqlite import SQLiteStore
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -111,6 +114,12 @@ def batch_of(*calls: Call, first: int = 1, producer: str = PRODUCER, at: float =
             lines[index] = _later(lines[index], call.mark)
             tally = tally_of(lines)
     return Batch(first, first + len(lines) - 1, content(lines, tally))
+
+
+def flush_of(source: Any, path: Path) -> Flush:
+    """A flush from there into that database, at noon."""
+    store, log = SQLiteStore(str(path)), RateLimitedLog()
+    return Flush(source, store, ledger_days=30, log=log, wall=lambda: NOON)
 
 
 def _later(line: str, outcome: OtherOutcome) -> str:

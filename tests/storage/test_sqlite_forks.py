@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from metrics_collector._saving import flush as flush_module
-from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.purge import Purge
 from metrics_collector._storage.reopening import ClosedByForkError, reopening
 from metrics_collector._storage.sqlite import SQLiteStore, fork_safe_connection
 from metrics_collector._storage.steps import Statement
-from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.driving import drive
 from tests.helpers.forking import fork
-from tests.helpers.pipeline import NOON, PRODUCER, Call, batch_of, contents, lines_of
+from tests.helpers.pipeline import NOON, Call, batch_of, contents, flush_of, lines_of, push
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -66,11 +64,6 @@ def save(path: Path, first: int) -> bool:
 
 def connected(path: Path) -> fork_safe_connection.Connection:
     return fork_safe_connection.connect(str(path), threading.get_ident(), timeout=1)
-
-
-def flush_of(source: Any, path: Path) -> Flush:
-    store, log = SQLiteStore(str(path)), RateLimitedLog()
-    return Flush(source, store, ledger_days=30.0, log=log, wall=lambda: NOON)
 
 
 def open_files(path: Path) -> list[str]:
@@ -338,7 +331,7 @@ async def test_a_flush_saves_everything_once_whatever_forks(
     redis: Commands, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flush_module, "CHUNK", 2)
-    await redis.producer.push(PRODUCER, batch_of(*[Call()] * 5), 0)
+    await push(redis, *[Call()] * 5)
     source = ForksAfter(redis.worker, path)
     flush = flush_of(source, path)
     assert await flush.drain() == 5
@@ -385,7 +378,7 @@ async def test_a_flush_comes_to_its_end_however_often_its_own_thread_forks(
     redis: Commands, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flush_module, "CHUNK", 2)
-    await redis.producer.push(PRODUCER, batch_of(*[Call()] * 5), 0)
+    await push(redis, *[Call()] * 5)
     flush = flush_of(redis.worker, path)
     with forks_whenever_it_can():
         async with asyncio.timeout(90):
