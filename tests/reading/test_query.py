@@ -21,9 +21,7 @@ from metrics_collector._errors import (
     UnknownFunctionError,
 )
 from metrics_collector._reading.query import Query
-from metrics_collector._saving.flush import Flush
 from metrics_collector._storage.sqlite import SQLiteStore
-from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.driving import drive
 from tests.helpers.folders import fast_folder
 from tests.helpers.pipeline import (
@@ -37,6 +35,7 @@ from tests.helpers.pipeline import (
     batch_of,
     commands_on,
     entries_of,
+    flush_of,
     foreign,
     lines_of,
     push,
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
 
     from metrics_collector._core.entries import Entry
     from metrics_collector._core.totals import Mark
+    from metrics_collector._saving.flush import Flush
     from tests.helpers.pipeline import Commands
 
 NOTHING = frozenset[str]()
@@ -55,6 +55,10 @@ NOTHING = frozenset[str]()
 
 def at(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def bound(seconds: float | None) -> datetime | None:
+    return None if seconds is None else at(seconds)
 
 
 def query_of(reader: Any, path: Path, *measured: str) -> Query:
@@ -73,8 +77,7 @@ def query(redis: Commands, path: Path) -> Query:
 
 @pytest.fixture
 def flush(redis: Commands, path: Path) -> Flush:
-    store = SQLiteStore(str(path))
-    return Flush(redis.worker, store, ledger_days=30, log=RateLimitedLog(), wall=lambda: NOON)
+    return flush_of(redis.worker, path)
 
 
 # Live
@@ -240,8 +243,7 @@ async def test_history_by_minute_hour_and_day(redis: Commands, flush: Flush, que
             await flush.drain()
 
     async def starts(resolution: str, since: float, until: float | None = None) -> list[float]:
-        end = None if until is None else at(until)
-        points = await query.history("app.f", at(since), end, resolution)
+        points = await query.history("app.f", at(since), bound(until), resolution)
         assert all(p.func_name == "app.f" for p in points)
         return [p.start.timestamp() - NOON for p in points for _ in range(p.call_count)]
 
@@ -329,8 +331,8 @@ def test_windows_and_history_are_what_the_entries_add_up_to(
         query = Query(Pending(elements.pending), database, NOTHING)
         for start, end in ((since, until), (since, None), (None, until)):
             check_window(query, entries, start, end)
-        for resolution, seconds in SECONDS.items():
-            check_history(query, entries, since, until, resolution, seconds)
+        for resolution in SECONDS:
+            check_history(query, entries, since, until, resolution)
 
 
 @settings(max_examples=60)
@@ -403,8 +405,7 @@ def check_window(
     query: Query, entries: Sequence[Entry], start: float | None, end: float | None
 ) -> None:
     expected = totals_of(e for e in entries if within(e, start, end, 60))
-    since = None if start is None else at(start)
-    until = None if end is None else at(end)
+    since, until = bound(start), bound(end)
     found = {one.func_name: one for one in drive(query.functions(since, until))}
     assert found == {
         name: FunctionMetrics(**figures(name, totals)) for name, totals in expected.items()
@@ -415,13 +416,9 @@ def check_window(
 
 
 def check_history(
-    query: Query,
-    entries: Sequence[Entry],
-    since: float,
-    until: float,
-    resolution: str,
-    seconds: int,
+    query: Query, entries: Sequence[Entry], since: float, until: float, resolution: str
 ) -> None:
+    seconds = SECONDS[resolution]
     points = asyncio.run(query.history(None, at(since), at(until), resolution))
     expected: dict[tuple[datetime, str], list[Entry]] = {}
     for entry in entries:
@@ -455,19 +452,15 @@ async def test_names_are_found_by_their_ends(redis: Commands, flush: Flush, path
     assert str(several.value) == (
         "'sit' fits 'app.measured.sit', 'app.other.sit'; give more of the name"
     )
-    with pytest.raises(UnknownFunctionError):
-        await query.resolve("half \ud800 a character")
-    with pytest.raises(UnknownFunctionError) as close:
-        await query.resolve("app.saved.runn")
-    assert "close: 'app.saved.run'" in str(close.value)
-    with pytest.raises(UnknownFunctionError) as short:
-        await query.resolve("wallk")
-    assert "'walk'" in str(short.value)
-    with pytest.raises(UnknownFunctionError) as unlike:
-        await query.resolve("zzz")
-    assert str(unlike.value) == "no measured function is known as 'zzz'"
-    with pytest.raises(UnknownFunctionError):
-        await query.resolve("un")  # an end, but not at a dot
+    for unknown, said in {
+        "half \ud800 a character": None,
+        "app.saved.runn": "close: 'app.saved.run'",
+        "wallk": "'walk'",
+        "zzz": r"^no measured function is known as 'zzz'$",
+        "un": None,  # an end, but not at a dot
+    }.items():
+        with pytest.raises(UnknownFunctionError, match=said):
+            await query.resolve(unknown)
 
 
 async def test_many_names_are_not_all_listed(redis: Commands, path: Path) -> None:
@@ -486,9 +479,8 @@ async def test_windows_end_where_they_are_told(redis: Commands, query: Query) ->
         (None, NOON + 1, 1),
         (None, NOON, 0),
     ):
-        start = None if since is None else at(since)
-        end = None if until is None else at(until)
-        assert (await query.function("app.f", start, end)).call_count == count
+        one = await query.function("app.f", bound(since), bound(until))
+        assert one.call_count == count
     long_ago, far = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
     assert (await query.function("app.f", long_ago + timedelta(days=1), far)).call_count == 1
     assert len(await query.history(None, long_ago + timedelta(days=1), far, "day")) == 1
