@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,16 +35,9 @@ from tests.helpers.cancelling import at_each_await
 from tests.helpers.driving import drive
 from tests.helpers.locking import locked
 from tests.helpers.older_databases import VERSIONS, make_older
-from tests.helpers.pipeline import (
-    NOON,
-    Call,
-    batch_of,
-    contents,
-    entries_of,
-    foreign,
-    lines_of,
-)
+from tests.helpers.pipeline import NOON, Call, batch_of, contents, entries_of, foreign, lines_of
 from tests.helpers.rows import rows
+from tests.helpers.threads import allow_no_more, at_once
 from tests.storage.test_contract import (
     FIRST,
     LATER,
@@ -53,6 +47,7 @@ from tests.storage.test_contract import (
     purge,
     reading,
     rollup_starts,
+    save,
 )
 
 if TYPE_CHECKING:
@@ -71,25 +66,24 @@ class Runner:
     def __init__(self, *, plain: bool) -> None:
         self.plain = plain
 
+    def store(self, path: Path) -> SQLiteStore:
+        """The database."""
+        return SQLiteStore(str(path), plain=self.plain)
+
     def __call__(self, work: Coroutine[Any, Any, T]) -> T:
         return drive(work) if self.plain else asyncio.run(work)
 
     def save(
         self, path: Path, elements: Sequence[bytes], *, token: str = TOKEN, now: float = NOON
-    ) -> Saved | None:
+    ) -> Saved:
         """Save one claim in one chunk."""
-
-        async def work() -> Saved | None:
-            async with SQLiteStore(str(path), plain=self.plain).writing() as database:
-                return await database.save(token, len(elements), elements, now)
-
-        return self(work())
+        return self(save(self.store(path), elements, token=token, now=now))
 
     def read(self, path: Path) -> dict[str, Totals] | None:
         """The totals of all functions; `None` without a database."""
 
         async def work() -> dict[str, Totals] | None:
-            async with SQLiteStore(str(path), plain=self.plain).reading() as database:
+            async with self.store(path).reading() as database:
                 if database is None:
                     return None
                 found = await database.all_totals()
@@ -118,9 +112,7 @@ def assert_no_threads() -> None:
 @pytest.mark.parametrize("count", [1, ROWS - 1, ROWS, 2 * ROWS + 7])
 def test_rows_are_saved_whether_together_or_alone(run: Runner, path: Path, count: int) -> None:
     batch = batch_of(*[Call("app.fg"[: 5 + n % 2], 0.25 * n) for n in range(count)])
-    saved = run.save(path, lines_of(batch))
-    assert saved is not None
-    assert saved.saved == count
+    assert run.save(path, lines_of(batch)).saved == count
     found = contents(path)
     assert sorted(found.entries) == sorted(entries_of(lines_of(batch)))
 
@@ -246,10 +238,8 @@ def test_a_read_only_file(run: Runner) -> None:
 
 def test_a_folder_in_place_of_the_file(run: Runner, tmp_path: Path) -> None:
     message = refused_save(run, tmp_path)
-    assert (
-        message
-        == f"{tmp_path} is a folder; let DATABASE_NAME name a file, such as {tmp_path}/metrics.db"
-    )
+    advice = f"let DATABASE_NAME name a file, such as {tmp_path}/metrics.db"
+    assert message == f"{tmp_path} is a folder; {advice}"
     assert refusal(lambda: run.read(tmp_path), StoreUnavailableError) == message
 
 
@@ -341,20 +331,16 @@ def test_a_damaged_file(run: Runner, path: Path) -> None:
         file.seek(4096)
         file.write(b"\xa5" * (size - 4096))
     message = refusal(lambda: run.save(path, [foreign()], token="1" * 16), StoreUnavailableError)
-    assert (
-        "the file is damaged; move it away and restore a copy, the entries wait in Redis" in message
-    )
+    advice = "move it away and restore a copy, the entries wait in Redis"
+    assert f"the file is damaged; {advice}" in message
     assert "damaged" in refusal(lambda: run.read(path), StoreUnavailableError)
 
 
 # Databases of earlier releases
 
 
-USUAL = lines_of(
-    batch_of(
-        *[Call("app.fg"[: 5 + n % 2], 0.25 * n, (None, "KeyError", "")[n % 3]) for n in range(9)]
-    )
-)
+MARKS = (None, "KeyError", "")
+USUAL = lines_of(batch_of(*[Call("app.fg"[: 5 + n % 2], 0.25 * n, MARKS[n % 3]) for n in range(9)]))
 
 
 async def answers(store: SQLiteStore) -> list[object]:
@@ -388,7 +374,7 @@ def shape(path: Path) -> list[tuple[object, ...]]:
 def test_an_earlier_version_is_read_as_it_is_and_upgraded(
     run: Runner, path: Path, version: int
 ) -> None:
-    store = SQLiteStore(str(path), plain=run.plain)
+    store = run.store(path)
     run.save(path, [*USUAL, foreign(), b"rubbish"])
     if version > 1:
         purge_of(run, path, entry=NOON - 3600)
@@ -404,9 +390,7 @@ def test_an_earlier_version_is_read_as_it_is_and_upgraded(
     assert run(answers(store)) == before
     assert shape(path) == older  # a reader changes nothing
 
-    again = run.save(path, USUAL, token="another")
-    assert again is not None
-    assert again.saved == 0
+    assert run.save(path, USUAL, token="another").saved == 0
     assert run(answers(store))[1:] == before[1:]
     assert [row for row in shape(path) if row[0] not in ("mine", "functions")] == fresh
     assert rows(path, "SELECT count(*) FROM mine") == [(6,)]  # views on the tables go on
@@ -433,7 +417,7 @@ schema.prepare(connection, sys.argv[1])
 )
 def test_an_upgrade_that_is_killed_changes_nothing(path: Path, at: str) -> None:
     run = Runner(plain=True)
-    store = SQLiteStore(str(path), plain=True)
+    store = run.store(path)
     run.save(path, [foreign("app.f", at=NOON + 60 * n) for n in range(500)])
     make_older(path, 2)
     before, older = run(answers(store)), shape(path)
@@ -513,21 +497,18 @@ def test_a_worker_of_an_earlier_release_that_has_it_open_goes_on(path: Path) -> 
             )
         connection.execute("UPDATE meta SET no = ?", (FIRST + 5,))
         connection.execute("COMMIT")
-    found = run(kept(SQLiteStore(str(path), plain=True)))
+    found = run(kept(run.store(path)))
     assert len(found.entries) == 3
     assert found.state.no == FIRST + 5
 
 
 def test_figures_of_several_releases_and_shards_are_summed(run: Runner, path: Path) -> None:
-    store = SQLiteStore(str(path), plain=run.plain)
+    store = run.store(path)
     run.save(path, USUAL)
     before = run(answers(store))
     rows(path, "UPDATE rollups SET release = '1.2', shard = 1", "UPDATE totals SET shard = 1")
     assert run(answers(store)) == before
-
     saved = run.save(path, [*USUAL, foreign(), foreign()], token="another")
-
-    assert saved is not None
     assert saved.functions["app.f"].total.counts["call_count"] == 2  # Redis has one shard
     found = run(kept(store))
     assert len(found.entries) == len(USUAL) + 2
@@ -567,7 +548,7 @@ def test_a_commit_into_a_file_that_is_gone_is_noticed(run: Runner, path: Path, c
     shutil.copy(path, path.with_name("copy.db"))
 
     async def work() -> tuple[Saved | None, Saved | None]:
-        async with SQLiteStore(str(path), plain=run.plain).writing() as database:
+        async with run.store(path).writing() as database:
             good = await database.save(TOKEN, 9, [foreign()], NOON)
             lose(path, change)
             return good, await database.save(TOKEN, 8, [foreign()], NOON)
@@ -593,11 +574,11 @@ def test_a_file_that_is_gone_as_it_is_made_or_opened(
 
 
 def starts(run: Runner, path: Path) -> dict[str, list[int]]:
-    return run(rollup_starts(SQLiteStore(str(path), plain=run.plain)))
+    return run(rollup_starts(run.store(path)))
 
 
 def purge_of(run: Runner, path: Path, **before: float) -> tuple[Purged, dict[str, int]]:
-    return run(purge(SQLiteStore(str(path), plain=run.plain), **before))
+    return run(purge(run.store(path), **before))
 
 
 def test_a_purge_that_dies_midway_is_ended_by_the_next(run: Runner, path: Path) -> None:
@@ -614,11 +595,11 @@ def test_a_purge_that_dies_midway_is_ended_by_the_next(run: Runner, path: Path) 
             answer = yield step
 
     async def die() -> None:
-        async with SQLiteStore(str(path), plain=run.plain).writing() as writer:
+        async with run.store(path).writing() as writer:
             await writer._session.run(dying())
 
     async def horizons() -> dict[str, int]:
-        async with reading(SQLiteStore(str(path), plain=run.plain)) as reader:
+        async with reading(run.store(path)) as reader:
             return await reader.purged()
 
     with pytest.raises(KeyboardInterrupt):
@@ -660,7 +641,7 @@ def test_pages_are_given_back_many_at_a_time(run: Runner, path: Path) -> None:
                 answer = yield step
 
     async def work() -> Purged:
-        async with SQLiteStore(str(path), plain=run.plain).writing() as writer:
+        async with run.store(path).writing() as writer:
             return await writer._session.run(steps())
 
     size = path.stat().st_size
@@ -677,8 +658,7 @@ def test_a_long_purge_lets_others_write(path: Path, monkeypatch: pytest.MonkeyPa
 
     async def work() -> None:
         nonlocal saved
-        async with database.writing() as writer:
-            await writer.save(TOKEN, 200, [foreign("app.f", at=NOON)] * 200, NOON)
+        await save(database, [foreign("app.f", at=NOON)] * 200)
 
         async def purge() -> Purged:
             async with database.writing() as writer:
@@ -686,8 +666,8 @@ def test_a_long_purge_lets_others_write(path: Path, monkeypatch: pytest.MonkeyPa
 
         purging = asyncio.ensure_future(purge())
         while not purging.done():
-            async with database.writing() as writer:
-                await writer.save(f"during{saved}", 1, [foreign("app.g", at=LATER)], LATER)
+            late = [foreign("app.g", at=LATER)]
+            await save(database, late, token=f"during{saved}", now=LATER)
             saved += 1
             await asyncio.sleep(0)
         assert (await purging).entries == 200
@@ -737,20 +717,16 @@ def test_writers_that_make_or_upgrade_the_file_at_once(path: Path, older: int | 
     if older:
         Runner(plain=True).save(path, [], now=0.0)
         make_older(path, older)
-    writers, results = 4, []
+    writers = 4
+    found: list[Saved] = []
     barrier = threading.Barrier(writers)
 
     def work(number: int) -> None:
         batch = batch_of(Call(), producer=f"{number:016x}")
         barrier.wait()
-        results.append(Runner(plain=number % 2 == 0).save(path, lines_of(batch)))
+        found.append(Runner(plain=number % 2 == 0).save(path, lines_of(batch)))
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(writers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    found = [saved for saved in results if saved is not None]
+    at_once(*(partial(work, number) for number in range(writers)))
     assert sorted(saved.no for saved in found) == [FIRST + n for n in range(writers)]
     assert {saved.db for saved in found} == {contents(path).db}
     assert len(contents(path).entries) == writers
@@ -759,11 +735,7 @@ def test_writers_that_make_or_upgrade_the_file_at_once(path: Path, older: int | 
 async def test_a_cancel_leaves_no_transaction_and_no_thread(path: Path) -> None:
     elements = [*lines_of(batch_of(Call(), Call("app.g"))), foreign()]
 
-    async def save() -> None:
-        async with SQLiteStore(str(path)).writing() as database:
-            await database.save(TOKEN, 3, elements, NOON)
-
-    async for _ in at_each_await(save):
+    async for _ in at_each_await(lambda: save(SQLiteStore(str(path)), elements)):
         assert_no_threads()
         async with session_module.open_writing(str(path)) as session:  # nobody holds the lock
             await session.run(query("BEGIN IMMEDIATE"))
@@ -771,12 +743,8 @@ async def test_a_cancel_leaves_no_transaction_and_no_thread(path: Path) -> None:
 
 
 def test_the_end_of_a_loop_waits_for_the_thread(path: Path) -> None:
-    async def save() -> None:
-        async with SQLiteStore(str(path)).writing() as database:
-            await database.save(TOKEN, 1, [foreign()], NOON)
-
     async def leave(steps: int) -> None:
-        saving = asyncio.create_task(save())
+        saving = asyncio.create_task(save(SQLiteStore(str(path)), [foreign()]))
         for _ in range(steps):
             await asyncio.sleep(0)
         assert not saving.done()
@@ -806,9 +774,6 @@ async def test_an_error_inside_leaves_no_thread(path: Path) -> None:
 
 
 def test_no_thread_can_be_started(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    allow_no_more(monkeypatch)
     message = refusal(lambda: Runner(plain=False).save(path, []), StoreUnavailableError)
     assert message == f"the database {path} cannot be opened: can't start new thread"
