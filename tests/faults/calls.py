@@ -11,19 +11,12 @@ KINDS = 100  # of errors; kind 0 is none
 
 
 class Plan(NamedTuple):
-    """What a producer is to do.
+    """What a producer is to do."""
 
-    Attributes:
-        name: all its functions' names begin with it.
-        calls: how many; 0: until SIGTERM.
-        rate: calls a second.
-        progress: file for `Progress`; "" for none.
-    """
-
-    name: str
-    calls: int
-    rate: int
-    progress: str = ""
+    name: str  # with which all its functions' names begin
+    calls: int  # 0: until SIGTERM
+    rate: int  # calls a second
+    progress: str  # file for `Progress`
 
     def dumps(self) -> str:
         return json.dumps(self._asdict())

@@ -18,44 +18,24 @@ if TYPE_CHECKING:
 
 
 class Calls(NamedTuple):
-    """What a producer has made, all of which must be in SQL but for what it reported dropped.
+    """What a producer has made, all of which must be in SQL but for what it reported dropped."""
 
-    Attributes:
-        made: how many; `None`: it was killed, so that only its first calls are there, however many.
-        dropped: how many of them.
-    """
-
-    made: int | None
+    made: int | None  # None: it was killed, so that only its first calls are there, however many
     dropped: int = 0
 
 
 class Verdict(NamedTuple):
-    """What was found.
+    """How many calls were found."""
 
-    Attributes:
-        rows: entries in SQL, by producer.
-        counted: calls in the live totals.
-        lost: calls that are neither in SQL nor reported.
-        twice: calls that are in SQL more often than they were made.
-        dropped: calls that were reported dropped.
-    """
-
-    rows: dict[str, int]
-    counted: int
-    lost: int
-    twice: int
-    dropped: int
+    rows: dict[str, int]  # in SQL, by producer
+    counted: int  # in the live totals
+    lost: int  # neither in SQL nor reported
+    twice: int  # in SQL more often than they were made
+    dropped: int  # as they were reported
 
 
-def check(database: Path, url: str, made: Mapping[str, Calls], *, rejected: int = 0) -> Verdict:
-    """Compare SQL and Redis with what the producers have made; AssertionError if anything is not as it must be.
-
-    Args:
-        database: the file.
-        url: of Redis, at rest.
-        made: by every producer that there was, by name.
-        rejected: elements that were no entries.
-    """
+def check(database: Path, url: str, made: Mapping[str, Calls], *, rejected: int) -> Verdict:
+    """Compare SQL and a Redis at rest with what all producers have made, of which so many elements were no entries."""
     found, state = sound(database, url)
     verdict = judge(found, state, made)
     assert verdict.lost == verdict.twice == 0, verdict

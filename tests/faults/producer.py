@@ -32,25 +32,15 @@ BROKEN = 9  # exit status
 
 
 class Made(NamedTuple):
-    """What a producer did.
-
-    Attributes:
-        calls: made.
-        recorded, buffered, sent, saved, spooled, dropped, retried: its statistics at the end.
-        looks: how often the statistics were looked at.
-        most_held: entries that were neither in Redis nor dropped, at most.
-    """
+    """What a producer did, and its statistics at the end, when nothing was on its way any more."""
 
     calls: int
     recorded: int
-    buffered: int
-    sent: int
     saved: int
-    spooled: int
     dropped: int
     retried: int
-    looks: int
-    most_held: int
+    looks: int  # at the statistics
+    most_held: int  # entries that were neither in Redis nor dropped, at most
 
 
 class Progress:
@@ -75,7 +65,7 @@ class Progress:
 class Watch(threading.Thread):
     """Looks every two milliseconds whether the statistics count each entry once and none goes back."""
 
-    def __init__(self, calls: Calls, progress: Progress | None) -> None:
+    def __init__(self, calls: Calls, progress: Progress) -> None:
         super().__init__(daemon=True)
         self._calls = calls
         self._progress = progress
@@ -98,8 +88,7 @@ class Watch(threading.Thread):
         self._before = now
         self.looks += 1
         self.most_held = max(self.most_held, now.buffered)
-        if self._progress is not None:
-            self._progress.note(most, now.saved + now.sent)
+        self._progress.note(most, now.saved + now.sent)
 
     def _wrong(self, now: Statistics, least: int, most: int) -> str:
         parts = (now.saved, now.sent, now.spooled, now.buffered, now.dropped)
@@ -164,7 +153,7 @@ async def work(plan: Plan) -> None:
     enough = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, enough.set)
     async with MetricsCollector():
-        watch = Watch(calls, Progress(plan.progress) if plan.progress else None)
+        watch = Watch(calls, Progress(plan.progress))
         watch.start()
         began = time.perf_counter()
         while not enough.is_set() and (not plan.calls or calls.made < plan.calls):

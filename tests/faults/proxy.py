@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
 
 CHUNK = 65_536  # bytes
 
@@ -35,10 +34,8 @@ class _Losses:
 
 
 class _Connection:
-    def __init__(
-        self, client: asyncio.StreamWriter, server: asyncio.StreamWriter | None = None
-    ) -> None:
-        self.writers = [writer for writer in (client, server) if writer is not None]
+    def __init__(self, client: asyncio.StreamWriter) -> None:
+        self.writers = [client]  # and that to the server, once it is there
         self.mute = False  # bytes of it were lost, so nothing passes any more
         self.loses_reply = False
 
@@ -48,19 +45,11 @@ class _Connection:
 
 
 class Proxy:
-    """A proxy on a free loopback port, in a thread of its own; everything may be switched while it runs.
-
-    Args:
-        target: port of the server.
-
-    Attributes:
-        target: of connections that are made from now on.
-        delay: seconds that each piece of an answer is held back.
-    """
+    """A proxy on a free loopback port, in a thread of its own; everything may be switched while it runs."""
 
     def __init__(self, target: int) -> None:
-        self.target = target
-        self.delay = 0.0
+        self.target = target  # the server's port, for connections that are made from now on
+        self.delay = 0.0  # seconds that each piece of an answer is held back
         self._swallows = False
         self._losses = _Losses(b"", 0, 1, "close")
         self._connections: set[_Connection] = set()
@@ -95,14 +84,7 @@ class Proxy:
     def lose_replies(
         self, *, to: bytes, times: int, every: int, then: Literal["close", "hang"]
     ) -> None:
-        """Let requests through to the server, and lose its replies: then the connection is closed, or hangs.
-
-        Args:
-            to: bytes that such a request holds.
-            times: how many get lost.
-            every: the second, third... of these requests each.
-            then: what becomes of the connection.
-        """
+        """Lose the reply to every so-manieth request with these bytes in it; what becomes of the connection then."""
         self._losses = _Losses(to, times, every, then)
 
     @property
@@ -190,11 +172,6 @@ class Proxy:
         self._ready.wait()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
