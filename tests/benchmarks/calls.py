@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 from metrics_collector import measure, metrics_collector
 from metrics_collector._recording import recorder
 from tests.benchmarks import peers
-from tests.benchmarks.harness import Target, interleaved, line, over
+from tests.benchmarks.harness import Line, Run, Target, interleaved, line, over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from tests.benchmarks.harness import Line, Run
-
-GROUP = "calls"
 STRETCH = 2000  # calls between two drains: what 20,000 a second make of a tenth of a second
 THREADS = 8
 BARE, WRAPPER, OURS = "bare", "two clock reads", "metrics_collector"
@@ -34,7 +31,7 @@ def lines(run: Run) -> Iterator[Line]:
         for name, values in samples.items():
             if name != WRAPPER:
                 aim = target if name == OURS else None
-                yield line(GROUP, f"{kind}: {name}", values, WRAPPER, samples[WRAPPER], target=aim)
+                yield line(f"{kind}: {name}", values, WRAPPER, samples[WRAPPER], target=aim)
 
 
 def _measured(rounds: int, timed: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
@@ -43,42 +40,25 @@ def _measured(rounds: int, timed: dict[str, Callable[[], float]]) -> dict[str, l
 
 
 def _kinds() -> Iterator[tuple[str, dict[str, Any], Target | None]]:
-    others = {name: decorate(work_later) for name, decorate in peers.of_coroutines().items()}
-    later = {
-        BARE: work_later,
-        WRAPPER: timed_later(work_later),
-        OURS: metrics_collector(work_later),
-        **others,
-    }
+    def beside(bare: Any, wrap: Callable[[Any], Any]) -> dict[str, Any]:
+        return {BARE: bare, WRAPPER: wrap(bare), OURS: metrics_collector(bare)}
+
+    others = {name: decorate(work_later) for name, decorate in peers.installed(awaits=True)}
+    later = beside(work_later, timed_later) | others
     yield "coroutine function", later, FIRM
-    plain = {name: decorate(work) for name, decorate in peers.of_functions().items()}
+    others = {name: decorate(work) for name, decorate in peers.installed(awaits=False)}
     yield f"coroutine function, {THREADS} threads", later, None
-    both = {BARE: work, WRAPPER: timed(work), OURS: metrics_collector(work)}
-    yield "function", both | plain, FIRM
+    plain = beside(work, timed) | others
+    yield "function", plain, FIRM
     bare = Worker()
     yield "method", {BARE: bare.bare, WRAPPER: bare.timed, OURS: bare.measured}, LOOSE
-    yield (
-        "generator",
-        {BARE: steps, WRAPPER: timed_steps(steps), OURS: metrics_collector(steps)},
-        LOOSE,
-    )
-    yield (
-        "async generator",
-        {
-            BARE: steps_later,
-            WRAPPER: timed_steps_later(steps_later),
-            OURS: metrics_collector(steps_later),
-        },
-        LOOSE,
-    )
+    yield "generator", beside(steps, timed_steps), LOOSE
+    yield "async generator", beside(steps_later, timed_steps_later), LOOSE
     block = measure("block")
-    yield "with", {BARE: in_nothing, WRAPPER: in_timed, OURS: in_block(block)}, None
-    yield (
-        "async with",
-        {BARE: in_nothing_later, WRAPPER: in_timed_later, OURS: in_block_later(block)},
-        None,
-    )
-    yield f"function, {THREADS} threads", both | plain, None
+    yield "with", {BARE: work, WRAPPER: within(Timed()), OURS: within(block)}, None
+    later = {BARE: work_later, WRAPPER: within_later(Timed()), OURS: within_later(block)}
+    yield "async with", later, None
+    yield f"function, {THREADS} threads", plain, None
 
 
 def _timer(kind: str, subject: Any, stretches: int) -> Callable[[], float]:
@@ -241,38 +221,17 @@ class Timed:
         clock()
 
 
-TIMED = Timed()
-
-
-def in_nothing(number: int) -> int:
-    return number
-
-
-def in_timed(number: int) -> int:
-    with TIMED:
-        return number
-
-
-def in_block(block: measure) -> Callable[[int], int]:
-    def within(number: int) -> int:
+def within(block: measure | Timed) -> Callable[[int], int]:
+    def work_within(number: int) -> int:
         with block:
             return number
 
-    return within
+    return work_within
 
 
-async def in_nothing_later(number: int) -> int:
-    return number
-
-
-async def in_timed_later(number: int) -> int:
-    async with TIMED:
-        return number
-
-
-def in_block_later(block: measure) -> Any:
-    async def within(number: int) -> int:
+def within_later(block: measure | Timed) -> Any:
+    async def work_within(number: int) -> int:
         async with block:
             return number
 
-    return within
+    return work_within

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
 from metrics_collector import MetricsCollector, Settings, metrics_collector
 from metrics_collector._runtime import assembly
-from tests.benchmarks.harness import Target, line
+from tests.benchmarks.harness import Line, Run, Target, line, surroundings
 from tests.helpers import processes
 from tests.helpers.pipeline import KEYS
-from tests.helpers.redis_server import RedisServer
+from tests.helpers.rows import saved as saved_in
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from tests.benchmarks.harness import Line, Run
-
-GROUP = "delay"
 INTERVAL = 0.1
 LOOK_EVERY = 0.002
 
@@ -31,27 +24,14 @@ def lines(run: Run) -> Iterator[Line]:
     """Both; SQL's with a worker and a scheduler as users start them."""
     waiting_time = run.pick(5, 1)
     live, saved = asyncio.run(_measured(run, waiting_time))
-    yield line(
-        GROUP,
-        "call to live total",
-        live,
-        "METRICS_SEND_INTERVAL",
-        [INTERVAL] * len(live),
-        target=Target("ratio", 2.0),
-    )
-    yield line(
-        GROUP,
-        "call to SQL",
-        saved,
-        "MAX_WAITING_TIME",
-        [float(waiting_time)] * len(saved),
-        target=Target("above", 1.0),
-    )
+    interval, waiting = [INTERVAL] * len(live), [float(waiting_time)] * len(saved)
+    aim = Target("ratio", 2.0)
+    yield line("call to live total", live, "METRICS_SEND_INTERVAL", interval, target=aim)
+    yield line("call to SQL", saved, "MAX_WAITING_TIME", waiting, target=Target("above", 1.0))
 
 
 async def _measured(run: Run, waiting_time: int) -> tuple[list[float], list[float]]:
-    with TemporaryDirectory() as folder, RedisServer() as redis:
-        place = Path(folder)
+    with surroundings() as (redis, place):
         settings = Settings(
             redis_url=redis.url,
             database_name=str(place / "db"),
@@ -64,18 +44,9 @@ async def _measured(run: Run, waiting_time: int) -> tuple[list[float], list[floa
             "DATABASE_NAME": settings.database_name,
             "MAX_WAITING_TIME": str(waiting_time),
         }
-        tasks = "metrics_collector.tasks"
         with (
-            processes.taskiq(
-                "worker",
-                f"{tasks}:broker",
-                "--workers=1",
-                output=place / "w",
-                environment=environment,
-            ),
-            processes.taskiq(
-                "scheduler", f"{tasks}:scheduler", output=place / "s", environment=environment
-            ),
+            processes.worker(place, environment, "--workers=1"),
+            processes.scheduler(place, environment),
         ):
             async with (
                 MetricsCollector(settings),
@@ -84,12 +55,11 @@ async def _measured(run: Run, waiting_time: int) -> tuple[list[float], list[floa
                 work = metrics_collector(name="work")(_nothing)
 
                 async def counted() -> int:
-                    return int(
-                        await connection.execute("HGET", KEYS.totals("work"), "call_count") or 0
-                    )
+                    key = KEYS.totals("work")
+                    return int(await connection.execute("HGET", key, "call_count") or 0)
 
                 async def rows() -> int:
-                    return await asyncio.to_thread(_rows, settings.database_name)
+                    return await asyncio.to_thread(saved_in, settings.database_name)
 
                 work()
                 await _until(rows, 1)  # worker and scheduler are up by then
@@ -101,24 +71,12 @@ async def _measured(run: Run, waiting_time: int) -> tuple[list[float], list[floa
                     live.append(clock() - start)
                     await _until(rows, number + 2)
                     saved.append(clock() - start)
-                    await asyncio.sleep(
-                        waiting_time * 0.618
-                    )  # another place in the intervals each time
+                    # Another place in the intervals each time.
+                    await asyncio.sleep(waiting_time * 0.618)
                 return live, saved
 
 
 def _nothing() -> None: ...
-
-
-def _rows(path: str) -> int:
-    if not Path(path).exists():
-        return 0
-    with closing(sqlite3.connect(path)) as connection:
-        try:
-            count: int = connection.execute("SELECT count(*) FROM metrics").fetchone()[0]
-        except sqlite3.OperationalError:  # its tables are being made
-            return 0
-        return count
 
 
 async def _until(count: Callable[[], Awaitable[int]], wanted: int) -> None:

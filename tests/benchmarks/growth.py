@@ -3,72 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import partial
 from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
 from metrics_collector import Settings
 from metrics_collector._runtime import assembly
 from tests.benchmarks import load, saving
-from tests.benchmarks.harness import interleaved, line
-from tests.helpers.redis_server import RedisServer
+from tests.benchmarks.harness import Line, Run, interleaved, line, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.benchmarks.harness import Line, Run
-
-GROUP = "growth"
+    from tests.helpers.redis_server import RedisServer
 
 
 def lines(run: Run) -> Iterator[Line]:
     """Seconds an entry; each size beside a middle one."""
-    with RedisServer() as redis, TemporaryDirectory() as folder:
-        place = Path(folder)
+    with surroundings() as (redis, place):
 
-        def sent(count: int, functions: int, size: int) -> float:
-            return asyncio.run(_push(redis, count, functions, size)) / count
+        def sent(functions: int, size: int) -> float:
+            return asyncio.run(_push(redis, many, functions, size)) / many
 
         def saved(count: int, functions: int) -> float:
             return asyncio.run(saving.save(redis, place, count, functions=functions)) / count
 
+        def series(
+            name: str, middle: int, sizes: tuple[int, ...], take: Callable[[int], float]
+        ) -> Iterator[Line]:
+            subjects = {str(size): partial(take, size) for size in sizes}
+            samples = interleaved(run.pick(3, 1), subjects, warm_up=False)
+            reference, of_reference = name.format(middle), samples[str(middle)]
+            for size in sizes:
+                yield line(name.format(size), samples[str(size)], reference, of_reference)
+
         many = run.pick(50_000, 4_000)
-        yield from _series(
-            run,
-            "sent, {:,} functions",
-            {n: lambda n=n: sent(many, n, 2000) for n in (1, 10, 100, 1000)},  # type: ignore[misc]  # mypy infers no type of a lambda with a default
-            100,
-        )
-        yield from _series(
-            run,
-            "sent, {:,} a batch",
-            {n: lambda n=n: sent(many, 100, n) for n in (100, 500, 2000)},  # type: ignore[misc]  # mypy infers no type of a lambda with a default
-            2000,
-        )
-        yield from _series(
-            run,
-            "saved, {:,} functions",
-            {n: lambda n=n: saved(many, n) for n in (1, 10, 100, 1000, 10_000)[: run.pick(5, 4)]},  # type: ignore[misc]  # mypy infers no type of a lambda with a default
-            100,
-        )
-        yield from _series(
-            run,
-            "saved, {:,} entries waiting",
-            {n: lambda n=n: saved(n, 100) for n in (10_000, 100_000, 1_000_000)[: run.pick(3, 1)]},  # type: ignore[misc]  # mypy infers no type of a lambda with a default
-            10_000,
-        )
-
-
-def _series(
-    run: Run, name: str, sizes: dict[int, Callable[[], float]], middle: int
-) -> Iterator[Line]:
-    samples = interleaved(
-        run.pick(3, 1), {str(size): take for size, take in sizes.items()}, warm_up=False
-    )
-    reference = name.format(middle)
-    for size in sizes:
-        yield line(GROUP, name.format(size), samples[str(size)], reference, samples[str(middle)])
+        functions = (1, 10, 100, 1000, 10_000)[: run.pick(5, 4)]
+        waiting = (10_000, 100_000, 1_000_000)[: run.pick(3, 1)]
+        yield from series("sent, {:,} functions", 100, functions[:4], lambda n: sent(n, 2000))
+        yield from series("sent, {:,} a batch", 2000, (100, 500, 2000), lambda n: sent(100, n))
+        yield from series("saved, {:,} functions", 100, functions, lambda n: saved(many, n))
+        yield from series("saved, {:,} entries waiting", 10_000, waiting, lambda n: saved(n, 100))
 
 
 async def _push(redis: RedisServer, count: int, functions: int, size: int) -> float:
@@ -80,10 +55,7 @@ async def _push(redis: RedisServer, count: int, functions: int, size: int) -> fl
         outbox = load.filled(count, functions)
         await commands.look(outbox.producer)
         start = clock()
-        while outbox.holds_before(count):
-            while outbox.holds_before(count) and not outbox.fill(size):
-                pass
-            outbox.close_batch()
+        for _ in load.closing(outbox, count, size):
             following = outbox.next()
             if following is not None:
                 await commands.push(outbox.producer, *following)

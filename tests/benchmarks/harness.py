@@ -7,11 +7,15 @@ import os
 import platform
 import statistics
 import sys
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from tests.helpers.redis_server import RedisServer
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 Unit = Literal["s", "B", "/s"]
 Figure = Literal["ratio", "value", "above"]
@@ -19,35 +23,17 @@ Samples = dict[str, list[float]]
 
 
 class Target(NamedTuple):
-    """What a line is to reach at the median.
+    """What a line is to reach at the median."""
 
-    Attributes:
-        figure: the `ratio`, the `value` itself, or by how much it is `above` the reference.
-        limit: at most this, or `at_least`.
-    """
-
-    figure: Figure
-    limit: float
+    figure: Figure  # the ratio, the value itself, or by how much it is above the reference
+    limit: float  # at most this, or at least
     at_least: bool = False
 
 
 class Line(NamedTuple):
-    """One thing measured, beside its reference.
+    """One thing measured, beside its reference: medians over all rounds, and the quartiles of their ratios."""
 
-    Attributes:
-        group: of lines.
-        name: what was measured.
-        value: its median over all rounds.
-        unit: of the values.
-        reference: what it is compared with.
-        reference_value: the median of that.
-        ratio: median of the rounds' ratios.
-        low, high: quartiles of the rounds' ratios.
-        rounds: how many there were.
-        target: what is to be reached, if anything.
-    """
-
-    group: str
+    group: str  # which whoever asks for the lines of a group enters
     name: str
     value: float
     unit: Unit
@@ -87,7 +73,7 @@ class Run(NamedTuple):
 
 
 def interleaved(
-    rounds: int, subjects: dict[str, Callable[[], float]], *, warm_up: bool = True
+    rounds: int, subjects: Mapping[str, Callable[[], float]], *, warm_up: bool = True
 ) -> Samples:
     """Take one sample of each subject a round; the order turns, so that none is always first."""
     names = list(subjects)
@@ -111,8 +97,14 @@ def over(samples: Samples, base: str) -> Samples:
     }
 
 
+@contextmanager
+def surroundings() -> Iterator[tuple[RedisServer, Path]]:
+    """A Redis, and a folder."""
+    with RedisServer() as redis, TemporaryDirectory() as folder:
+        yield redis, Path(folder)
+
+
 def line(
-    group: str,
     name: str,
     values: Sequence[float],
     reference: str,
@@ -126,29 +118,18 @@ def line(
     low, high = ratios[0], ratios[0]
     if len(ratios) > 1:
         low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    return Line(
-        group,
-        name,
-        statistics.median(values),
-        unit,
-        reference,
-        statistics.median(reference_values),
-        statistics.median(ratios),
-        low,
-        high,
-        len(ratios),
-        target,
-    )
+    value, reference_value, ratio = map(statistics.median, (values, reference_values, ratios))
+    compared = ("", name, value, unit, reference, reference_value, ratio, low, high)
+    return Line(*compared, len(ratios), target)
 
 
 def machine() -> dict[str, object]:
     """What the figures were measured on."""
+    bound = hasattr(os, "sched_getaffinity")
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)) if bound else os.cpu_count(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter as clock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from metrics_collector import MetricsCollector, Settings, flush, history, list_metrics, measure
 from metrics_collector._core.rollup_ranges import SECONDS
@@ -19,14 +19,11 @@ from metrics_collector._reading.reports import overview, overview_report
 from metrics_collector._reading.reports.closed_windows import Closed
 from metrics_collector._storage.rows import as_row
 from tests.benchmarks import load
-from tests.benchmarks.harness import Target, line
+from tests.benchmarks.harness import Line, Run, Target, line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from tests.benchmarks.harness import Line, Run
-
-GROUP = "history"
 MANY = 1000
 FEW = 100
 BUCKETS = 30
@@ -53,11 +50,9 @@ async def _lines(run: Run, path: Path) -> list[Line]:
 
         async def compare(
             name: str,
+            read: tuple[str, float, int],
+            target: Target,
             ask: Callable[[], Awaitable[object]],
-            resolution: str,
-            since: float,
-            functions: int,
-            target: Target | None,
             begin: Callable[[], None] = lambda: None,
         ) -> None:
             ours, bare = [], []
@@ -67,59 +62,31 @@ async def _lines(run: Run, path: Path) -> list[Line]:
                 await ask()
                 ours.append(clock() - start)
                 start = clock()
-                await asyncio.to_thread(_read, path, resolution, since, functions)
+                await asyncio.to_thread(_read, path, *read)
                 bare.append(clock() - start)
+            name, aim = f"{name}, {read[-1]:,} functions", None if run.quick else target
             reference = "the same rollups by sqlite3, each with json.loads"
-            found.append(
-                line(GROUP, name, ours, reference, bare, target=None if run.quick else target)
-            )
+            found.append(line(name, ours, reference, bare, target=aim))
 
         def forget() -> None:
             overview_report._closed = Closed()
 
-        day, month = time.time() - 24 * 3600, time.time() - 30 * 86400
-        await compare(
-            f"list_metrics(since='24h'), {many:,} functions",
-            lambda: list_metrics(since="24h"),
-            "hour",
-            day,
-            many,
-            DAY_LIMIT,
-        )
-        await compare(
-            f"history(None, since='24h', resolution='hour'), {many:,} functions",
-            lambda: history(None, since="24h", resolution="hour"),
-            "hour",
-            day,
-            many,
-            DAY_LIMIT,
-        )
-        await compare(
-            f"overview of 24 h at first, {many:,} functions",
-            lambda: overview("24h"),
-            "hour",
-            day,
-            many,
-            DAY_LIMIT,
-            forget,
-        )
-        await compare(
-            f"overview of 24 h from then on, {many:,} functions",
-            lambda: overview("24h"),
-            "hour",
-            day,
-            many,
-            AGAIN_LIMIT,
-        )
+        def by(resolution: Literal["hour", "day"], since: str) -> Awaitable[object]:
+            return history(None, since=since, resolution=resolution)
+
+        hours = ("hour", time.time() - 24 * 3600, many)
+        days = ("day", time.time() - 30 * 86400, FEW)
+        name = "list_metrics(since='24h')"
+        await compare(name, hours, DAY_LIMIT, lambda: list_metrics(since="24h"))
+        name = "history(None, since='24h', resolution='hour')"
+        await compare(name, hours, DAY_LIMIT, lambda: by("hour", "24h"))
+        name = "overview of 24 h at first"
+        await compare(name, hours, DAY_LIMIT, lambda: overview("24h"), forget)
+        name = "overview of 24 h from then on"
+        await compare(name, hours, AGAIN_LIMIT, lambda: overview("24h"))
         await asyncio.to_thread(_keep, path, FEW)
-        await compare(
-            f"history(None, since='30d', resolution='day'), {FEW:,} functions",
-            lambda: history(None, since="30d", resolution="day"),
-            "day",
-            month,
-            FEW,
-            MONTH_LIMIT,
-        )
+        name = "history(None, since='30d', resolution='day')"
+        await compare(name, days, MONTH_LIMIT, lambda: by("day", "30d"))
     return found
 
 

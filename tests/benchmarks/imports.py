@@ -8,14 +8,11 @@ import sys
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.harness import Target, line
+from tests.benchmarks.harness import Line, Run, Target, line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.benchmarks.harness import Line, Run
-
-GROUP = "imports"
 PROGRAM = """
 from time import perf_counter as clock
 start = clock()
@@ -42,6 +39,5 @@ def lines(run: Run) -> Iterator[Line]:
                 reference, own = map(float, done.stdout.split())
                 ours.append(own)
                 asyncio.append(reference)
-    yield line(
-        GROUP, "metrics_collector, after asyncio", ours, "asyncio itself", asyncio, target=FIRM
-    )
+    name = "metrics_collector, after asyncio"
+    yield line(name, ours, "asyncio itself", asyncio, target=FIRM)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tests.benchmarks import programs
-from tests.benchmarks.harness import Target, line
-from tests.helpers.redis_server import RedisServer
+from tests.benchmarks.harness import Line, Run, Target, line, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.benchmarks.harness import Line, Run
-
-GROUP = "lag"
 RATE = 20_000
 FIRM = Target("above", 1e-3)
 
@@ -29,25 +23,14 @@ def lines(run: Run) -> Iterator[Line]:
         for number in range(rounds):
             for kind in (without, recorded) if number % 2 else (recorded, without):
                 kind.append(_one(seconds, recorded=kind is recorded, uvloop=uvloop))
+        loop = "uvloop" if uvloop else "asyncio"
         for which in ("p50", "p99", "max"):
-            yield line(
-                GROUP,
-                f"{which}, {'uvloop' if uvloop else 'asyncio'}",
-                [one[which] for one in recorded],
-                "the same app without metrics",
-                [one[which] for one in without],
-                target=FIRM if which == "p99" else None,
-            )
+            ours, bare = ([one[which] for one in some] for some in (recorded, without))
+            name, aim = f"{which}, {loop}", FIRM if which == "p99" else None
+            yield line(name, ours, "the same app without metrics", bare, target=aim)
 
 
 def _one(seconds: float, *, recorded: bool, uvloop: bool) -> dict[str, float]:
-    with TemporaryDirectory() as folder, RedisServer() as redis:
-        return programs.run(
-            "service",
-            output=Path(folder, "service"),
-            redis=redis.url,
-            rate=RATE,
-            seconds=seconds,
-            recorded=recorded,
-            uvloop=uvloop,
-        )
+    with surroundings() as (redis, place):
+        how = {"recorded": recorded, "uvloop": uvloop}
+        return programs.run("service", place, redis=redis.url, rate=RATE, seconds=seconds, **how)

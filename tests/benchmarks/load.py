@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from metrics_collector._sending.outbox import BATCH, Outbox
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from metrics_collector._recording.recorder import Record
-    from metrics_collector._sending.batch import Batch, Content
+    from metrics_collector._sending.batch import Batch
 
 FUNCTIONS = 100
 ERRORS = 0.02
@@ -43,17 +45,18 @@ def filled(count: int, functions: int = FUNCTIONS) -> Outbox:
     return Outbox(deque(records(count, functions)))
 
 
-def batches(count: int, functions: int = FUNCTIONS, size: int = BATCH) -> tuple[str, list[Batch]]:
-    """A producer's id and its batches of so many entries."""
-    outbox = filled(count, functions)
+def closing(outbox: Outbox, count: int, size: int = BATCH) -> Iterator[None]:
+    """Make batches of the first `count` records, and stop after each."""
     while outbox.holds_before(count):
         while outbox.holds_before(count) and not outbox.fill(size):
             pass
         outbox.close_batch()
+        yield
+
+
+def batches(count: int, functions: int = FUNCTIONS) -> tuple[str, list[Batch]]:
+    """A producer's id and its batches of so many entries."""
+    outbox = filled(count, functions)
+    for _ in closing(outbox, count):
+        pass
     return outbox.producer, list(outbox._batches)
-
-
-def content(batch: Batch) -> Content:
-    """What Redis gets of a batch that is in memory, as these are."""
-    assert batch.content is not None
-    return batch.content

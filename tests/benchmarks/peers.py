@@ -6,81 +6,41 @@ Each counts calls and errors, and adds the time to a histogram, as it is usually
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from functools import cache
 from time import perf_counter as clock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     AnyFunction = Callable[..., Any]
     Decorator = Callable[[AnyFunction], AnyFunction]
 
 
-def of_coroutines() -> dict[str, Decorator]:
-    """Decorators for coroutine functions, by library."""
-    return _installed(
-        {
-            "prometheus-async": _prometheus_async,
-            "aioprometheus": _aioprometheus,
-            "autometrics": _autometrics,
-            "OpenTelemetry": _opentelemetry(exponential=False, awaits=True),
-            "OpenTelemetry, exponential": _opentelemetry(exponential=True, awaits=True),
-        }
-    )
-
-
-def of_functions() -> dict[str, Decorator]:
-    """Decorators for plain functions, by library."""
-    return _installed(
-        {
-            "prometheus-client": _prometheus_client,
-            "aioprometheus": _aioprometheus,
-            "autometrics": _autometrics,
-            "OpenTelemetry": _opentelemetry(exponential=False, awaits=False),
-            "OpenTelemetry, exponential": _opentelemetry(exponential=True, awaits=False),
-        }
-    )
-
-
-def _installed(makers: dict[str, Callable[[], Decorator]]) -> dict[str, Decorator]:
-    found: dict[str, Decorator] = {}
+def installed(*, awaits: bool) -> Iterator[tuple[str, Decorator]]:
+    """The libraries' names and their decorators: for coroutine functions, or for plain ones."""
+    makers: dict[str, Callable[[], Decorator]] = {
+        f"prometheus-{'async' if awaits else 'client'}": lambda: _prometheus(awaits=awaits),
+        "aioprometheus": _aioprometheus,
+        "autometrics": _autometrics,
+        "OpenTelemetry": lambda: _opentelemetry(exponential=False, awaits=awaits),
+        "OpenTelemetry, exponential": lambda: _opentelemetry(exponential=True, awaits=awaits),
+    }
     for name, make in makers.items():
-        try:
-            found[name] = make()
-        except ImportError:
-            continue
-    return found
+        with suppress(ImportError):
+            yield name, make()
 
 
-def _prometheus_metrics() -> tuple[Any, Any]:
+def _prometheus(*, awaits: bool) -> Decorator:
     client = importlib.import_module("prometheus_client")
     registry = client.CollectorRegistry()
-    return (
-        client.Histogram("work_seconds", "Time of the work.", registry=registry),
-        client.Counter("work_errors", "Errors of the work.", registry=registry),
-    )
-
-
-def _prometheus_async() -> Decorator:
-    aio = importlib.import_module("prometheus_async").aio
-    histogram, errors = _prometheus_metrics()
-
-    def decorate(function: AnyFunction) -> AnyFunction:
-        decorated: AnyFunction = aio.time(histogram)(aio.count_exceptions(errors)(function))
-        return decorated
-
-    return decorate
-
-
-def _prometheus_client() -> Decorator:
-    histogram, errors = _prometheus_metrics()
-
-    def decorate(function: AnyFunction) -> AnyFunction:
-        decorated: AnyFunction = histogram.time()(errors.count_exceptions()(function))
-        return decorated
-
-    return decorate
+    histogram = client.Histogram("work_seconds", "Time of the work.", registry=registry)
+    errors = client.Counter("work_errors", "Errors of the work.", registry=registry)
+    if awaits:
+        aio = importlib.import_module("prometheus_async").aio
+        return lambda function: aio.time(histogram)(aio.count_exceptions(errors)(function))
+    return lambda function: histogram.time()(errors.count_exceptions()(function))
 
 
 def _aioprometheus() -> Decorator:
@@ -99,22 +59,18 @@ def _autometrics() -> Decorator:
     return decorate
 
 
-def _opentelemetry(*, exponential: bool, awaits: bool) -> Callable[[], Decorator]:
+def _opentelemetry(*, exponential: bool, awaits: bool) -> Decorator:
     """It has no decorator: one is written around it, as services do."""
-
-    def make() -> Decorator:
-        metrics = importlib.import_module("opentelemetry.sdk.metrics")
-        export = importlib.import_module("opentelemetry.sdk.metrics.export")
-        view = importlib.import_module("opentelemetry.sdk.metrics.view")
-        views = []
-        if exponential:
-            aggregation = view.ExponentialBucketHistogramAggregation()
-            views.append(view.View(instrument_name="work", aggregation=aggregation))
-        provider = metrics.MeterProvider([export.InMemoryMetricReader()], views=views)
-        record = provider.get_meter("bench").create_histogram("work", "s").record
-        return _around(record, awaits=awaits)
-
-    return make
+    metrics = importlib.import_module("opentelemetry.sdk.metrics")
+    export = importlib.import_module("opentelemetry.sdk.metrics.export")
+    view = importlib.import_module("opentelemetry.sdk.metrics.view")
+    views = []
+    if exponential:
+        aggregation = view.ExponentialBucketHistogramAggregation()
+        views.append(view.View(instrument_name="work", aggregation=aggregation))
+    provider = metrics.MeterProvider([export.InMemoryMetricReader()], views=views)
+    record = provider.get_meter("bench").create_histogram("work", "s").record
+    return _around(record, awaits=awaits)
 
 
 def _around(record: Callable[[float, dict[str, str]], None], *, awaits: bool) -> Decorator:

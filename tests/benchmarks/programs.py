@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
-import resource
+import os
 import sys
 import time
 from collections import deque
-from itertools import cycle
+from itertools import count, cycle
+from pathlib import Path
 from time import perf_counter as clock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metrics_collector import MetricsCollector, Settings
 from metrics_collector._recording import recorder
@@ -21,43 +23,33 @@ from metrics_collector._redis.reader import ReaderCommands
 from metrics_collector._runtime import assembly
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.benchmarks import load
-from tests.helpers.processes import Process
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
+from tests.helpers.processes import Process, resident
 
 TICK = 0.001  # seconds
 
+_started = count()
 
-def run(name: str, *, output: Path, limit: float = 600.0, **arguments: Any) -> dict[str, Any]:
+
+def run(name: str, folder: Path, **arguments: Any) -> dict[str, Any]:
     """What such a program prints, when it has ended."""
-    with start(name, output=output, **arguments) as program:
-        status = program.wait(limit)
+    with start(name, folder, **arguments) as program:
+        status = program.wait(600)
         if status:
             raise RuntimeError(f"{name} ended with {status}:\n{program.output}")
         told: dict[str, Any] = json.loads(program.output.splitlines()[-1])
         return told
 
 
-def start(name: str, *, output: Path, **arguments: Any) -> Process:
-    """Such a program, running."""
-    output.unlink(missing_ok=True)
+def start(name: str, folder: Path, **arguments: Any) -> Process:
+    """Such a program, running; its output goes to a file of its own in the folder."""
+    output = folder / f"{name}-{next(_started)}.log"
     return Process(["-m", __name__, name, json.dumps(arguments)], output=output)
 
 
 def service(
     *, redis: str, rate: int, seconds: float, recorded: bool, uvloop: bool = False
 ) -> dict[str, Any]:
-    """A service whose calls end at `rate` a second, with a ticker that tells its loop's lag.
-
-    Args:
-        redis: URL.
-        rate: calls a second.
-        seconds: to run, beside one to warm up.
-        recorded: whether they are; else nothing is.
-        uvloop: instead of asyncio's own loop.
-    """
+    """A service whose calls end at `rate` a second, with a ticker that tells its loop's lag; a second warms up."""
 
     async def serve() -> dict[str, Any]:
         if not recorded:
@@ -66,23 +58,20 @@ def service(
         async with MetricsCollector(Settings(redis_url=redis)):
             return await _serve(rate, seconds)
 
-    if uvloop:
-        import uvloop as fast
-
-        with asyncio.Runner(loop_factory=fast.new_event_loop) as runner:
-            return runner.run(serve())
-    return asyncio.run(serve())
+    factory = importlib.import_module("uvloop").new_event_loop if uvloop else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(serve())
 
 
 async def _serve(rate: int, seconds: float) -> dict[str, Any]:
     names = cycle([f"shop.orders.function_{number}" for number in range(20)])
     durations = cycle(load.durations(10_007))
     lags: list[float] = []
-    count = 0
+    made = 0
     ending = False
 
     async def calls() -> None:
-        nonlocal count
+        nonlocal made
         begun = clock()
         done = 0
         while not ending:
@@ -93,7 +82,7 @@ async def _serve(rate: int, seconds: float) -> dict[str, Any]:
                 end = clock()
                 record((next(names), end - next(durations), end, None))
                 record = recorder.record
-            count += due - done
+            made += due - done
             done = due
 
     async def ticks() -> None:
@@ -105,9 +94,9 @@ async def _serve(rate: int, seconds: float) -> dict[str, Any]:
     working = [asyncio.create_task(calls()), asyncio.create_task(ticks())]
     await asyncio.sleep(1.0)  # connections, scripts and drivers are there by then
     lags.clear()
-    cpu, before = time.process_time(), count
+    cpu, before = time.process_time(), made
     await asyncio.sleep(seconds)
-    cpu, counted = time.process_time() - cpu, count - before
+    cpu, counted = time.process_time() - cpu, made - before
     ordered = sorted(lags)
     ending = True
     await asyncio.gather(*working)
@@ -128,10 +117,7 @@ def producer(*, redis: str, entries: int) -> dict[str, Any]:
         async with assembly.redis_for_a_while(settings) as connection:
             commands = assembly.producer_commands(settings, connection)
             outbox = load.filled(entries)
-            while outbox.holds_before(entries):
-                while outbox.holds_before(entries) and not outbox.fill():
-                    pass
-                outbox.close_batch()
+            for _ in load.closing(outbox, entries):
                 while following := outbox.next():
                     outbox.replied(await commands.push(outbox.producer, *following), following[0])
 
@@ -147,9 +133,10 @@ def worker(*, redis: str, database: str, entries: int) -> dict[str, Any]:
         async with assembly.redis_for_a_while(settings) as connection:
             flush = assembly.flush(settings, connection, RateLimitedLog())
             saved = 0
-            await flush.drain(once=True) if entries == 0 else await _until_some(
-                ReaderCommands(connection)
-            )
+            if not entries:
+                await flush.drain(once=True)
+            while entries and not await ReaderCommands(connection).waiting():
+                await asyncio.sleep(0.002)
             begun = clock()
             while saved < entries:
                 some = await flush.drain(once=True)
@@ -162,31 +149,21 @@ def worker(*, redis: str, database: str, entries: int) -> dict[str, Any]:
     return {"seconds": seconds, "peak": _peak()}
 
 
-async def _until_some(reader: ReaderCommands) -> None:
-    while not await reader.waiting():
-        await asyncio.sleep(0.002)
-
-
 def buffered(*, entries: int, bare: bool) -> dict[str, Any]:
     """What so many records in the buffer take, in bytes of the process's memory; `bare`: of three floats each."""
-    before = _resident()
+    before = resident(os.getpid())
     kept: deque[tuple[object, ...]] = deque()
     name = "shop.orders.function"
     for _ in range(entries):
         start = clock()
         kept.append((start, clock(), clock()) if bare else (name, start, clock(), None))
-    return {"bytes": (_resident() - before) / entries}
-
-
-def _resident() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - the kernel's
-        return int(file.read().split()[1]) * resource.getpagesize()
+    return {"bytes": (resident(os.getpid()) - before) / entries}
 
 
 def _peak() -> int:
     # Not what `getrusage` says: that begins with the memory of whoever started the process.
-    with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123 - the kernel's
-        (kilobytes,) = (line.split()[1] for line in file if line.startswith("VmHWM"))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
     return int(kilobytes) * 1024
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter as clock
 from typing import TYPE_CHECKING, Any
 
@@ -12,34 +10,27 @@ from metrics_collector import MetricsCollector, Settings, list_metrics
 from metrics_collector._core.totals import Totals
 from metrics_collector._redis.connection import connect
 from tests.benchmarks import load
-from tests.benchmarks.harness import Target, line
+from tests.benchmarks.harness import Line, Run, Target, line, surroundings
 from tests.helpers.pipeline import KEYS
-from tests.helpers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from tests.benchmarks.harness import Line, Run
-
-GROUP = "reading"
 BUCKETS = 30
 FIRM_SIZE = 1000
+REFERENCE = "HGETALL of each, in pipelines of 100"
 FIRM = Target("value", 0.050)
 
 
 def lines(run: Run) -> Iterator[Line]:
     """One line for each number of functions."""
-    with TemporaryDirectory() as folder, RedisServer() as redis:
+    with surroundings() as (redis, place):
         for functions in (10, 100, FIRM_SIZE, 10_000)[: run.pick(4, 2)]:
-            ours, bare = asyncio.run(_measured(run, redis.url, Path(folder), functions))
-            yield line(
-                GROUP,
-                f"list_metrics, {functions:,} functions",
-                ours,
-                "HGETALL of each, in pipelines of 100",
-                bare,
-                target=FIRM if functions == FIRM_SIZE else None,
-            )
+            ours, bare = asyncio.run(_measured(run, redis.url, place, functions))
+            aim = FIRM if functions == FIRM_SIZE else None
+            name, reference = f"list_metrics, {functions:,} functions", REFERENCE
+            yield line(name, ours, reference, bare, target=aim)
 
 
 async def _measured(

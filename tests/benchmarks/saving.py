@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import subprocess
-from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import ExitStack, closing
+from functools import partial
+from operator import attrgetter
 from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
@@ -20,15 +20,15 @@ from metrics_collector._sending.sender import Sender
 from metrics_collector._storage.sqlite import schema
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.benchmarks import load, programs
-from tests.benchmarks.harness import Target, interleaved, line
-from tests.helpers.redis_server import RedisServer
+from tests.benchmarks.harness import Line, Run, Target, interleaved, line, surroundings
+from tests.helpers.pipeline import content_in, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from tests.benchmarks.harness import Line, Run
+    from tests.helpers.redis_server import RedisServer
 
-GROUP = "saving"
 PLENTY = 10**12
 BARE = "executemany, same table and indexes"
 RPUSH = f"redis-benchmark RPUSH of {BATCH:,}"
@@ -36,65 +36,45 @@ RPUSH = f"redis-benchmark RPUSH of {BATCH:,}"
 
 def lines(run: Run) -> Iterator[Line]:
     """All of them."""
-    with RedisServer() as redis, TemporaryDirectory() as folder:
+    with surroundings() as (redis, place):
         count = run.pick(100_000, 10_000)
         samples = interleaved(
             run.pick(9, 1),
             {
                 "send": lambda: count / asyncio.run(_send(redis, count)),
                 RPUSH: lambda: _rpush(redis, count),
-                "save": lambda: count / asyncio.run(save(redis, Path(folder), count)),
-                BARE: lambda: count / _executemany(Path(folder), count),
+                "save": lambda: count / asyncio.run(save(redis, place, count)),
+                BARE: lambda: count / _executemany(place, count),
             },
             warm_up=not run.quick,
         )
-    firm = Target("value", 250_000, at_least=True)
-    yield line(
-        GROUP, "one process into Redis", samples["send"], RPUSH, samples[RPUSH], "/s", target=firm
-    )
-    ratio = Target("ratio", 0.35, at_least=True)
-    yield line(
-        GROUP, "one worker into SQLite", samples["save"], BARE, samples[BARE], "/s", target=ratio
-    )
-    yield line(GROUP, "one worker into SQLite", samples["save"], RPUSH, samples[RPUSH], "/s")
+    firm, ratio = Target("value", 250_000, at_least=True), Target("ratio", 0.35, at_least=True)
+    sent, saved, pushed, bare = (samples[name] for name in ("send", "save", RPUSH, BARE))
+    yield line("one process into Redis", sent, RPUSH, pushed, "/s", target=firm)
+    yield line("one worker into SQLite", saved, BARE, bare, "/s", target=ratio)
+    yield line("one worker into SQLite", saved, RPUSH, pushed, "/s")
     yield from _end_to_end(run)
 
 
 def _end_to_end(run: Run) -> Iterator[Line]:
     count = run.pick(200_000, 10_000)
     producers = (1, 2, 4)
-    samples = interleaved(
-        run.pick(5, 1),
-        {str(many): lambda many=many: count / _whole_way(count, many) for many in producers},  # type: ignore[misc]  # mypy infers no type of a lambda with a default
-        warm_up=False,
-    )
+    subjects = {str(many): partial(_whole_way, count, many) for many in producers}
+    samples = interleaved(run.pick(5, 1), subjects, warm_up=False)
     for many in producers:
         name = f"end to end, {many} producer{'s' * (many > 1)}"
-        yield line(GROUP, name, samples[str(many)], "one producer", samples["1"], "/s")
+        yield line(name, samples[str(many)], "one producer", samples["1"], "/s")
 
 
 def _whole_way(count: int, many: int) -> float:
-    """Seconds from the first entry that waits in Redis to the last one saved."""
-    with RedisServer() as redis, TemporaryDirectory() as folder:
-        place = Path(folder)
-        senders = [
-            programs.start(
-                "producer", output=place / f"producer{i}", redis=redis.url, entries=count // many
-            )
-            for i in range(many)
-        ]
-        try:
-            told = programs.run(
-                "worker",
-                output=place / "worker",
-                redis=redis.url,
-                database=str(place / "db"),
-                entries=count,
-            )
-        finally:
-            for sender in senders:
-                sender.close()
-        return float(told["seconds"])
+    """Entries a second, from the first one that waits in Redis to the last one saved."""
+    with surroundings() as (redis, place), ExitStack() as senders:
+        for _ in range(many):
+            sender = programs.start("producer", place, redis=redis.url, entries=count // many)
+            senders.enter_context(sender)
+        database = str(place / "db")
+        told = programs.run("worker", place, redis=redis.url, database=database, entries=count)
+        return count / float(told["seconds"])
 
 
 async def _send(redis: RedisServer, count: int) -> float:
@@ -128,35 +108,17 @@ def _ignore(_what: str) -> None: ...
 
 def _rpush(redis: RedisServer, count: int) -> float:
     """Entries a second of Redis's own benchmark, at the same batch size."""
-    element = "x" * len(
-        load.content(load.batches(1)[1][0]).payload
-    )  # no comma, which the CSV would not bear
-    command = [
-        "redis-benchmark",
-        "-p",
-        str(redis.port),
-        "-n",
-        str(max(count // BATCH, 1)),
-        "-c",
-        "1",
-        "--csv",
-    ]
-    done = subprocess.run(
-        [*command, "RPUSH", "bench", *[element] * BATCH], check=True, capture_output=True, text=True
-    )
-    subprocess.run(
-        ["redis-cli", "-p", str(redis.port), "DEL", "bench"], check=True, capture_output=True
-    )
+    size = len(content_in(load.batches(1)[1][0]).payload)
+    elements = ["x" * size] * BATCH  # no comma, which the CSV would not bear
+    server, rounds = ["-p", str(redis.port)], str(max(count // BATCH, 1))
+    command = ["redis-benchmark", *server, "-n", rounds, "-c", "1", "--csv", "RPUSH", "bench"]
+    done = subprocess.run([*command, *elements], check=True, capture_output=True, text=True)
+    subprocess.run(["redis-cli", *server, "DEL", "bench"], check=True, capture_output=True)
     return float(done.stdout.splitlines()[-1].split(",")[1].strip('"')) * BATCH
 
 
 async def save(
-    redis: RedisServer,
-    folder: Path,
-    count: int,
-    *,
-    functions: int = load.FUNCTIONS,
-    size: int = BATCH,
+    redis: RedisServer, folder: Path, count: int, *, functions: int = load.FUNCTIONS
 ) -> float:
     """Seconds for saving so many entries that wait in Redis, into a new database."""
     database = _fresh(folder / "ours.db")
@@ -165,7 +127,7 @@ async def save(
     )
     async with assembly.redis_for_a_while(settings) as connection:
         await connection.execute("FLUSHALL")
-        producer, some = load.batches(count, functions, size)
+        producer, some = load.batches(count, functions)
         commands = assembly.producer_commands(settings, connection)
         for batch in some:
             await commands.push(producer, batch, 0)
@@ -189,19 +151,9 @@ def _executemany(folder: Path, count: int) -> float:
     """Seconds for the rows of as many entries, in one statement and one transaction."""
     database = _fresh(folder / "bare.db")
     _, some = load.batches(count)
-    rows = [
-        (
-            e.func_name,
-            e.execution_time,
-            e.error_occurred,
-            e.created_at,
-            e.outcome,
-            e.error_type,
-            e.entry_id,
-        )
-        for batch in some
-        for e in map(decode, load.content(batch).payload.split(b"\n"))
-    ]
+    fields = ("func_name", "execution_time", "error_occurred", "created_at", "outcome")
+    columns = attrgetter(*fields, "error_type", "entry_id")
+    rows = [columns(decode(element)) for batch in some for element in lines_of(batch)]
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         schema.prepare(connection, "bare.db")
         start = clock()

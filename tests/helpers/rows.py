@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import Any
 
 
 def rows(path: Path | str, *statements: str) -> list[Any]:
@@ -17,3 +15,13 @@ def rows(path: Path | str, *statements: str) -> list[Any]:
         for statement in statements:
             answer = connection.execute(statement).fetchall()
     return answer
+
+
+def saved(path: Path | str) -> int:
+    """How many entries there are; none where the file or its tables are still to be made."""
+    if not Path(path).exists() or not rows(
+        path, "SELECT 1 FROM sqlite_master WHERE name = 'metrics'"
+    ):
+        return 0
+    ((count,),) = rows(path, "SELECT count(*) FROM metrics")
+    return int(count)
