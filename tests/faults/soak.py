@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import resource
 import signal
 import sqlite3
 import sys
@@ -28,12 +27,11 @@ from redis.exceptions import RedisError
 from metrics_collector._saving.taskiq.stream import STREAM
 from tests.faults.proxy import Proxy
 from tests.faults.world import World, children, kill_one
+from tests.helpers.processes import Process, resident
 from tests.helpers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tests.helpers.processes import Process
 
 RATE = 300  # calls a second of each producer
 LOOKS = 20  # rows of the table
@@ -167,7 +165,7 @@ class Soak:
             time.sleep(0.1)
 
     def cut_connections(self) -> None:
-        self._world.redis.client_kill_filter(_type="normal", skipme=True)
+        self._world.cut_connections()
 
     def go_half_open(self) -> None:
         with self._proxy.half_open():
@@ -209,16 +207,10 @@ class Soak:
 
     def end(self) -> None:
         """Let the producers finish, and ask the oracle."""
-        retried = dropped = looks = 0
         for name in (STEADY, *self.producers):
             self._world.stop(name)
-        for name in (STEADY, *self.producers):
-            made = self._world.finish(name, 120)
-            retried, dropped, looks = (
-                retried + made.retried,
-                dropped + made.dropped,
-                looks + made.looks,
-            )
+        made = [self._world.finish(name, 120) for name in (STEADY, *self.producers)]
+        retried, looks = sum(one.retried for one in made), sum(one.looks for one in made)
         for orphaned in self._orphaned:
             orphaned.close()
         ending = (self.steady_worker, *self._workers, *self._schedulers)
@@ -227,11 +219,6 @@ class Soak:
         print(f"sent again: {retried}, looks at the statistics of those: {looks}")
         print(f"rows: {sum(verdict.rows.values())}, counted in Redis: {verdict.counted}")
         print(f"lost: {verdict.lost}, twice: {verdict.twice}, reported dropped: {verdict.dropped}")
-
-
-def resident(pid: int) -> int:
-    """Bytes of a process that are in memory."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def files_of(pid: int) -> int:

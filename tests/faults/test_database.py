@@ -32,10 +32,7 @@ def test_another_process_locks_the_database_for_half_a_minute(world: World) -> N
         time.sleep(LOCKED)
         assert world.rows() == rows
         assert worker.output.count("cannot save entries") == 1
-    world.stop("app")
-    made = world.finish("app")
-    assert made.dropped == 0
-    assert world.check(worker, scheduler).rows == {"app": made.calls}
+    world.end(worker, scheduler)
 
 
 def test_no_file_may_grow_any_more(world: World) -> None:
@@ -48,9 +45,7 @@ def test_no_file_may_grow_any_more(world: World) -> None:
     worker.until(lambda: "the disk does not answer or is full" in worker.output)
     worker.until(lambda: world.waiting() > 4000)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, usual)
-    world.stop("app")
-    assert world.finish("app").dropped == 0
-    world.check(worker)
+    world.end(worker)
 
 
 def test_the_database_takes_no_page_more(world: World) -> None:
@@ -62,14 +57,10 @@ def test_the_database_takes_no_page_more(world: World) -> None:
     worker.until(lambda: "the disk is full; make room" in worker.output)
     worker.until(lambda: world.waiting() > 4000)
     full.unlink()
-    world.stop("app")
-    assert world.finish("app").dropped == 0
-    world.check(worker)
+    world.end(worker)
 
 
-def test_a_reader_holds_one_state_for_long(
-    world: World,
-) -> None:
+def test_a_reader_holds_one_state_for_long(world: World) -> None:
     worker = world.worker()
     world.producer("app", 20_000, 2000)
     worker.until(lambda: world.rows() > 0)
@@ -105,8 +96,7 @@ def test_an_older_copy_is_restored(world: World) -> None:
         closing(sqlite3.connect("copy.db")) as copy,
     ):
         original.backup(copy)
-    rows = world.rows()
-    worker.until(lambda: world.rows() > rows + 2000)
+    world.saves(worker, more=2000)
     # As one should: with no worker at it.
     worker.terminate()
     Path("copy.db").rename(world.database)

@@ -18,9 +18,7 @@ def test_a_worker_killed_at_each_step_of_the_flush(world: World, passes: int) ->
     world.producer("app", 0, 800)
     worker = world.worker(BROKEN_WORKER)
     worker.until(lambda: not world.breaks_left())
-    world.stop("app")
-    calls = world.finish("app").calls
-    assert world.check(worker).rows == {"app": calls}
+    world.end(worker)
 
 
 def test_two_producers_while_the_workers_group_is_killed_and_all_connections_are_cut(
@@ -30,21 +28,11 @@ def test_two_producers_while_the_workers_group_is_killed_and_all_connections_are
         world.producer(name, 0, 700)
     for kill in range(6):
         worker = world.worker()
-        rows = world.rows()
-        worker.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]  # it works
+        world.saves(worker)
         if kill % 2:
-            world.redis.client_kill_filter(_type="normal", skipme=True)
+            world.cut_connections()
         worker.close()
-    worker = world.worker()
-    calls = {}
-    for name in ("one", "two"):
-        world.stop(name)
-        made = world.finish(name)
-        assert made.dropped == 0
-        calls[name] = made.calls
-    verdict = world.check(worker)
-    assert verdict.rows == calls
-    assert verdict.counted == sum(calls.values())
+    world.end(world.worker())
 
 
 def test_worker_manager_and_scheduler_killed_at_random_moments(world: World) -> None:
@@ -69,9 +57,7 @@ def test_worker_manager_and_scheduler_killed_at_random_moments(world: World) -> 
             scheduler.close()
             scheduler = world.scheduler()
     assert min(killed.values()) > 0
-    for name in ("one", "two"):
-        world.finish(name)
-    assert world.check(workers[-1], scheduler).rows == {"one": 6000, "two": 6000}
+    assert world.end(workers[-1], scheduler) == {"one": 6000, "two": 6000}
 
 
 def test_a_killed_producer_loses_no_more_than_it_had_not_sent(world: World) -> None:

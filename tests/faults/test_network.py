@@ -49,16 +49,11 @@ def test_connections_are_half_open_for_a_while(world: World, proxy: Proxy) -> No
     for name in ("one", "two"):
         world.producer(name, 0, 500, url=url)
     for _ in range(2):
-        rows = world.rows()
-        worker.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
+        world.saves(worker)
         with proxy.half_open():
             time.sleep(7)  # longer than any reply is waited for
-        rows = world.rows()
-        worker.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
-    for name in ("one", "two"):
-        world.stop(name)
-        assert world.finish(name).dropped == 0
-    world.check(worker, scheduler)
+        world.saves(worker)
+    world.end(worker, scheduler)
 
 
 def test_all_is_slow(world: World, proxy: Proxy) -> None:
@@ -76,5 +71,4 @@ def test_connections_are_cut_all_the_time(world: World, proxy: Proxy) -> None:
     for _ in range(100):
         proxy.cut()
         time.sleep(0.05)
-    world.finish("app")
-    assert world.check(worker, scheduler).rows == {"app": 6000}
+    assert world.end(worker, scheduler) == {"app": 6000}

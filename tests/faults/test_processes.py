@@ -24,17 +24,13 @@ if TYPE_CHECKING:
 
 REQUESTS = 50
 GUNICORN = ["gunicorn", "--workers", "2", "--bind", "127.0.0.1:{port}"]
+UVICORN = "uvicorn_worker.UvicornWorker"
 SERVERS = {
     "uvicorn": ["uvicorn", "--port", "{port}"],
     "gunicorn": [*GUNICORN, "--worker-class", "asgi"],
     "gunicorn, preloaded": [*GUNICORN, "--worker-class", "asgi", "--preload"],
-    "gunicorn with uvicorn": [*GUNICORN, "--worker-class", "uvicorn_worker.UvicornWorker"],
-    "gunicorn with uvicorn, preloaded": [
-        *GUNICORN,
-        "--worker-class",
-        "uvicorn_worker.UvicornWorker",
-        "--preload",
-    ],
+    "gunicorn with uvicorn": [*GUNICORN, "--worker-class", UVICORN],
+    "gunicorn with uvicorn, preloaded": [*GUNICORN, "--worker-class", UVICORN, "--preload"],
 }
 
 
@@ -84,8 +80,7 @@ def test_a_worker_stands_still_for_longer_than_its_lease(world: World, step: str
     else:
         other.until(lambda: world.rows() > 0 and world.waiting() == 0)
     os.kill(int(stopped.read_text()), signal.SIGCONT)
-    world.finish("app")
-    assert world.check(still, other).rows == {"app": 6000}
+    assert world.end(still, other) == {"app": 6000}
 
 
 def test_two_schedulers_four_workers_and_five_hundred_stale_requests(world: World) -> None:
@@ -99,9 +94,6 @@ def test_two_schedulers_four_workers_and_five_hundred_stale_requests(world: Worl
         world.producer(name, 6000, 1500)
     schedulers = [world.scheduler() for _ in range(2)]
     workers = [world.worker(), world.worker(), world.worker(workers=2)]
-    for name in ("one", "two"):
-        world.finish(name)
-    verdict = world.check(*workers, *schedulers)
-    assert verdict.rows == {"one": 6000, "two": 6000}
+    assert world.end(*workers, *schedulers) == {"one": 6000, "two": 6000}
     for process in (*workers, *schedulers):
         assert "Traceback" not in process.output

@@ -9,11 +9,11 @@ import pytest
 from redis import Redis
 
 from tests.faults.proxy import Proxy
+from tests.faults.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.faults.world import World
     from tests.helpers.redis_server import RedisServer
 
 AWAY = 30.0  # seconds
@@ -29,10 +29,7 @@ def test_redis_is_killed_under_load_and_starts_empty_twice(world: World) -> None
         worker.until(lambda rows=rows: world.rows() > rows and world.waiting() > 0)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
         world.server.kill()
         world.server.start()
-    for name in ("one", "two"):
-        made = world.finish(name)
-        assert made.dropped == 0
-    assert world.check(worker, scheduler).rows == {"one": 9000, "two": 9000}
+    assert world.end(worker, scheduler) == {"one": 9000, "two": 9000}
 
 
 @pytest.mark.timeout(600)
@@ -44,8 +41,7 @@ def test_redis_is_away_at_twenty_thousand_calls_a_second(world: World) -> None:
     world.server.kill()
     time.sleep(AWAY)
     world.server.start()
-    rows = world.rows()
-    producer.until(lambda: world.rows() > rows)
+    world.saves(producer)
     world.stop("app")
     made = world.finish("app", 120)
 
@@ -63,10 +59,6 @@ def _forget_scripts(world: World) -> None:
     world.redis.script_flush()
 
 
-def _cut(world: World) -> None:
-    world.redis.client_kill_filter(_type="normal", skipme=True)
-
-
 def _fill(world: World) -> None:
     world.redis.config_set("maxmemory", 1)
     time.sleep(1)
@@ -81,14 +73,15 @@ def _demote(world: World) -> None:
 
 def _change_password(world: World) -> None:
     world.redis.config_set("requirepass", "another")
-    _cut(world)
+    world.cut_connections()
     time.sleep(1)
     world.redis.config_set("requirepass", "")
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "trouble", [_empty, _forget_scripts, _cut, _fill, _demote, _change_password]
+    "trouble",
+    [_empty, _forget_scripts, World.cut_connections, _fill, _demote, _change_password],
 )
 def test_redis_makes_trouble_under_load(world: World, trouble: Callable[[World], None]) -> None:
     worker, scheduler = world.worker(), world.scheduler()
@@ -97,12 +90,8 @@ def test_redis_makes_trouble_under_load(world: World, trouble: Callable[[World],
     worker.until(lambda: world.rows() > 0)  # what starts would take the first trouble for its own
     for _ in range(5):
         trouble(world)
-        rows = world.rows()
-        worker.until(lambda rows=rows: world.rows() > rows)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
-    for name in ("one", "two"):
-        world.stop(name)
-        assert world.finish(name).dropped == 0
-    world.check(worker, scheduler)
+        world.saves(worker)
+    world.end(worker, scheduler)
     assert worker.output.count("cannot save entries") <= 1
 
 
@@ -123,10 +112,6 @@ def test_a_replica_takes_over_and_the_old_master_goes_on_as_its_replica(
         second.replicaof("NO", "ONE")
         proxy.target = replica.port
         world.redis.replicaof("127.0.0.1", str(replica.port))
-        rows = world.rows()
-        worker.until(lambda: world.rows() > rows)
-        for name in ("one", "two"):
-            world.stop(name)
-            assert world.finish(name).dropped == 0
+        world.saves(worker)
         world.moved_to(replica)
-        world.check(worker, scheduler)
+        world.end(worker, scheduler)

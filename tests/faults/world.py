@@ -6,9 +6,8 @@ import json
 import os
 import re
 import signal
-import sqlite3
-from contextlib import ExitStack, closing, suppress
-from typing import TYPE_CHECKING, Self
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, Self
 
 from redis.exceptions import RedisError
 
@@ -17,106 +16,71 @@ from tests.faults.calls import Plan
 from tests.faults.producer import Made, Progress
 from tests.helpers.pipeline import KEYS
 from tests.helpers.processes import Process
-from tests.helpers.redis_server import patient_client
+from tests.helpers.redis_server import RedisServer, patient_client
+from tests.helpers.rows import saved
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from tests.faults.oracle import Verdict
-    from tests.helpers.redis_server import RedisServer
 
 SAVED_BY = 90.0  # seconds that a producer may wait for its last entry to be saved before that counts as never
 
 WORKER = "metrics_collector.tasks:broker"
 BROKEN_WORKER = "tests.faults.broken_worker:broker"
 SCHEDULER = "metrics_collector.tasks:scheduler"
-SETTINGS = {
-    "MAX_WAITING_TIME": "1",
-    "METRICS_CLAIM_LEASE": "1",
-}
+SETTINGS = {"MAX_WAITING_TIME": "1", "METRICS_CLAIM_LEASE": "1"}
 
 
 class World:
-    """Starts processes that end with it.
-
-    Args:
-        server: Redis.
-        folder: of the test, and the current one.
-
-    Attributes:
-        database: the file that the workers save to.
-        redis: a client past all proxies.
-    """
+    """Starts processes that end with it, in the test's folder, which is the current one."""
 
     def __init__(self, server: RedisServer, folder: Path) -> None:
         self.server = server
-        self.database = folder / "metrics.db"
-        self.redis = patient_client(server.url)
+        self.database = folder / "metrics.db"  # which the workers save to
+        self.redis = patient_client(server.url)  # past all proxies
         self._folder = folder
         self._running = ExitStack()
         self._started = 0
         self._producers: dict[str, Process] = {}
+        self._endless: set[str] = set()  # those that go on until they are stopped
         self._calls: dict[str, oracle.Calls] = {}
 
-    def worker(
-        self,
-        app: str = WORKER,
-        *,
-        url: str | None = None,
-        workers: int = 1,
-        jumping: bool = False,
-        **settings: str,
-    ) -> Process:
-        """Start `taskiq worker`; `jumping`: with a clock that is set all the time."""
-        command = ["worker", app, "-w", str(workers)]
-        return self._program("taskiq", *command, url=url, jumping=jumping, settings=settings)
+    def worker(self, app: str = WORKER, *, workers: int = 1, **options: Any) -> Process:
+        """Start `taskiq worker`."""
+        return self.program("taskiq", "worker", app, "-w", str(workers), **options)
 
-    def scheduler(
-        self, *, url: str | None = None, jumping: bool = False, **settings: str
-    ) -> Process:
+    def scheduler(self, **options: Any) -> Process:
         """Start `taskiq scheduler`."""
-        command = ["scheduler", SCHEDULER]
-        return self._program("taskiq", *command, url=url, jumping=jumping, settings=settings)
+        return self.program("taskiq", "scheduler", SCHEDULER, **options)
 
-    def producer(
-        self,
-        name: str,
-        calls: int,
-        rate: int,
-        *,
-        url: str | None = None,
-        jumping: bool = False,
-        **settings: str,
-    ) -> Process:
+    def producer(self, name: str, calls: int, rate: int, **options: Any) -> Process:
         """Start a producer, whose calls the check at the end will look for."""
         plan = Plan(name, calls, rate, str(self._folder / f"{name}.progress"))
-        command = ["tests.faults.producer", plan.dumps()]
-        process = self._program(*command, url=url, jumping=jumping, settings=settings)
+        process = self.program("tests.faults.producer", plan.dumps(), **options)
         self._producers[name] = process
+        if not calls:
+            self._endless.add(name)
         return process
 
-    def program(self, module: str, *arguments: str, **settings: str) -> Process:
-        """Start a Python module as a program."""
-        return self._program(module, *arguments, url=None, jumping=False, settings=settings)
-
-    def _program(
-        self, *module: str, url: str | None, jumping: bool, settings: Mapping[str, str]
+    def program(
+        self, *module: str, url: str | None = None, jumping: bool = False, **settings: str
     ) -> Process:
+        """Start a Python module as a program; `jumping`: with a clock that is set all the time."""
         self._started += 1
+        place = {"REDIS_URL": url or self.server.url, "DATABASE_NAME": str(self.database)}
         process = Process(
             ["-m", *(["tests.faults.jumping_clock"] if jumping else []), *module],
             output=self._folder / f"output-{self._started}",
-            environment={
-                "REDIS_URL": url or self.server.url,
-                "DATABASE_NAME": str(self.database),
-                **SETTINGS,
-                **settings,
-            },
+            environment=place | SETTINGS | settings,
         )
         return self._running.enter_context(process)
+
+    def cut_connections(self) -> None:
+        """Have Redis close all but our own."""
+        self.redis.client_kill_filter(_type="normal", skipme=True)
 
     def moved_to(self, server: RedisServer) -> None:
         """Another server is the Redis now."""
@@ -156,6 +120,23 @@ class World:
             assert process.terminate() == 0, process.output
         return verdict
 
+    def end(self, *ending: Process, rejected: int = 0) -> dict[str, int]:
+        """`check`, once the producers came to their end: SQL has each of these calls, of which none was dropped."""
+        for name in self._endless & self._producers.keys():
+            self.stop(name)
+        made = {name: self.finish(name) for name in list(self._producers)}
+        verdict = self.check(*ending, rejected=rejected)
+        calls = {name: one.calls for name, one in made.items()}
+        assert verdict.dropped == 0
+        assert verdict.rows == calls
+        assert verdict.counted == sum(calls.values())
+        return calls
+
+    def saves(self, process: Process, more: int = 0) -> None:
+        """Wait until SQL has more entries than now, by so many, while a process lives."""
+        rows = self.rows()
+        process.until(lambda: self.rows() > rows + more)
+
     def at_rest(self) -> bool:
         """Whether nothing waits in Redis, and its totals count what SQL has."""
         try:
@@ -181,14 +162,7 @@ class World:
 
     def rows(self) -> int:
         """How many entries SQL has."""
-        if not self.database.exists():
-            return 0
-        with closing(sqlite3.connect(self.database)) as connection:
-            made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'metrics'")
-            if made.fetchone() is None:
-                return 0
-            (rows,) = connection.execute("SELECT count(*) FROM metrics").fetchone()
-            return int(rows)
+        return saved(self.database)
 
     def breaks(self, *lines: str) -> None:
         """What the broken worker is to do to itself."""
@@ -201,12 +175,7 @@ class World:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._running.close()
         self.redis.close()
 
