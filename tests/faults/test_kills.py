@@ -25,7 +25,7 @@ def test_two_producers_while_the_workers_group_is_killed_and_all_connections_are
     world: World,
 ) -> None:
     for name in ("one", "two"):
-        world.producer(name, 0, 700)
+        world.producer(name, 0, 300)
     for kill in range(6):
         worker = world.worker()
         world.saves(worker)
