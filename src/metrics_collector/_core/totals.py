@@ -65,7 +65,7 @@ class Totals:
         counts: dict[str, int] | None = None,
         execution_time: float = 0.0,
         min: float | None = None,  # noqa: A002 - the figures' own names
-        max: float | None = None,  # noqa: A002
+        max: float | None = None,  # noqa: A002 - as above
         last_called_at: float | None = None,
     ) -> None:
         self.counts = {} if counts is None else counts
