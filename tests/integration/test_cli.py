@@ -102,7 +102,7 @@ def test_the_demo_in_a_pipe_is_plain_text_and_true() -> None:
 def test_ctrl_c_in_a_narrow_terminal_ends_the_demo_with_what_there_is() -> None:
     earlier = assembly.database(Settings(database_name=str(_demo_database.PATH)))
     _demo_database.renew(earlier)
-    with Terminal("demo", "--seconds", "20", columns=60) as terminal:
+    with Terminal("demo", "--seconds", "120", columns=60) as terminal:
         terminal.read_until("charge_card")  # the figures are there
         terminal.read_until("╸")  # and the bar grows
         terminal.press("\x03")
@@ -113,7 +113,7 @@ def test_ctrl_c_in_a_narrow_terminal_ends_the_demo_with_what_there_is() -> None:
     text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", terminal.shown)
     lines = re.split(r"[\r\n]+", text)
     assert [line for line in lines if len(line) > 60 and "/metrics-demo.db" not in line] == []
-    assert re.search(r"^━+ +[\d.]+ of 20 s +[\d,]+ calls/s +[\d,]+ errors?", text, re.MULTILINE)
+    assert re.search(r"^━+ +[\d.]+ of 120 s +[\d,]+ calls/s +[\d,]+ errors?", text, re.MULTILINE)
     assert "^C" in text
     after = text.rpartition("calls/s")[2]
     assert "Traceback" not in after
