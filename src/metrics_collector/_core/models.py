@@ -135,15 +135,19 @@ def figures(func_name: str, totals: Totals) -> dict[str, Any]:
         totals = Totals()
     counts = totals.counts
     errors, histogram = _details(counts)
-    last = totals.last_called_at
-    return {
+    found: dict[str, Any] = {
         "func_name": func_name,
-        **{name: counts.get(field_name, 0) for name, field_name in _COUNTS},
-        **{name: getattr(totals, field_name) for name, field_name in _OTHERS},
-        "last_called_at": None if last is None else datetime.fromtimestamp(last, UTC),
         "error_types": MappingProxyType(errors),
         "histogram": MappingProxyType(histogram),
     }
+    # Loops, as dicts in a dict take twice the time, and this is made of each function that is read.
+    for name, field_name in _COUNTS:
+        found[name] = counts.get(field_name, 0)
+    for name, field_name in _OTHERS:
+        found[name] = getattr(totals, field_name)
+    if totals.last_called_at is not None:
+        found["last_called_at"] = datetime.fromtimestamp(totals.last_called_at, UTC)
+    return found
 
 
 def _details(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:

@@ -91,5 +91,7 @@ def summed(row: Sequence[Any]) -> Totals:
 
 
 def _totals_of(row: Sequence[Any], counts: dict[str, int]) -> Totals:
-    counts |= {field: number for field, number in zip(COUNTS, row, strict=False) if number}
+    for field, number in zip(COUNTS, row, strict=False):
+        if number:
+            counts[field] = number  # noqa: PERF403 - a dict made beside takes half as long again
     return Totals(counts, *row[_COUNTED:_DETAILS])
