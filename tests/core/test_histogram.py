@@ -147,7 +147,7 @@ def test_bounds_of_the_zero_bucket() -> None:
 NO_BUCKETS = [
     "", "h:", "h", "5", "h:x", "h:1.0", "h:+5", "h:05", "h:-0", "h: 5", "h:1_0", "h:\u0665",
     "h:h:5", "H:5", "h:Zero", "h:-34370", "h:32768", "call_count", "error:ValueError",
-]  # fmt: skip
+]  # many short texts a line  # fmt: skip
 
 
 @pytest.mark.parametrize("field", NO_BUCKETS)

@@ -61,7 +61,7 @@ def test_none_stays_none() -> None:
         "-5m", "0s", "0.0d", "0.0000001s", ".5h", "1.h", "1,5h", "1e3s", "infs", "nans",
         "\u0661\u0665m", "2026-03-01", "2026-03-01T12:00:00+00:00", "now",
     ],
-)  # fmt: skip
+)  # many short texts a line  # fmt: skip
 def test_another_text_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         moment(text, NOW)

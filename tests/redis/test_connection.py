@@ -232,7 +232,7 @@ def test_a_connection_that_uvloop_finds_closed() -> None:
             with pytest.raises(StoreUnavailableError, match=r"elsewhere:1.*closed"):
                 await redis.connection._answer(write_after_the_end())
 
-    uvloop = pytest.importorskip("uvloop")
+    uvloop = pytest.importorskip("uvloop", reason="there is no uvloop on Windows")
     uvloop.run(ask())
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.helpers.pipeline import Commands
 
 pytestmark = [
+    # Python 3.12 warns of a fork beside threads, which is what is tested.
     pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork"),
 ]
@@ -249,6 +250,7 @@ class TestByAnother:
             fork(lambda: True)
             assert connection.in_transaction is False  # it is open still
 
+    # Python can only report what a hook of a fork raises.
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     @pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc")
     def test_nor_is_it_kept_from_its_end_by_a_signal_handler_that_raises(

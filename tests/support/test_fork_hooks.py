@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = [
+    # Python 3.12 warns of a fork beside threads, which is what is tested.
     pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork"),
 ]
@@ -48,6 +49,7 @@ class TestOrder:
         fork(lambda: hooks == before + [f"child {step}" for step in fork_hooks.ORDER])
         assert hooks == before + [f"parent {step}" for step in fork_hooks.ORDER]
 
+    # Python can only report what a hook of a fork raises.
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_one_that_raises_keeps_none_from_its_turn(self, hooks: list[str]) -> None:
         def fail() -> None:
