@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 # The settings that are read without the prefix METRICS_ as well.
 BARE_SETTINGS = {
-    *("DATABASE_NAME", "MAX_ITEMS", "MAX_WAITING_TIME"),
-    *("REDIS_URL", "TASKIQ_BROKER_URL", "TASKIQ_RESULT_BACKEND_URL"),
+    "DATABASE_NAME",
+    "MAX_ITEMS",
+    "MAX_WAITING_TIME",
+    "REDIS_URL",
+    "TASKIQ_BROKER_URL",
+    "TASKIQ_RESULT_BACKEND_URL",
 }
 
 

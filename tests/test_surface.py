@@ -12,16 +12,40 @@ import types
 import metrics_collector
 
 SURFACE = [
-    *("AmbiguousNameError", "ConfigurationError", "FunctionMetrics", "HistoryPoint"),
-    *("IncompatibleStoreError", "MetricsCollector", "MetricsCollectorError", "Settings"),
-    *("Statistics", "StoreUnavailableError", "UnknownFunctionError"),
-    *("flush", "get_metrics", "history", "list_metrics"),
-    *("measure", "metrics_collector", "send", "statistics"),
+    "AmbiguousNameError",
+    "ConfigurationError",
+    "FunctionMetrics",
+    "HistoryPoint",
+    "IncompatibleStoreError",
+    "MetricsCollector",
+    "MetricsCollectorError",
+    "Settings",
+    "Statistics",
+    "StoreUnavailableError",
+    "UnknownFunctionError",
+    "flush",
+    "get_metrics",
+    "history",
+    "list_metrics",
+    "measure",
+    "metrics_collector",
+    "send",
+    "statistics",
 ]
 MODULES = {"cli", "dashboard", "tasks", "testing"}
 LATER = {
-    *("aiosqlite", "dotenv", "fakeredis", "lupa", "pydantic", "pydantic_settings"),
-    *("redis", "rich", "starlette", "taskiq", "taskiq_redis", "typer"),
+    "aiosqlite",
+    "dotenv",
+    "fakeredis",
+    "lupa",
+    "pydantic",
+    "pydantic_settings",
+    "redis",
+    "rich",
+    "starlette",
+    "taskiq",
+    "taskiq_redis",
+    "typer",
 }
 SLOW = {"dataclasses", "datetime", "pathlib", "urllib.parse"}  # milliseconds each
 

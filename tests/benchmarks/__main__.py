@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GROUPS = (
-    *("calls", "sending", "lag", "saving", "memory"),
-    *("delay", "imports", "reading", "history", "growth"),
+    "calls",
+    "sending",
+    "lag",
+    "saving",
+    "memory",
+    "delay",
+    "imports",
+    "reading",
+    "history",
+    "growth",
 )
 
 

@@ -76,8 +76,15 @@ class TestTimes:
     @pytest.mark.parametrize(
         ("seconds", "shown"),
         [
-            *((0, "0s"), (45, "45s"), (60, "1m"), (90, "90s"), (600, "10m")),
-            *((3600, "1h"), (5400, "90m"), (26 * 3600, "26h"), (12 * 86400, "12d")),
+            (0, "0s"),
+            (45, "45s"),
+            (60, "1m"),
+            (90, "90s"),
+            (600, "10m"),
+            (3600, "1h"),
+            (5400, "90m"),
+            (26 * 3600, "26h"),
+            (12 * 86400, "12d"),
         ],
     )
     def test_a_span(self, seconds: float, shown: str) -> None:
@@ -354,11 +361,15 @@ class TestDoctor:
             (replace(PIPELINE, processes=(SCHEDULER, BROKEN)), "worker", "FAIL", "disk full"),
             (
                 replace(PIPELINE, database=replace(DATABASE, error="the database cannot be used")),
-                *("database", "FAIL", "cannot be used"),
+                "database",
+                "FAIL",
+                "cannot be used",
             ),
             (
                 replace(PIPELINE, database=replace(DATABASE, exists=False, size=None)),
-                *("database", "warn", "DATABASE_NAME"),
+                "database",
+                "warn",
+                "DATABASE_NAME",
             ),
             (
                 replace(PIPELINE, database=replace(DATABASE, rejected=2)),

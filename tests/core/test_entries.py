@@ -104,8 +104,14 @@ def test_totals_are_those_of_the_numbers_as_written(records: list[Record], offse
 @pytest.mark.parametrize(
     "elements",
     [
-        *([b'{"a":1},{"b":2}', b'{"c":[{}', b"{}]}"], [b"1,2", b"[3", b"4]"], [b'"', b'"']),
-        *([b"", b"1"], [b"{}", b"\xff"], [b"NaN", b"{}"], [b"[" * 100_000, b"{}"], []),
+        [b'{"a":1},{"b":2}', b'{"c":[{}', b"{}]}"],
+        [b"1,2", b"[3", b"4]"],
+        [b'"', b'"'],
+        [b"", b"1"],
+        [b"{}", b"\xff"],
+        [b"NaN", b"{}"],
+        [b"[" * 100_000, b"{}"],
+        [],
     ],
 )
 def test_elements_read_together_are_what_each_is_alone(elements: list[bytes]) -> None:
@@ -382,8 +388,13 @@ def test_zero_has_no_sign() -> None:
     [
         f"{PRODUCER}-{10**15}",  # beyond what a producer ever reaches
         f"{PRODUCER}-\u0661",  # a digit, but not one of ours
-        *(f"{PRODUCER}-0", f"{PRODUCER}-01", f"{PRODUCER}-1\n"),
-        *(f"{PRODUCER.upper()}-1", f"{PRODUCER}0-1", "order 66", ""),
+        f"{PRODUCER}-0",
+        f"{PRODUCER}-01",
+        f"{PRODUCER}-1\n",
+        f"{PRODUCER.upper()}-1",
+        f"{PRODUCER}0-1",
+        "order 66",
+        "",
     ],
 )
 def test_other_ids_are_not_numbered(entry_id: str) -> None:

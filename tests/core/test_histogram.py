@@ -91,9 +91,17 @@ def test_a_power_of_two_ends_its_bucket() -> None:
 @pytest.mark.parametrize(
     ("time", "field"),
     [
-        *((0.0, "h:zero"), (-0.0, "h:zero"), (SMALLEST, "h:-34369"), (0.001, "h:-319")),
-        *((1.0, "h:-1"), (nextafter(1.0, 2.0), "h:0"), (1.02, "h:0"), (1.03, "h:1")),
-        *((2.0, "h:31"), (60.0, "h:189"), (LARGEST, "h:32767")),
+        (0.0, "h:zero"),
+        (-0.0, "h:zero"),
+        (SMALLEST, "h:-34369"),
+        (0.001, "h:-319"),
+        (1.0, "h:-1"),
+        (nextafter(1.0, 2.0), "h:0"),
+        (1.02, "h:0"),
+        (1.03, "h:1"),
+        (2.0, "h:31"),
+        (60.0, "h:189"),
+        (LARGEST, "h:32767"),
     ],
 )
 def test_fields_do_not_change(time: float, field: str) -> None:

@@ -33,9 +33,13 @@ def test_a_timedelta_goes_back_from_now(value: timedelta) -> None:
 @pytest.mark.parametrize(
     ("text", "back"),
     [
-        *(("30s", timedelta(seconds=30)), ("15m", timedelta(minutes=15))),
-        *(("24h", timedelta(hours=24)), ("7d", timedelta(days=7)), ("2w", timedelta(days=14))),
-        *(("1.5h", timedelta(minutes=90)), ("0.25s", timedelta(microseconds=250_000))),
+        ("30s", timedelta(seconds=30)),
+        ("15m", timedelta(minutes=15)),
+        ("24h", timedelta(hours=24)),
+        ("7d", timedelta(days=7)),
+        ("2w", timedelta(days=14)),
+        ("1.5h", timedelta(minutes=90)),
+        ("0.25s", timedelta(microseconds=250_000)),
         ("007d", timedelta(days=7)),
     ],
 )
@@ -86,7 +90,10 @@ def test_a_naive_datetime_is_refused_with_the_remedy() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *("999999999d", "999999999w", "9" * 400 + "s", timedelta.max),
+        "999999999d",
+        "999999999w",
+        "9" * 400 + "s",
+        timedelta.max,
         datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
         datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
     ],
@@ -119,8 +126,13 @@ def test_span_gives_both_ends(since: Moment, until: Moment, both: tuple[object, 
 @pytest.mark.parametrize(
     ("since", "until"),
     [
-        *(("1h", "2h"), ("1h", "1h"), ("60m", timedelta(hours=1)), (NOW.astimezone(INDIA), NOW)),
-        *((NOW, None), (timedelta(0), None), (NOW + timedelta(seconds=1), None)),
+        ("1h", "2h"),
+        ("1h", "1h"),
+        ("60m", timedelta(hours=1)),
+        (NOW.astimezone(INDIA), NOW),
+        (NOW, None),
+        (timedelta(0), None),
+        (NOW + timedelta(seconds=1), None),
     ],
 )
 def test_since_must_lie_before_until(since: Moment, until: Moment) -> None:

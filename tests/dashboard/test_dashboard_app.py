@@ -534,8 +534,15 @@ class TestHosts:
     @pytest.mark.parametrize(
         "host",
         [
-            *("evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "192.168.1.5"),
-            *("", "a b", "127.0.0.1:x", "[::1", "evil.example:8765"),
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost@evil.example",
+            "192.168.1.5",
+            "",
+            "a b",
+            "127.0.0.1:x",
+            "[::1",
+            "evil.example:8765",
         ],
     )
     async def test_others_are_refused(self, host: str, local: httpx.AsyncClient) -> None:
@@ -553,8 +560,15 @@ class TestHosts:
     @pytest.mark.parametrize(
         "header",
         [
-            *("forwarded", "x-forwarded-for", "x-forwarded-proto", "X-Forwarded-Whatever"),
-            *("x-real-ip", "via", "x-client-ip", "CF-Connecting-IP", "True-Client-IP"),
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "X-Forwarded-Whatever",
+            "x-real-ip",
+            "via",
+            "x-client-ip",
+            "CF-Connecting-IP",
+            "True-Client-IP",
             "X-Original-Forwarded-For",
         ],
     )
@@ -594,8 +608,13 @@ class TestHosts:
     @pytest.mark.parametrize(
         "hosts",
         [
-            *("example.com", ["example.com:80"], ["https://example.com"], ["*.example.com"]),
-            *(["a..b"], [""], [b"example.com"]),
+            "example.com",
+            ["example.com:80"],
+            ["https://example.com"],
+            ["*.example.com"],
+            ["a..b"],
+            [""],
+            [b"example.com"],
         ],
     )
     def test_what_is_no_name_is_refused(self, hosts: Any) -> None:

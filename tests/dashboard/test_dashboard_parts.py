@@ -151,8 +151,13 @@ class TestFigures:
     @pytest.mark.parametrize(
         ("per_second", "text"),
         [
-            *((0, "0 /s"), (1234.5, "1,234 /s"), (12.34, "12.3 /s"), (1, "1.00 /s")),
-            *((0.5, "30.0 /min"), (0.001, "3.60 /h"), (1e-5, "0.04 /h")),
+            (0, "0 /s"),
+            (1234.5, "1,234 /s"),
+            (12.34, "12.3 /s"),
+            (1, "1.00 /s"),
+            (0.5, "30.0 /min"),
+            (0.001, "3.60 /h"),
+            (1e-5, "0.04 /h"),
         ],
     )
     def test_rate(self, per_second: float, text: str) -> None:
@@ -175,8 +180,12 @@ class TestFigures:
     @pytest.mark.parametrize(
         ("seconds", "text"),
         [
-            *((0, "0 s ago"), (59, "59 s ago"), (61, "1 min ago")),
-            *((7200, "2 h ago"), (200_000, "2 d ago"), (-5, "0 s ago")),
+            (0, "0 s ago"),
+            (59, "59 s ago"),
+            (61, "1 min ago"),
+            (7200, "2 h ago"),
+            (200_000, "2 d ago"),
+            (-5, "0 s ago"),
         ],
     )
     def test_ago(self, seconds: float, text: str) -> None:

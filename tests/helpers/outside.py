@@ -74,7 +74,17 @@ _NO_TEXTS: Final[tuple[Any, ...]] = (0, 1.5, True, [], {}, "x" * 10_001)
 _NOTHING_FOR_ANY_FIELD: Final[tuple[Any, ...]] = (..., None, [], {}, [1], {"a": 1}, -1, "\0")
 
 BAD: Final[tuple[bytes, ...]] = (
-    *(b"", b" ", b"\n", b"\0", b"hello", b"{}", b"[]", b"null", b"true", b"0", b'""'),
+    b"",
+    b" ",
+    b"\n",
+    b"\0",
+    b"hello",
+    b"{}",
+    b"[]",
+    b"null",
+    b"true",
+    b"0",
+    b'""',
     b"{'func_name': 'app.f'}",
     foreign()[:-1],
     foreign() + b",",

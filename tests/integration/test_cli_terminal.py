@@ -176,8 +176,11 @@ class TestTop:
     @pytest.mark.parametrize(
         ("end", "status"),
         [
-            *(("q", 0), ("\x03", 0)),
-            *((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)),
+            ("q", 0),
+            ("\x03", 0),
+            (signal.SIGINT, 130),
+            (signal.SIGTERM, 143),
+            (signal.SIGHUP, 129),
         ],
     )
     def test_the_terminal_is_as_it_was(self, end: str | signal.Signals, status: int) -> None:

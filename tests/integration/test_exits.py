@@ -269,8 +269,12 @@ loop.run_until_complete(sent.wait()); loop.close()
 @pytest.mark.parametrize(
     "kind",
     [
-        *("a short script", "one loop", "repeated runs of loops", "calls at exit"),
-        *("a thread that begins as the main one ends", "a fork after recording"),
+        "a short script",
+        "one loop",
+        "repeated runs of loops",
+        "calls at exit",
+        "a thread that begins as the main one ends",
+        "a fork after recording",
         "forks while the database is in use",
     ],
 )

@@ -56,8 +56,15 @@ def _sent_by_the_next(server: RedisServer, count: int) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        *("a short script", "one loop", "repeated runs of loops", "threads", "calls at exit"),
-        *("calls at exit only", "a fork of a fork", "a pool that is closed", "processes by spawn"),
+        "a short script",
+        "one loop",
+        "repeated runs of loops",
+        "threads",
+        "calls at exit",
+        "calls at exit only",
+        "a fork of a fork",
+        "a pool that is closed",
+        "processes by spawn",
     ],
 )
 def test_what_is_left_at_the_end_is_sent_by_the_next_process(

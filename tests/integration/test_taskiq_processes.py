@@ -269,8 +269,12 @@ def test_several_workers_and_schedulers_are_harmless(deployment: Deployment) -> 
 @pytest.mark.parametrize(
     ("state", "uvloop"),
     [
-        *(("up", True), ("down", True), ("down", False)),
-        *(("hanging", True), ("hanging", False), ("hanging in a flush", True)),
+        ("up", True),
+        ("down", True),
+        ("down", False),
+        ("hanging", True),
+        ("hanging", False),
+        ("hanging in a flush", True),
     ],
 )
 def test_sigterm_ends_both(deployment: Deployment, state: str, uvloop: bool) -> None:

@@ -68,7 +68,7 @@ async def test_a_full_redis_takes_no_batch_but_can_be_drained(redis_url: str) ->
         for n, name in enumerate(["app.f", "app.g", "app.new"], start=1):
             functions = saved_state(batch_of(Call(name), first=n), no=n)
             done = await redis.worker.acknowledge(
-                *(token, 4 - n, 1), db=DB, no=n, functions=functions, producers={PRODUCER: f"1-{n}"}
+                token, 4 - n, 1, db=DB, no=n, functions=functions, producers={PRODUCER: f"1-{n}"}
             )
             assert done.taken
         assert await redis.reader.waiting() == 0
@@ -164,7 +164,8 @@ async def test_an_old_server_is_refused(version: str) -> None:
     "info",
     [
         *(b"redis_version:%s\r\n" % version for version in (b"6.2.0", b"8", b"255.255.255")),
-        *(b"redis_version:unstable\r\n", b"redis_mode:standalone\r\n"),
+        b"redis_version:unstable\r\n",
+        b"redis_mode:standalone\r\n",
         b"redis_version:7.2.4\r\nvalkey_version:8.0.1\r\n",
         b"-NOPERM this user has no permissions to run the 'info' command\r\n",
     ],
@@ -187,12 +188,20 @@ async def test_no_server(unused_tcp_port: int) -> None:
         heartbeat = Heartbeat(redis.connection, "worker", "host:1")
         producer, worker, reader = redis.producer, redis.worker, redis.reader
         for command in (
-            *(producer.push(PRODUCER, batch_of(Call()), 0), producer.look(PRODUCER)),
-            *(worker.claim(), worker.release("0"), worker.read("0", 1)),
+            producer.push(PRODUCER, batch_of(Call()), 0),
+            producer.look(PRODUCER),
+            worker.claim(),
+            worker.release("0"),
+            worker.read("0", 1),
             worker.reconcile(DB, 1, {"app.f": Numbered(Totals(), 1)}),
-            *(reader.live(["app.f"]), reader.function_names(), anext(reader.pending())),
-            *(reader.waiting(), reader.heartbeats("worker")),
-            *(heartbeat.beat({}, 1.0), heartbeat.stop(), redis.connection.check_version()),
+            reader.live(["app.f"]),
+            reader.function_names(),
+            anext(reader.pending()),
+            reader.waiting(),
+            reader.heartbeats("worker"),
+            heartbeat.beat({}, 1.0),
+            heartbeat.stop(),
+            redis.connection.check_version(),
         ):
             with pytest.raises(StoreUnavailableError) as caught:
                 await command

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.integration
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        *(({"appendonly": "yes"}, []), ({"save": "60 1"}, [])),
+        ({"appendonly": "yes"}, []),
+        ({"save": "60 1"}, []),
         ({"appendonly": "yes", "maxmemory": "100mb"}, []),
         ({"appendonly": "yes", "maxmemory_policy": "allkeys-lru"}, []),  # without a limit
         (

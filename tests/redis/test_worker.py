@@ -58,7 +58,9 @@ async def acknowledge(
 ) -> Acknowledged:
     """Say that a database has these; `saved`: what it has of the producer."""
     return await redis.worker.acknowledge(
-        *(token, expected, taken),
+        token,
+        expected,
+        taken,
         db=db,
         no=no,
         functions=functions or {},
@@ -334,7 +336,7 @@ async def test_totals_that_are_none_do_not_stop_an_acknowledgement(
     producers = {OTHER_PRODUCER: "1-1", PRODUCER: "1-4"}
     functions = saved_state(batch, no=1)
     done = await redis.worker.acknowledge(
-        *(token, 4, 4), db=DB, no=1, functions=functions, producers=producers
+        token, 4, 4, db=DB, no=1, functions=functions, producers=producers
     )
     assert done.taken
     assert await redis.reader.waiting() == 0

@@ -500,7 +500,9 @@ async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(scene: Scene) 
         saved = await database.save(token, length, elements, next(clock))
     assert saved is not None
     await scene.redis.worker.acknowledge(
-        *(token, length, 1),
+        token,
+        length,
+        1,
         db=saved.db,
         no=saved.no,
         functions=saved.functions,

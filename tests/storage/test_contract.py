@@ -195,8 +195,10 @@ async def test_outcomes_and_fields_that_are_not_known_are_kept(store: Store) -> 
         entries = (await reader.entries(ALL, None, 10)).entries
         more = r'{"seen":{"by":["\u00e9",null,1.5]},"extra":"\u0000\ud800"}'
         assert {e[4:] for e in entries} == {
-            *(("ok", None, None, None), ("timeout", None, None, more)),
-            *(("refused", "OSError", None, None), ("refused", None, None, '{"expected":true}')),
+            ("ok", None, None, None),
+            ("timeout", None, None, more),
+            ("refused", "OSError", None, None),
+            ("refused", None, None, '{"expected":true}'),
         }
         assert set(await reader.slowest("app.f", minute, 10)) == set(entries)
         assert await reader.counts(minute, 60) == [StepCounts("app.f", int(NOON), 4, 2, 2.0)]
@@ -519,8 +521,11 @@ async def test_a_fingerprint_is_that_of_the_figures(store: Store) -> None:
 @pytest.mark.parametrize(
     ("which", "count"),
     [
-        *((ALL, 7), (EntryFilter("app.f"), 6), (EntryFilter("app.nobody"), 0)),
-        *((EntryFilter(None, NOON + 1500, NOON + 7300), 3), (EntryFilter("app.f", NOON + 1500), 4)),
+        (ALL, 7),
+        (EntryFilter("app.f"), 6),
+        (EntryFilter("app.nobody"), 0),
+        (EntryFilter(None, NOON + 1500, NOON + 7300), 3),
+        (EntryFilter("app.f", NOON + 1500), 4),
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 100])
