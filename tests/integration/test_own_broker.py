@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.helpers.processes import Process, taskiq
-from tests.helpers.rows import rows
+from tests.helpers.rows import rows, saved
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,13 +17,12 @@ MAX_ITEMS = 10
 
 
 def _rows(database: Path) -> dict[str, int]:
-    is_made = "SELECT 1 FROM sqlite_master WHERE name = 'metrics'"
-    if not database.exists() or not rows(database, is_made):
+    if not saved(database):
         return {}
     return dict(rows(database, "SELECT func_name, count(*) FROM metrics GROUP BY 1"))
 
 
-def test_it_is_the_one_that_is_rung(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_it_is_the_one_that_is_asked_for_flushes(redis_server: RedisServer, tmp_path: Path) -> None:
     environment = {
         "REDIS_URL": redis_server.url,
         "DATABASE_NAME": str(tmp_path / "own.db"),

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.helpers.processes import Process
-from tests.helpers.rows import rows
+from tests.helpers.rows import saved
 from tests.integration.test_exits import FORKS, HEAD, SCRIPTS
 
 if TYPE_CHECKING:
@@ -140,18 +140,11 @@ def test_what_the_redis_in_the_process_had_is_left_too(tmp_path: Path) -> None:
         assert "is a folder" in program.output
 
     environment = {"DATABASE_NAME": "metrics.db", "MAX_WAITING_TIME": "1"}
-
-    def saved() -> int:
-        if not Path("metrics.db").exists() or not rows("metrics.db", "SELECT 1 FROM sqlite_master"):
-            return 0
-        ((count,),) = rows("metrics.db", "SELECT count(*) FROM metrics")
-        return int(count)
-
     with _program(NEXT, url="memory://", **environment) as program:
-        program.until(lambda: saved() >= 50)
+        program.until(lambda: saved("metrics.db") >= 50)
         Path("enough").touch()
         assert program.wait() == 0, program.output
-    assert saved() == 51
+    assert saved("metrics.db") == 51
     assert not list(Path("spool").glob("*.damaged"))
 
 

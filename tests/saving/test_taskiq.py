@@ -615,7 +615,7 @@ async def test_a_worker_that_does_not_close_holds_up_nobody(
     assert line.startswith("the worker did not close as it should")
 
 
-# Ringing
+# Requests
 
 
 async def test_a_request_carries_the_labels_of_its_task_and_no_data() -> None:
