@@ -70,7 +70,7 @@ QUICK = {
     ],
     "integration/test_taskiq_processes.py": [
         "sigterm_ends_both[up-True]",
-        "what_a_killed_worker_took_is_rung_again",
+        "what_a_killed_worker_took_is_requested_again",
     ],
     "model/test_model.py": [
         "every_small_world_keeps_the_promises[spool]",

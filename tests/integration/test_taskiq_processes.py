@@ -213,14 +213,14 @@ def test_cut_connections_are_made_again_without_noise(deployment: Deployment) ->
         assert "Traceback" not in process.output
 
 
-def test_stale_rings_become_few_flushes(deployment: Deployment) -> None:
+def test_stale_requests_become_few_flushes(deployment: Deployment) -> None:
     deployment.request(500)
     worker = deployment.worker()
     worker.until(deployment.has_answered)
     assert 1 <= deployment.count("flush") <= 3
 
 
-def test_without_a_worker_rings_do_not_pile_up(deployment: Deployment) -> None:
+def test_without_a_worker_requests_do_not_pile_up(deployment: Deployment) -> None:
     with deployment.redis.pipeline() as stale:
         for _ in range(2 * LENGTH):
             stale.xadd(STREAM, {"data": "of another release"})
@@ -239,7 +239,7 @@ def test_results_that_cannot_be_kept_hinder_nothing(deployment: Deployment) -> N
     assert "Traceback" not in worker.output
 
 
-def test_what_a_killed_worker_took_is_rung_again(deployment: Deployment) -> None:
+def test_what_a_killed_worker_took_is_requested_again(deployment: Deployment) -> None:
     deployment.hold.touch()
     deployment.request()
     killed = deployment.worker("-w", "2")
