@@ -44,8 +44,20 @@ QUICK = {
     "faults/test_kills.py": ["a_killed_producer_loses_no_more_than_it_had_not_sent"],
     "faults/test_network.py": ["the_reply_to_a_push_is_lost[close-10]"],
     "integration/test_benchmarks.py": ["an_unknown_group_is_refused_with_those_there_are"],
-    "integration/test_cli.py": ["the_demo_in_a_pipe_is_plain_text_and_true"],
-    "integration/test_cli_terminal.py": ["keys", "stats_fit[80]", "history_draws[80-24-p95]"],
+    "integration/test_cli.py": [
+        "ctrl_c_in_a_narrow_terminal_ends_the_demo_with_what_there_is",
+        "output_that_cannot_be_written_is_told_in_a_line[--help->/dev/full-No space left on device-]",
+        "the_demo_in_a_pipe_is_plain_text_and_true",
+        "the_demo_without_a_worker_and_without_a_micro_sign",
+    ],
+    "integration/test_cli_terminal.py": [
+        "a_reader_that_goes_away_gets_no_traceback[health --help]",
+        "errors_are_in_local_time[120]",
+        "history_draws[80-24-p95]",
+        "it_asks[y-0]",
+        "keys",
+        "stats_fit[80]",
+    ],
     "integration/test_dashboard.py": ["it_ends_by_a_signal"],
     "integration/test_dashboard_browser.py": [
         "at_both_widths[overview-light]",

@@ -89,6 +89,7 @@ class TestInput:
             ("export ''", "the name of a function is needed"),
             ("purge --yes", "use --entries-older-than 30d or similar, or set METRICS_RETENTION"),
             ("purge --yes --hours-older-than soon", "invalid time 'soon'"),
+            ("purge --yes --days-older-than 2999-01-01", "cannot purge up to 2999-01-01 "),
         ],
     )
     @pytest.mark.usefixtures("calls")
@@ -167,6 +168,7 @@ def test_without_any_calls_nothing_is_shown_and_said(run: Run) -> None:
     assert run("stats") == (0, "", "no calls yet\n")
     assert run("errors") == (0, "", "no errors in this time\n")
     assert run("export").out.count("\n") == 1
+    assert run("purge --yes --entries-older-than 1d").out.startswith("deleted 0 entries, ")
 
 
 @pytest.mark.usefixtures("calls")

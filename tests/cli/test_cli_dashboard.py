@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import socket
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.helpers.commands import finished
+from tests.helpers.dashboard import TOKEN
 
 if TYPE_CHECKING:
     import subprocess
@@ -53,6 +56,34 @@ def test_without_the_library_of_charts_it_does_not_start() -> None:
 @pytest.mark.parametrize("wrong", ["--port x", "--port 70000", "--port -1", "--hosts a", "8765"])
 def test_wrong_input_gets_one_line_and_2(wrong: str, complaint: Complaint) -> None:
     assert complaint(f"dashboard {wrong}")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.com"])  # noqa: S104 - what is to be refused
+def test_others_are_not_let_in_without_a_token(host: str, complaint: Complaint) -> None:
+    assert "METRICS_DASHBOARD_TOKEN" in complaint(f"dashboard --port 0 --host {host}")
+
+
+def test_a_weak_token_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, complaint: Complaint
+) -> None:
+    monkeypatch.setenv("METRICS_DASHBOARD_TOKEN", "S3CR3T")
+    line = complaint("dashboard --port 0")
+    assert "METRICS_DASHBOARD_TOKEN=***" in line
+    assert "S3CR3T" not in line
+
+
+def test_a_port_that_is_taken_is_named(complaint: Complaint) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        line = complaint(f"dashboard --port {port}", status=1)
+    assert f"port {port}" in line
+    assert "--port" in line
+
+
+def test_a_host_that_is_not_here(monkeypatch: pytest.MonkeyPatch, complaint: Complaint) -> None:
+    monkeypatch.setenv("METRICS_DASHBOARD_TOKEN", TOKEN)
+    line = complaint("dashboard --port 0 --host host.invalid", status=1)
+    assert "cannot listen at host.invalid" in line
 
 
 def test_help_tells_of_host_and_port(output: Output) -> None:

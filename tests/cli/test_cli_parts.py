@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -25,6 +25,7 @@ from metrics_collector.cli import _choice, _columns, _doctor, _names, _output, _
 from metrics_collector.cli._plot import plot
 from metrics_collector.cli._sparkline import sparkline
 from metrics_collector.cli._top import _columns as top_columns
+from metrics_collector.cli._top import _header as header
 from metrics_collector.cli._top._rates import Rates
 from tests.helpers.commands import finished
 from tests.helpers.well_running import DATABASE, NOW, PIPELINE, REDIS, SCHEDULER, WORKER
@@ -324,6 +325,44 @@ class TestTopColumns:
 
 
 BROKEN = replace(WORKER, error="disk full")
+
+
+class TestTopHeader:
+    @pytest.mark.parametrize(
+        ("pipeline", "shown"),
+        [
+            (None, ""),
+            (PIPELINE, "   waiting 12   workers 1"),
+            (replace(PIPELINE, waiting=None, processes=()), "   waiting -   workers 0"),
+            (replace(PIPELINE, processes=(BROKEN,)), "   waiting 12   workers 1, failing"),
+            (replace(PIPELINE, redis=replace(REDIS, embedded=True)), "   waiting 12   memory://"),
+        ],
+        ids=["not yet known", "all is well", "Redis is away", "a worker fails", "embedded"],
+    )
+    def test_how_entries_travel(self, pipeline: Pipeline | None, shown: str) -> None:
+        overview = reading(0, {"f": [3, 1]})
+        assert header.figures(overview, pipeline, 2.5).plain == f"calls/s 2.5   errors 0.0%{shown}"
+
+    @pytest.mark.parametrize(
+        ("state", "shown"),
+        [
+            ({}, ""),
+            ({"error": "Redis is away", "paused": True}, "figures of 09:30:00: Redis is away"),
+            ({"paused": True, "age": 9.0}, "paused: figures of 09:30:00"),
+            ({"age": 9.0}, "figures of 09:30:00: reading is slow (9 s)"),
+            (
+                {"left_out": 1, "hidden": 2},
+                (
+                    "1 waiting entry is not in these figures: too many to be read   "
+                    "2 functions more: / filters"
+                ),
+            ),
+        ],
+        ids=["nothing", "an error", "paused", "slow", "not all"],
+    )
+    def test_what_to_bear_in_mind(self, state: dict[str, Any], shown: str) -> None:
+        usual = {"error": None, "paused": False, "age": None, "left_out": 0, "hidden": 0}
+        assert header.note(read_at=NOW, **(usual | state)).plain == shown
 
 
 def checks(pipeline: Pipeline) -> dict[str, tuple[str, str]]:

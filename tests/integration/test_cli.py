@@ -220,18 +220,6 @@ def test_the_demo_without_a_worker_and_without_a_micro_sign(redis_url: str) -> N
         assert client.llen("metrics_list") == sum(n for n, _ in counts_shown(done.stdout).values())
 
 
-def test_health_tells_why_the_last_flush_failed(redis_url: str) -> None:
-    async def beat() -> None:
-        async with assembly.redis_for_a_while(Settings(redis_url=redis_url)) as connection:
-            state = {"flushed_at": None, "error": "the disk is full"}
-            await assembly.heartbeat("worker", connection).beat(state, 20)
-
-    asyncio.run(beat())
-    done = run("health", REDIS_URL=redis_url)
-    assert done.returncode == 1
-    assert done.stdout == "worker: 1 process, but the last flush failed: the disk is full\n"
-
-
 def test_the_doctor_makes_no_database(redis_url: str) -> None:
     done = run("doctor", REDIS_URL=redis_url, DATABASE_NAME="elsewhere.db")
     assert done.returncode == 1

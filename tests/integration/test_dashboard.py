@@ -3,57 +3,17 @@
 from __future__ import annotations
 
 import signal
-import socket
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import httpx
-import pytest
 
 from tests.helpers import dashboard as dashboards
-from tests.helpers.commands import LIMIT, run
+from tests.helpers.commands import LIMIT
 from tests.helpers.dashboard import TOKEN, Call
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def refused(*arguments: str, **environment: str) -> tuple[int, str]:
-    """The exit status of the command, and the one line that it complains with."""
-    done = run("dashboard", "--port", "0", *arguments, REDIS_URL="memory://", **environment)
-    assert not done.stdout
-    (line,) = done.stderr.splitlines()
-    return done.returncode, line
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.com"])  # noqa: S104 - what is to be refused
-def test_others_are_not_let_in_without_a_token(host: str) -> None:
-    status, line = refused("--host", host)
-    assert status == 2
-    assert "METRICS_DASHBOARD_TOKEN" in line
-
-
-def test_a_weak_token_is_refused_and_not_shown() -> None:
-    status, line = refused(METRICS_DASHBOARD_TOKEN="S3CR3T")
-    assert status == 2
-    assert "METRICS_DASHBOARD_TOKEN=***" in line
-    assert "S3CR3T" not in line
-
-
-def test_a_port_that_is_taken_is_named() -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = str(taken.getsockname()[1])
-        status, line = refused("--port", port)
-    assert status == 1
-    assert f"port {port}" in line
-    assert "--port" in line
-
-
-def test_a_host_that_is_not_here() -> None:
-    status, line = refused("--host", "host.invalid", METRICS_DASHBOARD_TOKEN=TOKEN)
-    assert status == 1
-    assert "cannot listen at host.invalid" in line
 
 
 def test_it_ends_by_a_signal(tmp_path: Path) -> None:

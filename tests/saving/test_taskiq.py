@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
-from taskiq import AckableMessage, AsyncBroker, BrokerMessage, InMemoryBroker, ScheduledTask
+from taskiq import (
+    AckableMessage,
+    AsyncBroker,
+    BrokerMessage,
+    InMemoryBroker,
+    ScheduledTask,
+    TaskiqResult,
+)
 from taskiq.exceptions import NoResultError, SendTaskError
 from taskiq.kicker import AsyncKicker
 from taskiq.schedule_sources import LabelScheduleSource
@@ -232,6 +239,16 @@ def test_results_go_where_they_are_told_to_or_are_not_kept() -> None:
     assert isinstance(kept, Results)
     assert kept.redis_pool.connection_kwargs["host"] == "elsewhere"
     assert not isinstance(forgotten, Results)
+
+
+async def test_a_result_that_cannot_be_kept_is_told_and_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    result = TaskiqResult[int](is_err=False, return_value=1, execution_time=0.1)
+    await Results(NOWHERE, RateLimitedLog()).set_result("some-id", result)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("cannot keep the result of a flush; the flush itself ")
+    assert "secret" not in record.getMessage()
 
 
 async def test_options_in_the_url_do_not_break_the_reading() -> None:

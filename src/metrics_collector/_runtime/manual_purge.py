@@ -45,7 +45,7 @@ async def purge(
     moments = {name: windows.moment(value, now) for name, value in given.items()}
     before = {name: when.timestamp() for name, when in moments.items() if when is not None}
     if late := [str(given[name]) for name, when in moments.items() if when and when > now]:
-        raise ConfigurationError(f"what is to come cannot be deleted: {late[0]} lies in the future")
+        raise ConfigurationError(f"cannot purge up to {late[0]}: that lies in the future")
     settings = collector.settings()
     if not before:
         before = assembly.purge(settings).due()
