@@ -153,7 +153,7 @@ class SendingPipeline:
         database = assembly.database(self.settings)
         if live and self._worker is not None:
             # Not between a flush's commit and its acknowledgement: those entries would count twice for that moment.
-            async with self._worker.flush_lock, database.reading() as reader:
+            async with self._worker.claim_lock, database.reading() as reader:
                 if reader is not None:
                     db, no = await reader.state()
                     commands = assembly.worker_commands(self.settings, self.redis)

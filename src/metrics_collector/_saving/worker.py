@@ -72,7 +72,10 @@ class Worker:
         self._log = log
         self._dangers = dangers
         self._close = close
-        self.flush_lock = asyncio.Lock()  # held during a flush
+        self._flush_lock = asyncio.Lock()  # held during a flush
+        # Held from a claim until all of it is acknowledged; a flush that busy producers never let end gives it away
+        # after each.
+        self.claim_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._known_life: str | None = None
         self._reconciled_at: float | None = None
@@ -92,14 +95,15 @@ class Worker:
     async def flush(self) -> int:
         """Save what waits in Redis; the number of entries newly saved. Trouble is logged, and ends it."""
         saved = 0
-        async with self.flush_lock:
+        async with self._flush_lock:
             self._flushing = asyncio.current_task()
             try:
                 while not self._closed:
                     # Claim by claim: busy producers may never let Redis be empty, and reconciling is due all the same.
-                    some = await self._flush.drain(once=True)
-                    saved += some
-                    await self._reconcile_if_due()
+                    async with self.claim_lock:
+                        some = await self._flush.drain(once=True)
+                        saved += some
+                        await self._reconcile_if_due()
                     self._succeeded()
                     if not some:
                         break
@@ -143,7 +147,7 @@ class Worker:
         self._closed = True
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(GRACE), self.flush_lock:
+                async with asyncio.timeout(GRACE), self._flush_lock:
                     pass
         finally:
             if self._flushing is not None:
@@ -152,7 +156,7 @@ class Worker:
             for task in tasks:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        async with self.flush_lock:  # until the flush has closed the database
+        async with self._flush_lock:  # until the flush has closed the database
             pass
         with suppress(MetricsCollectorError):  # it expires by itself
             await self._heartbeat.stop()
