@@ -122,7 +122,8 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
 
     # How long an example takes says nothing on a busy machine; pytest-timeout ends what hangs.
-    hypothesis.settings.register_profile("here", hypothesis.settings(), deadline=None)
+    examples = 30 if config.getoption("markexpr") == "not long" else 100
+    hypothesis.settings.register_profile("here", deadline=None, max_examples=examples)
     hypothesis.settings.load_profile("here")
 
     if os.environ.get("CI") == "true":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_collector._core.models import FunctionMetrics, HistoryPoint, figures
@@ -317,7 +317,6 @@ class Elements:
         self.pending = [raw for raw, place in lines if place != "saved"]
 
 
-@settings(max_examples=60)
 @given(histories, windows)
 def test_windows_and_history_are_what_the_entries_add_up_to(
     history: list[tuple[str, float, Mark, float, str]], window: list[float]
@@ -335,7 +334,6 @@ def test_windows_and_history_are_what_the_entries_add_up_to(
             check_history(query, entries, since, until, resolution)
 
 
-@settings(max_examples=60)
 @given(histories, windows, st.dictionaries(st.sampled_from([*SECONDS, "entry"]), moments))
 def test_after_a_purge_they_go_by_what_is_kept(
     history: list[tuple[str, float, Mark, float, str]],

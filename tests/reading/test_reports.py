@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_collector import MetricsCollector, Settings, metrics_collector
@@ -113,7 +113,6 @@ def assert_same(found: FunctionMetrics, expected: FunctionMetrics) -> None:
         assert getattr(found, name) == getattr(expected, name)
 
 
-@settings(max_examples=40)
 @given(histories, spans)
 def test_the_overview_is_what_the_entries_add_up_to(history: Any, span: str) -> None:
     with fast_folder() as folder:
@@ -143,7 +142,6 @@ def assert_steps(row: FunctionRow, window: Window, entries: Sequence[Entry]) -> 
     assert list(row.times) == pytest.approx(times)
 
 
-@settings(max_examples=30)
 @given(histories, spans)
 def test_the_period_before_is_as_long(history: Any, span: str) -> None:
     saved = [(*call[:4], "saved") for call in history]
@@ -165,7 +163,6 @@ def test_the_period_before_is_as_long(history: Any, span: str) -> None:
             )
 
 
-@settings(max_examples=40)
 @given(histories, spans)
 def test_errors_and_when_they_were_seen(history: Any, span: str) -> None:
     with fast_folder() as folder:
@@ -190,7 +187,6 @@ def test_errors_and_when_they_were_seen(history: Any, span: str) -> None:
             ]
 
 
-@settings(max_examples=40)
 @given(histories, spans)
 def test_a_function_is_what_its_entries_add_up_to(history: Any, span: str) -> None:
     with fast_folder() as folder, pytest.MonkeyPatch.context() as patch:

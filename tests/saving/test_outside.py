@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fakeredis
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -170,7 +170,6 @@ async def test_every_bad_one_alone(client: Any, path: Path) -> None:
     await check(client, path, outside.BAD)
 
 
-@settings(max_examples=100)
 @given(
     st.lists(outside.good | outside.anything, min_size=1, max_size=12),
     st.lists(outside.good | outside.anything, max_size=6),

@@ -336,7 +336,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         assert all(copy.discarded for copy in self.copies)
 
 
-OutboxAndTheWorld.TestCase.settings = settings(max_examples=80, stateful_step_count=25)
+OutboxAndTheWorld.TestCase.settings = settings(stateful_step_count=25)
 TestOutboxAndTheWorld = OutboxAndTheWorld.TestCase
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_collector._core.histogram import bucket
@@ -243,7 +243,6 @@ claims = st.lists(
 
 
 @pytest.mark.parametrize("make", STORES.values(), ids=list(STORES))
-@settings(max_examples=100)
 @given(history=claims)
 def test_everything_is_saved_once(
     make: Callable[[Path, bool], Store], history: list[tuple[list[bytes], list[tuple[int, bool]]]]
