@@ -24,6 +24,7 @@ from metrics_collector import (
     flush,
     get_metrics,
     list_metrics,
+    measure,
     metrics_collector,
     send,
     statistics,
@@ -31,10 +32,13 @@ from metrics_collector import (
 )
 from metrics_collector._core.entries import decode
 from metrics_collector._recording.recorder import buffer
+from metrics_collector._redis.reader import ReaderCommands
+from metrics_collector._redis.worker import WorkerCommands
 from metrics_collector._runtime import assembly
 from metrics_collector._runtime import collector as collector_module
 from metrics_collector._runtime.collector import collector
 from metrics_collector._runtime.sending_pipeline import SendingPipeline
+from metrics_collector._saving.flush import Flush
 from metrics_collector._support import process
 from tests.helpers.pipeline import commands_on
 from tests.helpers.threads import allow_no_more, at_once, working
@@ -502,6 +506,86 @@ async def test_an_embedded_run_that_is_slow_to_start_asks_nobody_for_a_flush(
 
     assert statistics().saved == 1
     assert not caplog.messages
+
+
+@pytest.mark.usefixtures("recorded_metrics")
+class TestEmbeddedReads:
+    """Live totals in the embedded mode, while entries are saved."""
+
+    @pytest.fixture(autouse=True)
+    def between_commit_and_acknowledgement(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Hold what is acknowledged while `held`, from `committed` until `go`."""
+        self.held, self.committed, self.go = False, threading.Event(), threading.Event()
+        acknowledge = WorkerCommands.acknowledge
+
+        async def late(commands: WorkerCommands, token: str, *args: Any, **more: Any) -> Any:
+            if self.held and token:
+                self.committed.set()
+                await asyncio.to_thread(self.go.wait, 60)
+            return await acknowledge(commands, token, *args, **more)
+
+        monkeypatch.setattr(WorkerCommands, "acknowledge", late)
+
+    @pytest.mark.parametrize("cancelled", [False, True])
+    async def test_what_a_flush_has_committed_counts_once(self, cancelled: bool) -> None:
+        async with MetricsCollector():
+            call(1)
+            await flush()
+
+            self.held = True
+            call(10)
+            with measure("new"):
+                pass
+            flushing = asyncio.create_task(flush())
+            assert await asyncio.to_thread(self.committed.wait, 60)
+            if cancelled:
+                flushing.cancel()
+                await asyncio.wait({flushing})
+                self.held = False
+            reading = asyncio.create_task(list_metrics())
+            await asyncio.wait({reading}, timeout=0.1)  # as long as it might take to read too early
+            self.go.set()
+            assert {one.func_name: one.call_count for one in await reading} == {"f": 11, "new": 1}
+            await asyncio.wait({flushing})
+
+    async def test_a_flush_begins_after_who_is_reading(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        oldest, looked = ReaderCommands.oldest, threading.Event()
+
+        async def look(commands: ReaderCommands) -> tuple[int, list[bytes]]:
+            found = await oldest(commands)
+            if self.held:
+                looked.set()
+                await asyncio.to_thread(self.committed.wait, 0.3)  # too early a flush commits now
+            return found
+
+        monkeypatch.setattr(ReaderCommands, "oldest", look)
+        async with MetricsCollector():
+            call(1)
+            await flush()
+
+            self.held = True
+            call(10)
+            reading = asyncio.create_task(list_metrics())
+            assert await asyncio.to_thread(looked.wait, 60)
+            flushing = asyncio.create_task(flush())
+            assert [one.call_count for one in await reading] == [11]
+            self.go.set()
+            assert await flushing == 10
+
+    async def test_a_flush_without_end_keeps_nobody_from_reading(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def busy(_flush: Flush, **_options: bool) -> int:
+            await asyncio.sleep(0)
+            return 1
+
+        monkeypatch.setattr(Flush, "drain", busy)
+        async with MetricsCollector():
+            call(3)
+            async with asyncio.timeout(60):
+                assert [one.call_count for one in await list_metrics()] == [3]
 
 
 class TestFlush:

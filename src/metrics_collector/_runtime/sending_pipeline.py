@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._errors import StoreFullError, StoreUnavailableError
+from metrics_collector._redis.reader import ReaderCommands
 from metrics_collector._runtime import assembly
 from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH
@@ -144,7 +145,10 @@ class SendingPipeline:
     async def save(self, *, plain: bool = False) -> int:
         """Save all that Redis holds now, as `flush` does; `plain`: without threads, for the exit of the interpreter."""
         flush = assembly.flush(self.settings, self.redis, self._log, plain=plain)
-        saved = await flush.drain(ignore_leases=True, once=True)
+        # Not at the exit, where whoever holds the lock may have stopped for good.
+        lock = None if plain or self._worker is None else self._worker.claim_lock
+        async with lock or contextlib.nullcontext():
+            saved = await flush.drain(ignore_leases=True, once=True)
         await self.sender.look()
         return saved
 
@@ -153,12 +157,21 @@ class SendingPipeline:
         database = assembly.database(self.settings)
         if live and self._worker is not None:
             # Not between a flush's commit and its acknowledgement: those entries would count twice for that moment.
-            async with self._worker.claim_lock, database.reading() as reader:
-                if reader is not None:
-                    db, no = await reader.state()
-                    commands = assembly.worker_commands(self.settings, self.redis)
-                    await commands.reconcile(db, no, await reader.all_totals())
+            async with self._worker.claim_lock:
+                await self._add_what_others_saved(database)
         return database
+
+    async def _add_what_others_saved(self, database: Store) -> None:
+        claims, _ = await ReaderCommands(self.redis).oldest()
+        if claims:
+            # A flush that was cancelled may have committed what is in its claim, and those would count twice, too.
+            flush = assembly.flush(self.settings, self.redis, self._log)
+            await flush.drain(ignore_leases=True, once=True)
+        async with database.reading() as reader:
+            if reader is not None:
+                db, no = await reader.state()
+                commands = assembly.worker_commands(self.settings, self.redis)
+                await commands.reconcile(db, no, await reader.all_totals())
 
     async def finish(self, timeout: float, *, plain: bool = False) -> bool:
         """Send for the last time, and save for the last time in the embedded mode.

@@ -73,8 +73,7 @@ class Worker:
         self._dangers = dangers
         self._close = close
         self._flush_lock = asyncio.Lock()  # held during a flush
-        # Held from a claim until all of it is acknowledged; a flush that busy producers never let end gives it away
-        # after each.
+        # Held while a claim is saved and acknowledged; released between claims, so that readers are let in.
         self.claim_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._known_life: str | None = None
@@ -98,9 +97,11 @@ class Worker:
         async with self._flush_lock:
             self._flushing = asyncio.current_task()
             try:
-                while not self._closed:
+                while True:
                     # Claim by claim: busy producers may never let Redis be empty, and reconciling is due all the same.
                     async with self.claim_lock:
+                        if self._closed:
+                            break
                         some = await self._flush.drain(once=True)
                         saved += some
                         await self._reconcile_if_due()
