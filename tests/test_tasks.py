@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from taskiq.api import run_scheduler_task
 
-from metrics_collector import Settings
+from metrics_collector import Settings, tasks
 from metrics_collector._reading import asking
 from metrics_collector._runtime.collector import collector
+from metrics_collector._saving.taskiq import scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def begin_anew() -> None:
+    """Let broker and scheduler be built from the settings of now."""
+    collector.reset()
+    tasks._broker.cache_clear()
+    tasks._scheduler.cache_clear()
+
+
 @pytest.fixture
-def own_settings(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the objects be built anew, with settings that name the test's own Redis."""
+def own_settings(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """Settings that name the test's own Redis."""
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("MAX_WAITING_TIME", "1")
-    monkeypatch.delitem(sys.modules, "metrics_collector.tasks", raising=False)
-    collector.reset()
-    yield
-    collector.reset()
+    monkeypatch.setattr(scheduler, "BEAT_EVERY", 0.01)
+    begin_anew()
+    yield collector.settings()
+    begin_anew()
 
 
-@pytest.mark.usefixtures("own_settings")
-async def test_the_scheduler_beats_on_the_redis_of_the_settings(redis_url: str) -> None:
-    tasks = importlib.import_module("metrics_collector.tasks")
-    settings = Settings(redis_url=redis_url)
-    assert await asking.heartbeats(settings, "scheduler") == {}
+async def test_the_scheduler_beats_on_the_redis_of_the_settings(own_settings: Settings) -> None:
+    assert await asking.heartbeats(own_settings, "scheduler") == {}
     running = asyncio.create_task(run_scheduler_task(tasks.scheduler, run_startup=True))
     try:
         async with asyncio.timeout(60):
-            while not await asking.heartbeats(settings, "scheduler"):
+            while not (running.done() or await asking.heartbeats(own_settings, "scheduler")):
                 await asyncio.sleep(0.01)
+        assert not running.done()
     finally:
         running.cancel()
         await asyncio.wait({running})
@@ -46,6 +50,5 @@ async def test_the_scheduler_beats_on_the_redis_of_the_settings(redis_url: str) 
 
 
 def test_there_is_nothing_else() -> None:
-    tasks = importlib.import_module("metrics_collector.tasks")
     with pytest.raises(AttributeError, match="no attribute 'schedule'"):
         _ = tasks.schedule

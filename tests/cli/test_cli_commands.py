@@ -89,7 +89,7 @@ class TestInput:
             ("export ''", "the name of a function is needed"),
             ("purge --yes", "use --entries-older-than 30d or similar, or set METRICS_RETENTION"),
             ("purge --yes --hours-older-than soon", "invalid time 'soon'"),
-            ("purge --yes --days-older-than 2999-01-01", "cannot purge up to 2999-01-01 "),
+            ("purge --yes --days-older-than 2999-01-01T00:00Z", "cannot purge up to 2999-01-01 "),
         ],
     )
     @pytest.mark.usefixtures("calls")

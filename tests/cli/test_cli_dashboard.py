@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Complaint, Output
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test whose command is not refused: it would serve for ever."""
+
+    def serve(*_: object, **__: object) -> None:
+        pytest.fail("it serves")
+
+    monkeypatch.setattr("uvicorn.Server.run", serve)
+
+
 def without(package: str, program: str) -> subprocess.CompletedProcess[str]:
     """Run a program in which a package cannot be imported, as if it were not installed."""
     program = f"import sys; sys.modules[{package!r}] = None; {program}"
