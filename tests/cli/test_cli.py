@@ -93,6 +93,21 @@ def test_version(install: str, request: pytest.FixtureRequest, output: Output) -
     assert output("--version") == f"metrics-collector {metrics_collector.__version__}\n"
 
 
+def test_ctrl_c_and_a_closed_output_need_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_health, "run", interrupted)
+    assert cli.run(["health"]) == 130
+
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.run(["--version"]) == 1
+    told = "metrics-collector: standard output cannot be written: it is closed\n"
+    assert capsys.readouterr() == ("", told)
+
+
 class TestPlainInstall:
     @pytest.mark.usefixtures("plain_install")
     @pytest.mark.parametrize("command", ["--help", ""])

@@ -276,6 +276,7 @@ def test_one_that_its_owner_deletes_meanwhile_is_nobody_s(
 
     monkeypatch.setattr(os, "open", open_then_delete)
     assert spool_file.open_locked(path) is None
+    assert spool_file.open_locked(path) is None  # nor once it is gone
 
 
 # Where it goes
@@ -634,7 +635,16 @@ async def test_a_torn_file_is_sent_up_to_there_and_set_aside(
     await world.check_at_rest(6)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}\n", b'{"metrics_collector_spool": 1}\n', b"\xff\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}\n",
+        b'{"metrics_collector_spool": 1}\n',
+        b'{"metrics_collector_spool": 1, "producer": "../x"}\n',
+        b"\xff\n",
+    ],
+)
 async def test_what_is_no_spool_file_is_set_aside(content: bytes, world: World) -> None:
     put(world.folder / "x.spool", content)
     async with world.replaying():
