@@ -47,8 +47,3 @@ async def test_the_scheduler_beats_on_the_redis_of_the_settings(own_settings: Se
         running.cancel()
         await asyncio.wait({running})
         await tasks.scheduler.shutdown()
-
-
-def test_there_is_nothing_else() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'schedule'"):
-        _ = tasks.schedule

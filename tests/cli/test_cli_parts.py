@@ -337,7 +337,6 @@ class TestTopHeader:
             (replace(PIPELINE, processes=(BROKEN,)), "   waiting 12   workers 1, failing"),
             (replace(PIPELINE, redis=replace(REDIS, embedded=True)), "   waiting 12   memory://"),
         ],
-        ids=["not yet known", "all is well", "Redis is away", "a worker fails", "embedded"],
     )
     def test_how_entries_travel(self, pipeline: Pipeline | None, shown: str) -> None:
         overview = reading(0, {"f": [3, 1]})
@@ -358,7 +357,6 @@ class TestTopHeader:
                 ),
             ),
         ],
-        ids=["nothing", "an error", "paused", "slow", "not all"],
     )
     def test_what_to_bear_in_mind(self, state: dict[str, Any], shown: str) -> None:
         usual = {"error": None, "paused": False, "age": None, "left_out": 0, "hidden": 0}

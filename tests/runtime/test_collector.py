@@ -531,7 +531,6 @@ class TestEmbeddedReads:
         async with MetricsCollector():
             call(1)
             await flush()
-
             self.held = True
             call(10)
             with measure("new"):
@@ -564,7 +563,6 @@ class TestEmbeddedReads:
         async with MetricsCollector():
             call(1)
             await flush()
-
             self.held = True
             call(10)
             reading = asyncio.create_task(list_metrics())

@@ -174,21 +174,6 @@ async def test_busy_producers_do_not_keep_reconciling_away() -> None:
 
 
 @jumping
-async def test_a_reader_waits_for_one_claim_only_however_busy_producers_are() -> None:
-    flush = Drains(lambda: asyncio.sleep(1, 100))
-    worker = worker_of(flush)
-    await worker.start()
-    await asyncio.sleep(0)
-    async with asyncio.timeout(10), worker.claim_lock:
-        assert flush.drains == [0]
-        await asyncio.sleep(5)
-    assert flush.drains == [0]
-    await asyncio.sleep(2)
-    await worker.aclose()
-    assert flush.drains[:2] == [0, 6]
-
-
-@jumping
 async def test_trouble_is_shown_logged_and_tried_again_soon(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
