@@ -32,7 +32,6 @@ from metrics_collector import (
 )
 from metrics_collector._core.entries import decode
 from metrics_collector._recording.recorder import buffer
-from metrics_collector._redis.reader import ReaderCommands
 from metrics_collector._redis.worker import WorkerCommands
 from metrics_collector._runtime import assembly
 from metrics_collector._runtime import collector as collector_module
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 
     from metrics_collector._redis.connection import RedisConnection
     from metrics_collector._runtime.sender_thread import SenderThread
+    from metrics_collector._storage.base import Store
 
 SENDER = "metrics_collector"  # the thread's name
 
@@ -550,23 +550,21 @@ class TestEmbeddedReads:
     async def test_a_flush_begins_after_who_is_reading(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        oldest, looked = ReaderCommands.oldest, threading.Event()
+        add, begun = SendingPipeline._add_what_others_saved, threading.Event()
 
-        async def look(commands: ReaderCommands) -> tuple[int, list[bytes]]:
-            found = await oldest(commands)
-            if self.held:
-                looked.set()
-                await asyncio.to_thread(self.committed.wait, 0.3)  # too early a flush commits now
-            return found
+        async def add_late(pipeline: SendingPipeline, database: Store) -> None:
+            begun.set()
+            await asyncio.to_thread(self.committed.wait, 0.3)  # too early a flush commits now
+            await add(pipeline, database)
 
-        monkeypatch.setattr(ReaderCommands, "oldest", look)
+        monkeypatch.setattr(SendingPipeline, "_add_what_others_saved", add_late)
         async with MetricsCollector():
             call(1)
             await flush()
             self.held = True
             call(10)
             reading = asyncio.create_task(list_metrics())
-            assert await asyncio.to_thread(looked.wait, 60)
+            assert await asyncio.to_thread(begun.wait, 60)
             flushing = asyncio.create_task(flush())
             assert [one.call_count for one in await reading] == [11]
             self.go.set()

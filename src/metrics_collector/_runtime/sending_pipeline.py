@@ -7,7 +7,6 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._errors import StoreFullError, StoreUnavailableError
-from metrics_collector._redis.reader import ReaderCommands
 from metrics_collector._runtime import assembly
 from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH
@@ -84,6 +83,7 @@ class SendingPipeline:
             batch=batch,
         )
         self._worker: Worker | None = None
+        self._save_cancelled = False  # since then no flush has ended
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
@@ -148,7 +148,11 @@ class SendingPipeline:
         # Not at the exit, where whoever holds the lock may have stopped for good.
         lock = None if plain or self._worker is None else self._worker.claim_lock
         async with lock or contextlib.nullcontext():
-            saved = await flush.drain(ignore_leases=True, once=True)
+            try:
+                saved = await flush.drain(ignore_leases=True, once=True)
+            except asyncio.CancelledError:
+                self._save_cancelled = True
+                raise
         await self.sender.look()
         return saved
 
@@ -162,11 +166,12 @@ class SendingPipeline:
         return database
 
     async def _add_what_others_saved(self, database: Store) -> None:
-        claims, _ = await ReaderCommands(self.redis).oldest()
-        if claims:
-            # A flush that was cancelled may have committed what is in its claim, and those would count twice, too.
-            flush = assembly.flush(self.settings, self.redis, self._log)
-            await flush.drain(ignore_leases=True, once=True)
+        if self._save_cancelled:
+            # What it committed is in its claim all the same, and would count twice, too.
+            with contextlib.suppress(StoreUnavailableError):
+                flush = assembly.flush(self.settings, self.redis, self._log)
+                await flush.drain(ignore_leases=True, once=True)
+                self._save_cancelled = False
         async with database.reading() as reader:
             if reader is not None:
                 db, no = await reader.state()
