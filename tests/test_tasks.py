@@ -17,22 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def begin_anew() -> None:
-    """Let broker and scheduler be built from the settings of now."""
-    collector.reset()
-    tasks._broker.cache_clear()
-    tasks._scheduler.cache_clear()
-
-
 @pytest.fixture
 def own_settings(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """Settings that name the test's own Redis."""
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("MAX_WAITING_TIME", "1")
     monkeypatch.setattr(scheduler, "BEAT_EVERY", 0.01)
-    begin_anew()
+    monkeypatch.setattr(tasks, "_broker", tasks._broker.__wrapped__)  # not kept
+    collector.reset()
     yield collector.settings()
-    begin_anew()
+    collector.reset()
+    tasks._scheduler.cache_clear()
 
 
 async def test_the_scheduler_beats_on_the_redis_of_the_settings(own_settings: Settings) -> None:

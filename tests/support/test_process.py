@@ -7,15 +7,14 @@ import gc
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from metrics_collector._support import process
+from tests.helpers.commands import finished
 from tests.helpers.threads import allow_no_more
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_the_loop_goes_on_while_a_thread_works() -> None:
@@ -36,6 +35,19 @@ async def test_what_is_raised_in_a_thread_is_raised_here() -> None:
 
     with pytest.raises(OSError, match="no such host"):
         await process.in_thread(fail)
+
+
+def test_an_exit_ends_no_thread_that_loads_a_module() -> None:
+    Path("slow.py").write_text(
+        "import time; print('begun', flush=True); time.sleep(1); print('loaded')"
+    )
+    program = """import asyncio, sys, threading, time, metrics_collector
+from metrics_collector._support import process
+threading.Thread(target=lambda: asyncio.run(process.load("slow")), daemon=True).start()
+while "slow" not in sys.modules: time.sleep(0.01)
+"""
+    done = finished(sys.executable, "-c", program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "begun\nloaded\n", "")
 
 
 @pytest.mark.parametrize("closed", [False, True])

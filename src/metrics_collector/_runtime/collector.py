@@ -343,6 +343,7 @@ _abandoned: Final[list[Any]] = []
 
 collector: Final = Collector()
 recorder.on_first_record(collector.start)
+atexit.register(fork_hooks.wait_for_modules)  # after the one below
 # Besides the exit hook that the first record registers: hooks run in reverse order, so that one runs before those that
 # the program has registered until then. This one runs after nearly all of them, and sends what they record.
 atexit.register(collector.at_exit)

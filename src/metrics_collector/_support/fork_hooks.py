@@ -66,6 +66,15 @@ def no_fork() -> Iterator[None]:
         yield
 
 
+def wait_for_modules() -> None:
+    """Wait until no thread of ours imports a module, for some seconds at most.
+
+    For the end of the interpreter, which ends threads wherever they are: within pydantic-core that aborts the process.
+    """
+    if _no_fork.acquire(timeout=_LOAD_TIMEOUT):
+        _no_fork.release()
+
+
 def _run(moment: Literal["before", "in_parent", "in_child"]) -> None:
     hooks = [getattr(hooks, moment) for step in ORDER for hooks in _hooks[step]]
     with ExitStack() as last_first:  # which calls each of them, whatever the others raise
