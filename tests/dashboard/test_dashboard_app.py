@@ -62,7 +62,8 @@ async def calls(tmp_path: Path) -> list[Call]:
     """Some calls of the last minutes, and some of five hours ago, all saved."""
     now = time.time()
     calls = [
-        Call("shop.pay", now - 120 - n, 0.02 * (1 + n % 5), None if n % 10 else "CardDeclinedError")
+        # Whole 64ths of a second: their sum is exact however the hours divide them.
+        Call("shop.pay", now - 120 - n, (1 + n % 5) / 64, None if n % 10 else "CardDeclinedError")
         for n in range(50)
     ]
     calls += [Call(f"shop.cart.f{n}", now - 300 - n, 0.001) for n in range(40)]
