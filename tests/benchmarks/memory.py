@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from metrics_collector import Settings
-from metrics_collector._redis.reader import ReaderCommands
+from metrics_collector._redis.reader_commands import ReaderCommands
 from metrics_collector._runtime import assembly
 from tests.benchmarks import load, programs, saving
 from tests.benchmarks.harness import Line, Run, Target, interleaved, line, surroundings

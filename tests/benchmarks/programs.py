@@ -19,7 +19,7 @@ from typing import Any
 
 from metrics_collector import MetricsCollector, Settings
 from metrics_collector._recording import recorder
-from metrics_collector._redis.reader import ReaderCommands
+from metrics_collector._redis.reader_commands import ReaderCommands
 from metrics_collector._runtime import assembly
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.benchmarks import load

@@ -24,7 +24,7 @@ from metrics_collector._reading.reports import FunctionRow, Overview, Window
 from metrics_collector.cli import _choice, _columns, _doctor, _names, _output, _times
 from metrics_collector.cli._plot import plot
 from metrics_collector.cli._sparkline import sparkline
-from metrics_collector.cli._top import _columns as top_columns
+from metrics_collector.cli._top import _figure_columns as top_columns
 from metrics_collector.cli._top import _header as header
 from metrics_collector.cli._top._rates import Rates
 from tests.helpers.commands import finished

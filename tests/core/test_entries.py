@@ -175,7 +175,7 @@ def test_what_producers_write_of_usual_calls_comes_as_runs(calls: list[Any]) -> 
 
     runs = bulk_decoding.decode_all(elements)
 
-    assert all(isinstance(run, bulk_decoding.Run) for run in runs)
+    assert all(isinstance(run, bulk_decoding.EntryRun) for run in runs)
     assert _flat(runs) == [decode(element) for element in elements]
     breaks = sum(
         calls[index][3] != calls[index - 1][3] or calls[index][4] for index in range(1, len(calls))
@@ -211,7 +211,7 @@ def test_an_odd_field_in_what_a_producer_writes(field: str, odd: str) -> None:
 
     assert list(map(_told, _all(elements))) == [_told(_alone(one)) for one in elements]
     (run,) = bulk_decoding.decode_all(elements[:1])
-    assert isinstance(run, bulk_decoding.Run)  # else nothing is shown
+    assert isinstance(run, bulk_decoding.EntryRun)  # else nothing is shown
 
 
 def test_two_entries_in_an_element_are_none_though_another_one_is_missing() -> None:
@@ -233,10 +233,10 @@ def _all(elements: list[bytes]) -> list[Entry | RejectedEntryError]:
     return _flat(bulk_decoding.decode_all(elements))
 
 
-def _flat(found: Sequence[bulk_decoding.Run | Entry | RejectedEntryError]) -> list[Any]:
+def _flat(found: Sequence[bulk_decoding.EntryRun | Entry | RejectedEntryError]) -> list[Any]:
     flat: list[Any] = []
     for one in found:
-        if isinstance(one, bulk_decoding.Run):
+        if isinstance(one, bulk_decoding.EntryRun):
             flat += [
                 Entry(*row[:7], None, one.producer, number)
                 for number, row in enumerate(one.rows, one.first)

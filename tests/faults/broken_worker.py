@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector._redis.worker import WorkerCommands
+from metrics_collector._redis.worker_commands import WorkerCommands
 from metrics_collector._storage.sqlite import save, schema
 from metrics_collector._storage.steps import Statement
 from metrics_collector.tasks import broker

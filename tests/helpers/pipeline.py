@@ -15,9 +15,9 @@ from metrics_collector._core.pipeline_types import FunctionState
 from metrics_collector._core.totals import OtherOutcome, Tally, Totals
 from metrics_collector._redis.connection import RedisConnection
 from metrics_collector._redis.keys import Keys
-from metrics_collector._redis.producer import ProducerCommands
-from metrics_collector._redis.reader import ReaderCommands
-from metrics_collector._redis.worker import WorkerCommands
+from metrics_collector._redis.producer_commands import ProducerCommands
+from metrics_collector._redis.reader_commands import ReaderCommands
+from metrics_collector._redis.worker_commands import WorkerCommands
 from metrics_collector._saving.flush import Flush
 from metrics_collector._sending.batch import Batch, Content, content
 from metrics_collector._storage.sqlite import SQLiteStore

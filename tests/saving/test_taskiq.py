@@ -578,7 +578,7 @@ async def test_what_still_waits_after_the_shutdown_starts_no_other_worker(
 
 
 async def test_a_worker_that_cannot_start_keeps_the_process_from_starting() -> None:
-    def broken() -> taskiq.Worker:
+    def broken() -> taskiq.TaskWorker:
         raise ConfigurationError("MAX_ITEMS is 0")
 
     broker = Recorder(in_worker=True)

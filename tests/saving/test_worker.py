@@ -104,7 +104,8 @@ async def no_dangers() -> list[str]:
 
 def worker_of(flush: Any, beats: Any = None, purge: Any = None, **changes: Any) -> Worker:
     usual = {"every": 5.0, "log": RateLimitedLog(), "dangers": no_dangers, "close": Closing()}
-    return Worker(flush, purge or Purges(), beats or Heartbeats(), **{**usual, **changes})
+    parts: list[Any] = [flush, purge or Purges(), beats or Heartbeats()]
+    return Worker(*parts, **{**usual, **changes})
 
 
 async def work_for(seconds: float, worker: Worker) -> None:
@@ -315,7 +316,7 @@ async def test_with_a_real_flush(fake_client: Any, path: Path) -> None:
     await beaten.wait()
     state = (await redis.reader.heartbeats("worker"))["host:1"]
     assert state["flushed_at"] is None
-    assert "is a folder; let DATABASE_NAME name a file" in state["error"]
+    assert "is a folder; the database is a file" in state["error"]
     await asyncio.to_thread(path.rmdir)
     await worker.flush()  # or the timer was faster
     assert (await redis.reader.live(["app.f"]))["app.f"].whole

@@ -42,7 +42,7 @@ Row: TypeAlias = (
 """An entry's fields up to `entry_id`, and `extra` if it has any."""
 
 
-class Run(NamedTuple):
+class EntryRun(NamedTuple):
     """Entries in a row, whose numbers follow each other.
 
     Attributes:
@@ -56,7 +56,7 @@ class Run(NamedTuple):
     rows: Sequence[Row]
 
 
-def decode_all(elements: Sequence[bytes]) -> Sequence[Run | Entry | RejectedEntryError]:
+def decode_all(elements: Sequence[bytes]) -> Sequence[EntryRun | Entry | RejectedEntryError]:
     """What `decode` gives or raises for each of the elements, in order; or runs of what it gives."""
     values = None
     if elements and max(map(len, elements)) <= MAX_ENTRY_BYTES:
@@ -76,7 +76,7 @@ def _told(check: Callable[[Any], Entry], what: Any) -> Entry | RejectedEntryErro
         return rejection
 
 
-def _usual(elements: Sequence[bytes]) -> list[Run] | None:
+def _usual(elements: Sequence[bytes]) -> list[EntryRun] | None:
     """The entries, if all of the elements are as our producers usually write them; else `None`, however good."""
     try:
         text = b"\n".join(elements).decode("utf-8")
@@ -107,7 +107,9 @@ def _usual(elements: Sequence[bytes]) -> list[Run] | None:
             strict=True,
         )
     )
-    return [Run(producer, first, rows[start:stop]) for producer, first, start, stop in _runs(ids)]
+    return [
+        EntryRun(producer, first, rows[start:stop]) for producer, first, start, stop in _runs(ids)
+    ]
 
 
 def _runs(ids: Sequence[str]) -> Iterator[tuple[str, int, int, int]]:

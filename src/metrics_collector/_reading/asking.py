@@ -1,4 +1,4 @@
-"""Questions to the process's one collector, answered in the sender thread; and one to Redis without it."""
+"""Questions to the process's one collector, answered in the sender thread; and some to Redis or a store without it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from metrics_collector._reading.query import Query
     from metrics_collector._runtime.sending_pipeline import SendingPipeline
+    from metrics_collector._storage.base import Store
     from metrics_collector._support.settings import Settings
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -
     `live`: it is about live totals, not only about windows and history.
     """
     from metrics_collector._reading.query import Query
-    from metrics_collector._redis.reader import ReaderCommands
+    from metrics_collector._redis.reader_commands import ReaderCommands
 
     @reopening
     async def ask(pipeline: SendingPipeline) -> T:
@@ -39,8 +40,19 @@ async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -
 
 async def heartbeats(settings: Settings, role: str) -> dict[str, dict[str, Any]]:
     """The heartbeats of processes in a role (`worker` or `scheduler`), by process (`host:id`)."""
-    from metrics_collector._redis.reader import ReaderCommands
+    from metrics_collector._redis.reader_commands import ReaderCommands
     from metrics_collector._runtime import assembly
 
     async with assembly.redis_for_a_while(settings) as redis:
         return await ReaderCommands(redis).heartbeats(role)
+
+
+async def functions_in(store: Store) -> list[str] | None:
+    """The functions that a store knows; `None` if there is none yet.
+
+    Raises:
+        StoreUnavailableError: it cannot be read.
+        IncompatibleStoreError: it is another program's, or newer than this code.
+    """
+    async with store.reading() as reader:
+        return None if reader is None else await reader.function_names()

@@ -11,8 +11,8 @@ from metrics_collector._errors import ConfigurationError
 from metrics_collector._redis import server_risks
 from metrics_collector._redis.connection import RedisConnection, connect
 from metrics_collector._redis.heartbeat import Heartbeat
-from metrics_collector._redis.producer import ProducerCommands
-from metrics_collector._redis.worker import WorkerCommands
+from metrics_collector._redis.producer_commands import ProducerCommands
+from metrics_collector._redis.worker_commands import WorkerCommands
 from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.purge import Purge
 from metrics_collector._saving.worker import Worker

@@ -8,41 +8,22 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._errors import MetricsCollectorError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from metrics_collector._redis.heartbeat import Heartbeat
+    from metrics_collector._saving.flush import Flush
+    from metrics_collector._saving.purge import Purge
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 RECONCILE_EVERY: Final = 60.0  # seconds
 BEAT_EVERY: Final = 5.0
 BEAT_TTL: Final = 20.0  # after which a process without a heartbeat counts as dead
 GRACE: Final = 0.5  # seconds that a flush may go on while the worker closes
-
-
-class Flush(Protocol):
-    """`flush.Flush`, as a worker uses it."""
-
-    life: str | None
-
-    async def drain(self, *, once: bool) -> int: ...
-    async def reconcile(self) -> None: ...
-
-
-class Purge(Protocol):
-    """`purge.Purge`, as a worker uses it."""
-
-    async def run(self) -> None: ...
-
-
-class Heartbeat(Protocol):
-    """Shows others that this process is alive."""
-
-    async def beat(self, state: Mapping[str, object], ttl: float) -> None: ...
-    async def stop(self) -> None: ...
 
 
 class Worker:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from metrics_collector._core.bulk_decoding import Run, decode_all
+from metrics_collector._core.bulk_decoding import EntryRun, decode_all
 from metrics_collector._core.entries import RejectedEntryError, mark_of
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import FunctionState, Saved, unnumbered
@@ -39,7 +39,7 @@ _Figures: TypeAlias = dict[tuple[str, int], Totals]  # by function and minute (U
 class Chunk(NamedTuple):
     """The head of a claim, decoded."""
 
-    contents: Sequence[Run | Entry | RejectedEntryError]  # what the elements hold
+    contents: Sequence[EntryRun | Entry | RejectedEntryError]  # what the elements hold
     elements: Sequence[bytes]  # as they stand in Redis
     claim: str  # the producer of those without a number, which are at a distance from its end
     length: int  # of the claim
@@ -51,7 +51,7 @@ class Chunk(NamedTuple):
 
 def decode(token: str, length: int, elements: Sequence[bytes]) -> Pauses[Chunk]:
     """Decode a claim's head; arguments as `StoreWriter.save` takes them."""
-    contents: list[Run | Entry | RejectedEntryError] = []
+    contents: list[EntryRun | Entry | RejectedEntryError] = []
     for start in range(0, len(elements), SLICE):
         contents += decode_all(elements[start : start + SLICE])
         yield Pause()
@@ -134,7 +134,7 @@ def plan(chunk: Chunk, known: Mapping[str, Intervals]) -> Pauses[SavePlan]:
     sorter = _Sorter(chunk.claim, ledger)
     index = paused = 0
     for content in chunk.contents:
-        if isinstance(content, Run):
+        if isinstance(content, EntryRun):
             sorter.take_run(content)
             index += len(content.rows)
         else:
@@ -211,7 +211,7 @@ class _Sorter:
         self.functions: set[str] = set()  # those of runs are in their figures
         self.fresh, self.others, self.again = _Groups(), _Groups(), _Groups()
 
-    def take_run(self, run: Run) -> None:
+    def take_run(self, run: EntryRun) -> None:
         numbers = self._ledger[run.producer]
         last = run.first + len(run.rows) - 1
         if not numbers.count(run.first, last):

@@ -10,7 +10,7 @@ from metrics_collector._core.entries import RejectedEntryError, decode
 from metrics_collector._reading.reports.report_types import ProcessState
 from metrics_collector._reading.roles import STARTED_BY
 from metrics_collector._redis import server_risks
-from metrics_collector._redis.reader import ReaderCommands
+from metrics_collector._redis.reader_commands import ReaderCommands
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -9,14 +9,14 @@ from __future__ import annotations
 from metrics_collector._saving.taskiq.broker import FlushRequestBroker, make_broker
 from metrics_collector._saving.taskiq.scheduler import FlushScheduler
 from metrics_collector._saving.taskiq.shared import TASK_NAME
-from metrics_collector._saving.taskiq.tasks import FlushTask, Worker, register, request_flush
+from metrics_collector._saving.taskiq.tasks import FlushTask, TaskWorker, register, request_flush
 
 __all__ = [
     "TASK_NAME",
     "FlushRequestBroker",
     "FlushScheduler",
     "FlushTask",
-    "Worker",
+    "TaskWorker",
     "make_broker",
     "register",
     "request_flush",

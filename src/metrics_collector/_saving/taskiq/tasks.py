@@ -28,7 +28,7 @@ CLOSE_TIMEOUT: Final = 1.0
 PURGE_EVERY: Final = 3600
 
 
-class Worker(Protocol):
+class TaskWorker(Protocol):
     """What saves entries; there is one in each worker process."""
 
     async def start(self) -> None:
@@ -51,7 +51,7 @@ class Worker(Protocol):
 def register(
     broker: AsyncBroker,
     *,
-    make_worker: Callable[[], Worker],
+    make_worker: Callable[[], TaskWorker],
     every: Callable[[], int] | int,
     log: RateLimitedLog,
 ) -> FlushTask:
@@ -132,14 +132,14 @@ class _Schedule:
 class _Flusher:
     """The worker of this process and its flushes: one runs, one waits, and more are not needed."""
 
-    def __init__(self, make_worker: Callable[[], Worker], log: RateLimitedLog) -> None:
+    def __init__(self, make_worker: Callable[[], TaskWorker], log: RateLimitedLog) -> None:
         self._make_worker = make_worker
         self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
         self._forget()
 
     def _forget(self) -> None:
-        self._worker: Worker | None = None
+        self._worker: TaskWorker | None = None
         self._running: asyncio.Task[int] | None = None
         # True from the arrival of a request until its turn comes. Its flush begins only then, so it
         # sees whatever lay in Redis when another request came in between.
@@ -164,7 +164,7 @@ class _Flusher:
         async with self._turn:
             await self._started()
 
-    async def _started(self) -> Worker:
+    async def _started(self) -> TaskWorker:
         if self._worker is None:
             worker = self._make_worker()
             await worker.start()

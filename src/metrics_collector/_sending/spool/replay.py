@@ -30,7 +30,7 @@ LOOK_EVERY: Final = 2.0  # seconds between two looks whether SQL has what was se
 AT_ONCE: Final = 16  # files that are open at a time
 
 
-class Destination(Protocol):
+class ReplayDestination(Protocol):
     """Redis, as a replay needs it. Every method raises StoreUnavailableError if it cannot be used."""
 
     async def push(
@@ -46,7 +46,7 @@ class Replay:
     def __init__(
         self,
         folder: str,
-        destination: Destination,
+        destination: ReplayDestination,
         *,
         log: RateLimitedLog,
         failed: Callable[[str], None],
@@ -162,7 +162,7 @@ class _OrphanedFile:
     def _damaged_path(self) -> Path:
         return self.path.with_suffix(spool_file.DAMAGED)
 
-    async def advance(self, destination: Destination) -> bool:
+    async def advance(self, destination: ReplayDestination) -> bool:
         """Send what Redis does not have; whether SQL has all of the file.
 
         Raises:

@@ -37,7 +37,7 @@ def run(*, interval: float, since: str) -> int:
 
 async def _watch(interval: float, since: str) -> int:
     first = await reports.overview(since)  # what fails now is reported on the screen as it was
-    from metrics_collector.cli._top._app import Top
+    from metrics_collector.cli._top._screen import Top
 
     app = Top(first, interval=interval, since=since)
     await app.run_async()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from metrics_collector._core.units import count, counted
-from metrics_collector.cli._top._columns import rate
+from metrics_collector.cli._top._figure_columns import rate
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -20,8 +20,8 @@ from metrics_collector._errors import MetricsCollectorError
 from metrics_collector._reading import reports
 from metrics_collector.cli import _choice
 from metrics_collector.cli._text import printable
-from metrics_collector.cli._top import _columns, _header
-from metrics_collector.cli._top._columns import Line
+from metrics_collector.cli._top import _figure_columns, _header
+from metrics_collector.cli._top._figure_columns import Line
 from metrics_collector.cli._top._rates import Rates
 
 if TYPE_CHECKING:
@@ -192,11 +192,11 @@ class Top(App[None]):
 
     def _show_table(self) -> None:
         table = self.query_one("#table", _Table)
-        lines = _columns.ordered(self._fitting(), self._order)[:_MOST]
+        lines = _figure_columns.ordered(self._fitting(), self._order)[:_MOST]
         bar = len(lines) >= table.size.height  # one line is the heading's
-        width, columns = _columns.fitting(self.size.width - int(bar))
-        headings = [(_columns.NAME, width), *((one.heading, one.width) for one in columns)]
-        cells = [_columns.cells(line, width, columns) for line in lines]
+        width, columns = _figure_columns.fitting(self.size.width - int(bar))
+        headings = [(_figure_columns.NAME, width), *((one.heading, one.width) for one in columns)]
+        cells = [_figure_columns.cells(line, width, columns) for line in lines]
         shape = self._order, headings, len(lines)
         if shape == self._shape:
             # In place: to scroll back after all is new would undo a key that comes meanwhile.
@@ -217,14 +217,14 @@ class Top(App[None]):
 
     def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
         """Sort by the column that was clicked."""
-        if event.column_key.value in _columns.ORDERS:
+        if event.column_key.value in _figure_columns.ORDERS:
             self._order = str(event.column_key.value)
             self._show()
 
     def action_sort(self, step: int) -> None:
         """Sort by another column."""
-        number = _columns.ORDERS.index(self._order) + step
-        self._order = _columns.ORDERS[number % len(_columns.ORDERS)]
+        number = _figure_columns.ORDERS.index(self._order) + step
+        self._order = _figure_columns.ORDERS[number % len(_figure_columns.ORDERS)]
         self._show()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:  # noqa: ARG002 - textual's

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from metrics_collector._core.pipeline_types import Numbered
 from metrics_collector._core.totals import Totals
-from metrics_collector._redis import reader
+from metrics_collector._redis import reader_commands
 from tests.helpers.pipeline import DB, KEYS, PRODUCER, Call, batch_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def test_pending_is_what_lies_in_list_and_claims(redis: Commands, client: 
 async def test_pending_misses_nothing_that_moves_meanwhile(
     redis: Commands, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "_PAGE", 2)
+    monkeypatch.setattr(reader_commands, "_PAGE", 2)
     await client.rpush("metrics_list", *range(7))
     async with aclosing(redis.reader.pending()) as pending:  # type: ignore[type-var]  # a generator
         found = {(await anext(pending)).raw}
