@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector._errors import StoreFullError, StoreUnavailableError
+from metrics_collector._errors import ConfigurationError, StoreFullError, StoreUnavailableError
 from metrics_collector._runtime import assembly
 from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH
@@ -110,7 +110,13 @@ class SendingPipeline:
             ConfigurationError: METRICS_SPOOL_DIR cannot be used.
         """
         if self._spool is not None:
-            await process.in_thread(self._spool.check)
+            try:
+                await process.in_thread(self._spool.check)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"METRICS_SPOOL_DIR={self._spool.folder!r} cannot be used: {error}; "
+                    "allowed is a folder that can be written"
+                ) from error
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):
                 await self.redis.check_version()
@@ -203,7 +209,7 @@ class SendingPipeline:
         except Exception as error:  # noqa: BLE001 - a run and a process end whatever comes
             await self._spool_the_rest()
             counts = self._outbox.counts()
-            where = f"{counts.spooled} entries in METRICS_SPOOL_DIR and " if counts.spooled else ""
+            where = f"{counts.spooled} entries in the spool folder and " if counts.spooled else ""
             text = "%s; %s%d entries in this process wait at the end"
             self._log.trouble("send", text, text_of(error), where, counts.buffered)
             return False
@@ -246,10 +252,10 @@ class SendingPipeline:
         self._tasks.append(asyncio.create_task(work))
 
     async def _start_embedded(self) -> None:
-        await process.load("taskiq.api", "metrics_collector._saving.taskiq", "aiosqlite")
-        from taskiq.api import run_scheduler_task
-
+        drivers = assembly.database(self.settings).drivers
+        await process.load("metrics_collector._saving.taskiq.embedded", *drivers)
         from metrics_collector._saving import taskiq
+        from metrics_collector._saving.taskiq import embedded
 
         self._worker = assembly.worker(self.settings, self._log, self.redis)
         self._broker = taskiq.make_broker("memory://", "memory://", log=self._log)
@@ -261,8 +267,7 @@ class SendingPipeline:
             log=self._log,
         )
         await self._broker.startup()
-        scheduler = taskiq.FlushScheduler(self._broker, beat=None, log=self._log)
-        self._spawn(run_scheduler_task(scheduler))
+        self._spawn(embedded.run_scheduler(self._broker, self._log))
 
     async def _request_flush(self) -> None:
         if self._own_broker is not None:

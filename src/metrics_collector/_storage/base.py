@@ -241,6 +241,10 @@ class Store(Protocol):
     def examples(self) -> StoreExamples:
         """For people who want to ask it themselves."""
 
+    @property
+    def drivers(self) -> Sequence[str]:
+        """Modules that its first use imports, for those who import them beforehand, in another thread."""
+
     def writing(self) -> AbstractAsyncContextManager[StoreWriter]:
         """Open it to write, making it and its tables on first use.
 

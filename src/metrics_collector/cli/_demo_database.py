@@ -11,6 +11,7 @@ from metrics_collector._errors import (
     MetricsCollectorError,
     StoreUnavailableError,
 )
+from metrics_collector._reading.asking import functions_in
 from metrics_collector.cli._shop import PREFIX
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ def _delete(store: Store) -> None:
 async def _is_a_demo(store: Store) -> bool:
     """Whether it is a store of ours that knows no functions but the demo's."""
     try:
-        async with store.reading() as reader:
-            return reader is not None and all(
-                name.startswith(PREFIX) for name in await reader.function_names()
-            )
+        names = await functions_in(store)
     except MetricsCollectorError:
         return False
+    return names is not None and all(name.startswith(PREFIX) for name in names)

@@ -38,6 +38,8 @@ class SQLiteStore:
     `plain`: without threads, blocking the caller: for the exit of the interpreter, which can start none.
     """
 
+    drivers = ("aiosqlite",)
+
     def __init__(self, path: str, *, plain: bool = False) -> None:
         self._path = path
         self._plain = plain
