@@ -32,7 +32,7 @@ from metrics_collector import (
 )
 from metrics_collector._core.entries import decode
 from metrics_collector._recording.recorder import buffer
-from metrics_collector._redis.worker import WorkerCommands
+from metrics_collector._redis.worker_commands import WorkerCommands
 from metrics_collector._runtime import assembly
 from metrics_collector._runtime import collector as collector_module
 from metrics_collector._runtime.collector import collector
@@ -597,7 +597,7 @@ class TestFlush:
             # What is sent now is in vain, so nobody is to wait for it.
             monkeypatch.setattr("metrics_collector._reading.asking.SEND_TIMEOUT", 0.05)
             refused = ""
-            while "METRICS_MAX_BACKLOG" not in refused:  # the answer may come too late
+            while "backlog limit" not in refused:  # the answer may come too late
                 with pytest.raises(StoreUnavailableError) as caught:
                     await send()
                 refused = str(caught.value)
@@ -632,7 +632,7 @@ async def test_a_redis_that_takes_no_more_can_be_read(world: World) -> None:
         assert (await get_metrics("f")).call_count == 5
         assert [one.call_count for one in await list_metrics()] == [5]
         assert statistics().buffered == 12
-        assert "METRICS_MAX_BACKLOG" in (statistics().last_error or "")
+        assert "backlog limit" in (statistics().last_error or "")
         await flush()
         assert (await get_metrics("f")).call_count == 17
 
@@ -1032,7 +1032,7 @@ class TestExit:
         collector.at_exit()
 
         assert thread.is_alive()
-        assert "2 entries could not be sent within METRICS_EXIT_TIMEOUT" in caplog.text
+        assert "2 entries could not be sent within the exit timeout" in caplog.text
         loop.call_soon_threadsafe(over.set)
         thread.join()
 

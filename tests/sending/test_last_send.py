@@ -61,7 +61,7 @@ def test_what_is_left_is_logged(scene: Scene, caplog: pytest.LogCaptureFixture) 
     scene.last.ended(well=True)
     assert not caplog.messages
     scene.last.ended(well=False)
-    assert caplog.messages == ["4 entries could not be sent within METRICS_EXIT_TIMEOUT"]
+    assert caplog.messages == ["4 entries could not be sent within the exit timeout"]
 
 
 def test_what_was_sent_is_lost_too_with_a_redis_in_the_process(
@@ -69,7 +69,7 @@ def test_what_was_sent_is_lost_too_with_a_redis_in_the_process(
 ) -> None:
     scene.send(3)
     scene.last.ended(well=False, embedded=True)
-    assert caplog.messages == ["4 entries could not be saved within METRICS_EXIT_TIMEOUT"]
+    assert caplog.messages == ["4 entries could not be saved within the exit timeout"]
 
 
 def test_if_all_was_sent_nothing_is_logged(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:

@@ -376,7 +376,7 @@ async def test_the_bound_is_kept_while_redis_hangs(caplog: pytest.LogCaptureFixt
     assert counts.buffered <= 500
     assert counts.recorded == counts.buffered + counts.dropped
     (line,) = said(caplog, "dropped the oldest")
-    assert "METRICS_MAX_BUFFERED=500" in line
+    assert "the memory limit of 500" in line
     assert any("dropped" in error for error in scene.errors)
 
 
@@ -433,7 +433,7 @@ async def test_what_redis_lost_is_sent_again_or_reported(caplog: pytest.LogCaptu
     [
         ("refused", "not all entries could be sent within 5 s: refused"),
         ("hangs", "not all entries could be sent within 5 s: no answer"),
-        ("full", "within 5 s: Redis holds METRICS_MAX_BACKLOG entries that are not saved yet"),
+        ("full", "within 5 s: Redis holds as many unsaved entries as the backlog limit allows"),
     ],
 )
 @jumping
@@ -532,7 +532,7 @@ async def test_the_sender_goes_on_whatever_comes(
         scene.assert_all_taken(5)
     assert len(scene.errors) == 3
     assert len(said(caplog, "entries wait")) == 1
-    expected = {"full": "METRICS_MAX_BACKLOG", "broken": "ZeroDivisionError('a bug')"}
+    expected = {"full": "backlog limit", "broken": "ZeroDivisionError('a bug')"}
     assert expected[fate] in caplog.text
 
 

@@ -210,7 +210,7 @@ def test_a_read_only_folder(run: Runner) -> None:
         message = refused_save(run, path)
         assert message == (
             f"the database {path} cannot be used (unable to open database file): "
-            "its folder must exist and be writable by this user; see DATABASE_NAME"
+            "its folder must exist and be writable by this user"
         )
         assert run.read(path) is None
         folder.chmod(0o700)
@@ -238,7 +238,7 @@ def test_a_read_only_file(run: Runner) -> None:
 
 def test_a_folder_in_place_of_the_file(run: Runner, tmp_path: Path) -> None:
     message = refused_save(run, tmp_path)
-    advice = f"let DATABASE_NAME name a file, such as {tmp_path}/metrics.db"
+    advice = f"the database is a file, such as {tmp_path}/metrics.db"
     assert message == f"{tmp_path} is a folder; {advice}"
     assert refusal(lambda: run.read(tmp_path), StoreUnavailableError) == message
 
@@ -255,11 +255,11 @@ def test_a_folder_that_does_not_exist(run: Runner, tmp_path: Path) -> None:
     [
         (
             lambda path: path.write_text("longer than the header of a database is" * 100),
-            "no SQLite database; let DATABASE_NAME name another file, or move that one away",
+            "not a SQLite database; use another file, or move that one away",
         ),
         (
             lambda path: rows(path, "CREATE TABLE metrics (their TEXT)"),
-            "another program's SQLite database; let DATABASE_NAME name a file of its own",
+            "another program's SQLite database; use a file that only metrics are in",
         ),
     ],
     ids=["no database", "another program's"],

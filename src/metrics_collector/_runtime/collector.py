@@ -37,6 +37,9 @@ T = TypeVar("T")
 GRACE: Final = 0.25  # seconds that the exit waits beyond those for sending
 SPOOL_GRACE: Final = 10.0  # the same where it writes to a spool, on a disk that may be very slow
 _USUAL_EXIT_TIMEOUT: Final = 2.0  # where no settings can be read: the default of the setting
+_REMEDIES: Final = {
+    "drop": "METRICS_MAX_BUFFERED allows more, METRICS_SPOOL_DIR keeps them on disk"
+}
 _RESET_TIMEOUT: Final = 10.0  # seconds: the thread may still be loading its drivers
 
 
@@ -52,7 +55,7 @@ class Collector:
     """What the public functions work on; there is one, `collector`."""
 
     def __init__(self) -> None:
-        self.log = RateLimitedLog()
+        self.log = RateLimitedLog(remedies=_REMEDIES)
         self._exit_hooked = False
         self._isolated = False  # whether each run uses the pinned Redis and database
         self._begin(None)
@@ -243,7 +246,9 @@ class Collector:
             recorder.start_on_next_record()
         with recorder.redirected(buffer):
             before = vars(self).copy()
-            self.log = RateLimitedLog()  # so that nothing logged before holds a line back
+            self.log = RateLimitedLog(
+                remedies=_REMEDIES
+            )  # so that nothing logged before holds a line back
             self._begin(settings)
             self._isolated = True
             try:

@@ -47,7 +47,7 @@ class LastSend:
         if not well:
             self._failed = self._sent(), self._clock()
             if volatile := self._outbox.count_volatile(embedded=embedded):
-                text = "%d entries could not be %s within METRICS_EXIT_TIMEOUT"
+                text = "%d entries could not be %s within the exit timeout"
                 self._log.trouble("send", text, volatile, "saved" if embedded else "sent")
 
     def _sent(self) -> int:

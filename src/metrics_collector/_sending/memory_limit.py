@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from metrics_collector._sending.outbox import BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from metrics_collector._sending.batch import Batch, Content, DiskCopy
+    from metrics_collector._sending.batch import Batch, Content
     from metrics_collector._sending.outbox import Outbox
+    from metrics_collector._sending.spool import Spool
     from metrics_collector._support.rate_limited_log import RateLimitedLog
-
-
-class Spool(Protocol):
-    """Where batches go that memory has no room for."""
-
-    async def write(
-        self, batches: Sequence[tuple[Batch, Content]], done: Callable[[Batch, DiskCopy], None], /
-    ) -> None:
-        """Write batches to disk.
-
-        Args:
-            batches: with their contents.
-            done: called for each as soon as it is written.
-
-        Raises:
-            OSError: a batch cannot be written.
-        """
 
 
 class MemoryLimit:
@@ -65,7 +49,7 @@ class MemoryLimit:
             self._failed(f"dropped {dropped} entries: more than {self._most} were waiting")
             self._log.trouble(
                 "drop",
-                "dropped the oldest %d entries, since more than METRICS_MAX_BUFFERED=%d were waiting",
+                "dropped the oldest %d entries, since more than the memory limit of %d were waiting",
                 dropped,
                 self._most,
             )
@@ -91,9 +75,9 @@ class MemoryLimit:
         try:
             await spool.write(batches, self._outbox.spooled)
         except OSError as error:
-            what = f"cannot write to METRICS_SPOOL_DIR: {error}"
+            what = f"cannot write to the spool folder: {error}"
             self._failed(what)
             self._log.trouble("spool", "%s; entries wait in this process", what)
             return False
-        self._log.recovered("spool", "METRICS_SPOOL_DIR takes entries again")
+        self._log.recovered("spool", "the spool folder takes entries again")
         return True

@@ -36,7 +36,7 @@ USUAL_MAX_BUFFERED: Final = 100_000  # where no settings can be read: the defaul
 REQUEST_GRACE: Final = 0.5  # seconds that the end waits for a flush request under way
 
 
-class Destination(Protocol):
+class SendDestination(Protocol):
     """Redis, as the sender needs it. Every method raises StoreUnavailableError if it cannot be used."""
 
     async def push(self, producer: str, batch: Batch, need: int, /) -> PushReply:
@@ -62,7 +62,7 @@ class Sender:
     def __init__(
         self,
         outbox: Outbox,
-        destination: Destination,
+        destination: SendDestination,
         *,
         interval: float,
         memory_limit: MemoryLimit,
@@ -212,7 +212,7 @@ class Sender:
                 )
             if reply.kind == "full":
                 raise StoreFullError(
-                    "Redis holds METRICS_MAX_BACKLOG entries that are not saved yet; is `taskiq worker` running?"
+                    "Redis holds as many unsaved entries as the backlog limit allows; is `taskiq worker` running?"
                 )
 
     async def _push(self, batch: Batch, need: int, until: int) -> PushReply:
@@ -254,7 +254,7 @@ class Sender:
             batch.content = await process.in_thread(copy.read)
         except OSError as error:
             self._outbox.lose(batch)
-            what = f"{len(batch)} entries in METRICS_SPOOL_DIR cannot be read back: {error}"
+            what = f"{len(batch)} entries in the spool folder cannot be read back: {error}"
             self._failed(what)
             self._log.trouble("spool", "%s", what)
             return False
@@ -267,7 +267,7 @@ class Sender:
             self._failed(f"Redis lost {lost} entries")
             self._log.trouble(
                 "drop",
-                "Redis has lost %d entries, of which METRICS_MAX_BUFFERED left no copy in this process",
+                "Redis has lost %d entries, of which the memory limit left no copy in this process",
                 lost,
             )
         if released := self._outbox.released():
@@ -305,7 +305,7 @@ def _report(
     counts = outbox.counts()
     where = f"{counts.buffered} entries wait in this process"
     if counts.spooled:
-        where += f" and {counts.spooled} in METRICS_SPOOL_DIR"
+        where += f" and {counts.spooled} in the spool folder"
     log.trouble("send", "%s; %s", what, where)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 logger: Final = logging.getLogger("metrics_collector")
 
@@ -15,10 +16,21 @@ QUIET_TIME: Final = 60.0  # seconds
 
 
 class RateLimitedLog:
-    """Logs warnings, each kind of them once a minute at most."""
+    """Logs warnings, each kind of them once a minute at most.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        clock: in seconds.
+        remedies: what else to say about a kind, such as which settings change it.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        remedies: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._clock = clock
+        self._remedies = remedies
         self._logged_at: dict[str, float] = {}  # of each kind, the last time
         self._open: set[str] = set()  # kinds of trouble whose end has not been logged
 
@@ -29,7 +41,8 @@ class RateLimitedLog:
         if logged_at is None or now - logged_at >= QUIET_TIME:
             self._logged_at[kind] = now
             self._open.add(kind)
-            logger.warning(message, *arguments)
+            remedy = self._remedies.get(kind)
+            logger.warning(f"{message}; {remedy}" if remedy else message, *arguments)
 
     def recovered(self, kind: str, message: str) -> None:
         """Log that what went wrong works again, if that it did not was logged.

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from metrics_collector._errors import ConfigurationError
 from metrics_collector._sending.batch import DiskCopy, content_of
 from metrics_collector._sending.spool import spool_file
 from metrics_collector._support import process
@@ -37,18 +36,11 @@ class Spool:
         self._current: _Segment | None = None
 
     def check(self) -> None:
-        """Raise ConfigurationError if no files can be made in the folder; blocks."""
+        """Raise OSError if no files can be made in the folder; blocks."""
         folder = Path(self.folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            writable = os.access(folder, os.W_OK | os.X_OK)
-        except OSError as error:
-            raise ConfigurationError(self._unusable(error)) from error
-        if not writable:
-            raise ConfigurationError(self._unusable("it is not writable by this user"))
-
-    def _unusable(self, reason: object) -> str:
-        return f"METRICS_SPOOL_DIR={self.folder!r} cannot be used: {reason}; allowed is a folder that can be written"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError("it is not writable by this user")
 
     async def write(
         self,

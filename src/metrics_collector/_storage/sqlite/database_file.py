@@ -14,7 +14,7 @@ def must_be_no_folder(path: str) -> None:
     """Raises `StoreUnavailableError` if it is one."""
     if Path(path).is_dir():
         raise StoreUnavailableError(
-            f"{path} is a folder; let DATABASE_NAME name a file, such as {path}/metrics.db"
+            f"{path} is a folder; the database is a file, such as {path}/metrics.db"
         )
 
 
@@ -49,12 +49,12 @@ def look(path: str) -> tuple[int, str | None]:
         return size, None
     return size, (
         f"this user cannot write {file}, or its folder, which SQLite needs for its log: "
-        "give it the right to, or let DATABASE_NAME name a file in another folder"
+        "give it the right to, or use a file in another folder"
     )
 
 
 _REMEDIES: Final = {
-    sqlite3.SQLITE_CANTOPEN: "its folder must exist and be writable by this user; see DATABASE_NAME",
+    sqlite3.SQLITE_CANTOPEN: "its folder must exist and be writable by this user",
     sqlite3.SQLITE_READONLY: "the file and its folder must be writable by this user",
     sqlite3.SQLITE_PERM: "the file and its folder must be writable by this user",
     sqlite3.SQLITE_FULL: "the disk is full; make room, the entries wait in Redis",
@@ -71,7 +71,7 @@ def translated(error: sqlite3.Error, path: str) -> StoreUnavailableError | Incom
     primary = None if code is None else code & 0xFF
     if primary == sqlite3.SQLITE_NOTADB:
         return IncompatibleStoreError(
-            f"{path} is no SQLite database; let DATABASE_NAME name another file, or move that one away"
+            f"{path} is not a SQLite database; use another file, or move that one away"
         )
     remedy = _REMEDIES.get(primary or 0)
     return StoreUnavailableError(

@@ -129,12 +129,12 @@ def check(connection: sqlite3.Connection, path: str) -> bool:
         return False
     if application != APPLICATION_ID:
         raise IncompatibleStoreError(
-            f"{path} is another program's SQLite database; let DATABASE_NAME name a file of its own"
+            f"{path} is another program's SQLite database; use a file that only metrics are in"
         )
     if version > VERSION:
         raise IncompatibleStoreError(
             f"{path} was written by a newer release (schema {version}, this release knows {VERSION}); "
-            "upgrade metrics-collector here, or let DATABASE_NAME name another file"
+            "upgrade metrics-collector here, or use another file"
         )
     return True
 
