@@ -86,8 +86,10 @@ _fields_by_exponent: Final[dict[int, tuple[str, ...]]] = {}
 def bucket(execution_time: float) -> str:
     """The field of the bucket that a time in seconds falls into: "h:-310", or "h:zero" for 0.
 
-    Exact for every float, at the bounds and below the normal floats too, and the same on every
-    machine. Raises ValueError for a negative time, NaN and infinity.
+    Exact for every float, at the bounds and below the normal floats too, and the same on every machine.
+
+    Raises:
+        ValueError: a negative time, NaN or infinity.
     """
     if not 0.0 < execution_time < inf:
         if execution_time == 0.0:
@@ -123,8 +125,10 @@ def _usual_buckets() -> tuple[list[float], list[str]]:
 def bounds(field: str) -> tuple[float, float]:
     """The bounds of a bucket in seconds: it holds the floats above the first, up to the second.
 
-    Each is the largest float that is not above the true bound; the zero bucket has 0 and 0. Raises
-    ValueError for a text that `bucket` never gives.
+    Each is the largest float that is not above the true bound; the zero bucket has 0 and 0.
+
+    Raises:
+        ValueError: a text that `bucket` never gives.
     """
     index = _index(field)
     if index is None:
@@ -142,8 +146,10 @@ def quantile(
     smallest and the largest time where these are known: within 1.083 % of the time at that rank
     (below 2**-1022 s, where floats are evenly spaced, plus the space between two).
 
-    Fields that name no bucket are ignored, as are counts below 1. Raises ValueError for a `q` that
-    is not from 0 to 1.
+    Fields that name no bucket are ignored, as are counts below 1.
+
+    Raises:
+        ValueError: `q` is not from 0 to 1.
     """
     if not 0.0 <= q <= 1.0:
         raise ValueError(f"{q!r} is not a quantile: allowed are numbers from 0 to 1")

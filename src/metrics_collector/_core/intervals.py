@@ -31,7 +31,8 @@ class Intervals:
     def add(self, first: int, last: int | None = None) -> int:
         """Add the numbers `first` to `last`, or `first` alone, and give how many were new.
 
-        Raises ValueError unless 1 <= first <= last <= 2**63 - 1; nothing is added then.
+        Raises:
+            ValueError: not 1 <= first <= last <= 2**63 - 1; nothing is added.
         """
         if last is None:
             last = first
@@ -98,7 +99,11 @@ class Intervals:
 
     @classmethod
     def parse(cls, text: str) -> Intervals:
-        """The set that `text` wrote. Raises ValueError for whatever `text` does not write."""
+        """The set that `text` wrote.
+
+        Raises:
+            ValueError: a text that `text` does not write.
+        """
         intervals = cls()
         refusal = ValueError(f"not a list of intervals such as '1-57,60-60': {text[:100]!r}")
         try:

@@ -259,7 +259,11 @@ def _fields(mark: Mark) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _count_field(raw: bytes) -> str:
-    """The name of a field of the hash in Redis that holds a count; raises ValueError for another one."""
+    """The name of a field of the hash in Redis that holds a count.
+
+    Raises:
+        ValueError: it is another field.
+    """
     field = raw.decode("utf-8", "replace")
     if not field.startswith(_BEGINNINGS):
         raise ValueError(field)

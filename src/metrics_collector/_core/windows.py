@@ -26,11 +26,15 @@ _ALLOWED: Final = (
 
 
 def moment(value: Moment, now: datetime) -> datetime | None:
-    """The point in time that `value` means, as a datetime in UTC; None stays None.
+    """The point in time that a value means, as a datetime in UTC; None stays None.
 
-    `now` is an aware datetime. Raises ConfigurationError, naming the value and what is allowed, for
-    a naive datetime, a negative timedelta, another text or type, and a time beyond what a datetime
-    can hold (the years 1 to 9999).
+    Args:
+        value: see `Moment`.
+        now: an aware datetime.
+
+    Raises:
+        ConfigurationError: a naive datetime, a negative timedelta, another text or type, or a time beyond what a
+            datetime can hold (the years 1 to 9999); the message names the value and what is allowed.
     """
     if value is None:
         return None
@@ -47,7 +51,8 @@ def moment(value: Moment, now: datetime) -> datetime | None:
 def span(since: Moment, until: Moment, now: datetime) -> tuple[datetime | None, datetime | None]:
     """Both points in time, as `moment` gives them: None is the beginning and `now`, respectively.
 
-    Raises ConfigurationError also where `since` is not before `until`.
+    Raises:
+        ConfigurationError: as `moment`, or `since` is not before `until`.
     """
     start, end = moment(since, now), moment(until, now)
     if start is not None and start >= (end or now):

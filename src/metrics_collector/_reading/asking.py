@@ -24,7 +24,8 @@ SEND_TIMEOUT: Final = 5.0  # seconds that `send()`, and all that begins with it,
 async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -> T:
     """Ask something, after what this process has recorded so far is in Redis, unless that takes no more.
 
-    `live`: it is about live totals, not only about windows and history.
+    Args:
+        live: it is about live totals, not only about windows and history.
     """
     from metrics_collector._reading.query import Query
     from metrics_collector._redis.reader_commands import ReaderCommands

@@ -161,7 +161,10 @@ class Query:
     ) -> AsyncIterator[Snapshot]:
         """The database, or `None` where there is none yet, and the entries of a function, or of all, that it lacks.
 
-        They are left out if Redis holds more than `most`. As `saved`, it raises StoreUnavailableError.
+        They are left out if Redis holds more than `most`.
+
+        Raises:
+            StoreUnavailableError: as `saved`.
         """
         # Pending entries first: one that is saved meanwhile is then in the ledger, and counts once.
         left_out = 0 if most is None else await self._redis.waiting()
@@ -175,7 +178,11 @@ class Query:
 
     @asynccontextmanager
     async def saved(self) -> AsyncIterator[StoreReader | None]:
-        """The database, or `None` where there is none yet; StoreUnavailableError if there is one elsewhere."""
+        """The database, or `None` where there is none yet.
+
+        Raises:
+            StoreUnavailableError: there is one elsewhere.
+        """
         async with self.store.reading() as reader:
             # Else windows and history would silently lack all that was saved.
             if reader is None and await self._redis.saved_function_names():

@@ -53,7 +53,11 @@ def names() -> frozenset[str]:
 
 
 def checked_name(name: object) -> str:
-    """The name as given; raises ConfigurationError if it can be none."""
+    """The name as given.
+
+    Raises:
+        ConfigurationError: it can be none.
+    """
     if type(name) is str and name.isascii() and "\0" not in name and 0 < len(name) <= MAX_NAME:
         return name
     if isinstance(name, str):
@@ -72,7 +76,10 @@ def name_of(function: Callable[..., Any]) -> str:
     """The name that calls of `function` are recorded under; its default name if it is undecorated.
 
     Finds it through bound methods, class and static methods, partials, objects with a measured
-    `__call__`, and wrappers made with `functools.wraps`. Raises ConfigurationError for what cannot be called.
+    `__call__`, and wrappers made with `functools.wraps`.
+
+    Raises:
+        ConfigurationError: it cannot be called.
     """
     seen: list[object] = []
     found: Any = function

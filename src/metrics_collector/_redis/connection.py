@@ -84,7 +84,11 @@ class RedisConnection:
         await self._client.aclose()
 
     async def check_version(self) -> None:
-        """Look at the server's version, once, and raise IncompatibleStoreError below 6.2; every script waits for it."""
+        """Look at the server's version, once; every script waits for it.
+
+        Raises:
+            IncompatibleStoreError: it is below 6.2.
+        """
         from redis.exceptions import NoPermissionError
 
         if self._known_version:

@@ -33,7 +33,11 @@ def is_embedded(settings: Settings) -> bool:
 
 
 def embedded_server() -> Any:
-    """A Redis inside the process, shared by all its clients; raises ConfigurationError without the extra for it."""
+    """A Redis inside the process, shared by all its clients.
+
+    Raises:
+        ConfigurationError: the extra for it is missing.
+    """
     try:
         import fakeredis
         import lupa  # noqa: F401 - without it fakeredis runs no script

@@ -76,7 +76,11 @@ class Collector:
         self._last_send = LastSend(self.outbox, self.log)
 
     def settings(self) -> Settings:
-        """The settings of the last run, or those of the environment; raises ConfigurationError if one is wrong."""
+        """The settings of the last run, or those of the environment.
+
+        Raises:
+            ConfigurationError: one is wrong.
+        """
         with self._lock:
             if self._settings is None:
                 self._settings = self._usual_settings()

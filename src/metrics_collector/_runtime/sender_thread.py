@@ -111,7 +111,11 @@ class SenderThread:
         self._thread = threading.Thread(target=self._run, name="metrics_collector", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; raises RuntimeError if that is impossible, as at the exit of the interpreter."""
+        """Start the thread.
+
+        Raises:
+            RuntimeError: that is impossible, as at the exit of the interpreter.
+        """
         try:
             self._thread.start()
         except RuntimeError:

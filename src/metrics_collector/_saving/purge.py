@@ -41,7 +41,12 @@ class Purge:
 
     @reopening
     async def run(self) -> None:
-        """Delete what is due; raises StoreUnavailableError or IncompatibleStoreError if the database cannot be used."""
+        """Delete what is due.
+
+        Raises:
+            StoreUnavailableError: the database cannot be used.
+            IncompatibleStoreError: it is too new, or not ours.
+        """
         if before := self.due():
             async with self._store.writing() as writer:
                 await writer.purge(before, self._wall())

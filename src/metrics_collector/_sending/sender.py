@@ -170,7 +170,11 @@ class Sender:
         await self.send(timeout, patient=self.reached)
 
     async def look(self) -> None:
-        """Ask Redis what SQL has saved; raises StoreUnavailableError."""
+        """Ask Redis what SQL has saved.
+
+        Raises:
+            StoreUnavailableError: Redis cannot be used.
+        """
         async with self._sending:
             await self._look()
 

@@ -98,9 +98,9 @@ ErrorCounts: TypeAlias = "dict[tuple[str, str], dict[int, int]]"
 class OpenStore(Protocol):
     """What an open store offers to whoever reads or writes.
 
-    Every method here and below may raise:
-        StoreUnavailableError: the store cannot be used any more; the message has the remedy.
-        ClosedByForkError: the process forked; the work can be begun again at once (`reopening`).
+    Raises:
+        StoreUnavailableError: from every method here and below, if the store cannot be used any more; with the remedy.
+        ClosedByForkError: likewise, if the process forked; the work can be begun again at once (`reopening`).
     """
 
     async def state(self) -> StoreState:

@@ -131,7 +131,11 @@ def _check_folder(path: str | None) -> str | None:
 
 
 def check_token(token: str | None) -> str | None:
-    """The token as given; raises ValueError if it is easily guessed, or means something in a URL or a header."""
+    """The token as given.
+
+    Raises:
+        ValueError: it is easily guessed, or means something in a URL or a header.
+    """
     if token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{16,}", token):
         raise ValueError("it is too short, or holds what means something in a URL")
     return token

@@ -30,7 +30,11 @@ app: Final = typer.Typer(
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command and return the exit status; ConfigurationError if an argument is wrong."""
+    """Run a command and return the exit status.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
+    """
     try:
         status = typer.main.get_command(app).main(
             arguments, prog_name="metrics-collector", standalone_mode=False

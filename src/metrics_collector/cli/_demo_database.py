@@ -21,7 +21,12 @@ PATH: Final = Path("metrics-demo.db")
 
 
 def renew(store: Store) -> None:
-    """Delete what an earlier demo has left at `PATH`, and make the file anew; ConfigurationError if it is no demo's."""
+    """Delete what an earlier demo has left at `PATH`, and make the file anew.
+
+    Raises:
+        ConfigurationError: what is there is no demo's.
+        StoreUnavailableError: it cannot be deleted or made.
+    """
     if PATH.exists():
         _delete(store)
     try:

@@ -35,8 +35,11 @@ def grid(
 ) -> Table:
     """A table of functions, whose names give way where there is not room for all.
 
-    A row is a function's full name and the cells beside it, which `headings` are of. `lefts` and `spare` are numbers of
-    these columns: of those aligned at the left, and of those left out, the first ones first, where names would be cut.
+    Args:
+        headings: of the cells.
+        rows: a function's full name and the cells beside it.
+        lefts: the numbers of those columns that are aligned at the left.
+        spare: of those that are left out, the first ones first, where names would be cut.
     """
     narrow = width < NARROW
     gap = gap_of(width)

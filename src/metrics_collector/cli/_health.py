@@ -56,7 +56,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 async def look(role: str, settings: Settings) -> Health:
-    """The health of this host's processes in a role, `worker` or `scheduler`; ConfigurationError if embedded."""
+    """The health of this host's processes in a role, `worker` or `scheduler`.
+
+    Raises:
+        ConfigurationError: Redis is embedded.
+    """
     from metrics_collector._reading import asking
     from metrics_collector._runtime import assembly
     from metrics_collector._support.settings import mask_url

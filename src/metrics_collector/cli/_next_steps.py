@@ -20,7 +20,8 @@ from metrics_collector import metrics_collector
 def tell(database_name: str, examples: StoreExamples, *, embedded: bool) -> None:
     """Show how to look at the figures and how to measure one's own service.
 
-    `embedded`: Redis was in this process, so that nobody's settings lead there.
+    Args:
+        embedded: Redis was in this process, so that nobody's settings lead there.
     """
     settings = f"REDIS_URL=memory:// DATABASE_NAME={shlex.quote(database_name)} \\\n  "
     command = f"{settings if embedded else ''}metrics-collector dashboard"

@@ -29,8 +29,11 @@ def plot(
 ) -> Text:
     """Draw one value for each of some steps of time, from zero up, in `width` by `height` characters.
 
-    `None` makes a gap in the curve; where there are more values than dots, the highest is drawn. All below a `filled`
-    curve is dotted. `label` makes the text of a number at the axis; `ends` stand below the first and the last step.
+    Args:
+        values: `None` makes a gap in the curve; where there are more than dots, the highest is drawn.
+        filled: all below the curve is dotted.
+        label: makes the text of a number at the axis.
+        ends: stand below the first and the last step.
     """
     top = _rounded_up(max((value for value in values if value is not None), default=0.0))
     labels = [label(top), label(top / 2), label(0.0)]

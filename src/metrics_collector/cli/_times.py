@@ -11,7 +11,10 @@ from metrics_collector._errors import ConfigurationError
 def parse(text: str, now: datetime) -> datetime:
     """The moment that a text means: a time back from now such as `24h`, or a date or time of ISO 8601.
 
-    Without a zone it is local time, and a date alone is its midnight; ConfigurationError if it is none of these.
+    Without a zone it is local time, and a date alone is its midnight.
+
+    Raises:
+        ConfigurationError: it is none of these.
     """
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
@@ -30,7 +33,11 @@ def parse(text: str, now: datetime) -> datetime:
 
 
 def window(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
-    """Both ends of a window: `None` is the beginning and now; ConfigurationError if there is nothing between them."""
+    """Both ends of a window: `None` is the beginning and now.
+
+    Raises:
+        ConfigurationError: there is nothing between them.
+    """
     now = datetime.now(UTC)
     start = None if since is None else parse(since, now)
     end = None if until is None else parse(until, now)

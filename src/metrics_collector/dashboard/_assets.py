@@ -37,7 +37,11 @@ class Assets:
 
 @lru_cache(maxsize=1)
 def load() -> Assets:
-    """Read all, once; ConfigurationError if the library is not installed, or its script not where it always was."""
+    """Read all, once.
+
+    Raises:
+        ConfigurationError: the library is not installed, or its script not where it always was.
+    """
     contents = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir())}
     contents["plotly.js"] = plotly = _plotly().read_bytes()
     version = hashlib.sha256()
@@ -51,7 +55,11 @@ def load() -> Assets:
 
 
 def check() -> None:
-    """Raise a ConfigurationError if the library is not installed, without a read that would hold up an event loop."""
+    """Check that all is there, without a read that would hold up an event loop.
+
+    Raises:
+        ConfigurationError: the library is not installed.
+    """
     if find_spec("plotly") is None:
         raise ConfigurationError(_MISSING)
 

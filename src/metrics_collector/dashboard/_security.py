@@ -49,9 +49,13 @@ _NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 class Guard:
     """Lets through what may be answered, and adds the headers to each answer.
 
-    Without a `token` a client has to be on this machine; without `hosts` the dashboard may be asked for by any name.
-    One of these that no request could have is a ConfigurationError. `refuse` makes the answer to what is not let
-    through, of the scope, a status and a message.
+    Args:
+        token: without one a client has to be on this machine.
+        hosts: without them the dashboard may be asked for by any name.
+        refuse: makes the answer to what is not let through, of the scope, a status and a message.
+
+    Raises:
+        ConfigurationError: a token or host is one that no request could have.
     """
 
     def __init__(

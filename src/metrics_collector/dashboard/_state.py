@@ -40,7 +40,11 @@ class State:
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Self:
-        """The state that a query string stands for; ConfigurationError if a value is not allowed."""
+        """The state that a query string stands for.
+
+        Raises:
+            ConfigurationError: a value is not allowed.
+        """
         since, until = _moment("since", query), _moment("until", query)
         if until is not None and since is None:
             raise ConfigurationError("until needs since")

@@ -27,8 +27,14 @@ def page(
 ) -> dict[str, Any]:
     """One page of a table, as JSON has it; past the last one, the last one is given.
 
-    It can be sorted by `columns` only (else ConfigurationError), and a key of `None` is always last; `usual` is the one
-    if the state names none. `names` gives the texts of a row that are searched, `show` what JSON has of it.
+    Args:
+        columns: by which it can be sorted; a key of `None` is always last.
+        names: gives the texts of a row that are searched.
+        usual: the column if the state names none.
+        show: what JSON has of a row.
+
+    Raises:
+        ConfigurationError: the state names another column.
     """
     sort = state.sort or usual
     if sort not in columns:

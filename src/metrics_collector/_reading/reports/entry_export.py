@@ -38,7 +38,10 @@ async def entries(
     """The saved entries, in lists of some thousand, in the order in which they were saved.
 
     Each list is a read of its own, so that a long export holds up neither worker nor checkpoints; what is saved after
-    the first one is left out. `since` and `until` count to the very moment; `None`: no limit.
+    the first one is left out.
+
+    Args:
+        since: to the very moment, as `until`; `None`: no limit.
     """
     which = await asking.read(lambda query: _which(query, name, since, until))
     cursor: str | None = None

@@ -37,7 +37,9 @@ def window(
 ) -> Window:
     """The window that was asked for, in whole steps, each made of rollups that are kept.
 
-    There are `steps` at most, or one more, as they are whole. `coarse`: it is to be read for all functions.
+    Args:
+        steps: how many there are at most, or one more, as they are whole.
+        coarse: it is to be read for all functions.
     """
     now = datetime.now(UTC)
     begin, end = windows.span(since, until, now)

@@ -37,7 +37,8 @@ class FlushScheduler(TaskiqScheduler):
 
     In a process of its own it ends in an orderly way on SIGTERM.
 
-    `beat` is called every three seconds as long as requests are sent in time.
+    Args:
+        beat: called every three seconds as long as requests are sent in time.
     """
 
     def __init__(

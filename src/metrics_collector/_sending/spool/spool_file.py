@@ -84,7 +84,11 @@ def producer_in(descriptor: int) -> tuple[str, int]:
 
 
 def frames(descriptor: int, offset: int) -> Iterator[Frame]:
-    """The checked batches in a file from `offset` on; raises DamagedError where what follows is no batch."""
+    """The checked batches in a file from `offset` on.
+
+    Raises:
+        DamagedError: what follows is no batch.
+    """
     size = os.fstat(descriptor).st_size
     while offset < size:
         line = _line(descriptor, offset)
@@ -101,7 +105,11 @@ def frames(descriptor: int, offset: int) -> Iterator[Frame]:
 
 
 def payload(descriptor: int, frame: Frame) -> bytes:
-    """The entries of a batch; raises DamagedError if they are not what was written."""
+    """The entries of a batch.
+
+    Raises:
+        DamagedError: they are not what was written.
+    """
     data = os.pread(descriptor, frame.length + 1, frame.offset)
     found = data[: frame.length]
     if data[frame.length :] != b"\n" or frame.checksum != _checksum(frame.first, frame.last, found):

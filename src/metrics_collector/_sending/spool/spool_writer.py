@@ -98,7 +98,11 @@ class _Segment:
             raise
 
     def append(self, first: int, last: int, payload: bytes) -> _DiskCopy | None:
-        """Write a batch, of which no part is left in the file if that raises; `None` if the file takes no more."""
+        """Write a batch; `None` if the file takes no more.
+
+        Raises:
+            OSError: it cannot be written; no part of it is left in the file.
+        """
         with self._lock:
             if not self._whole or self._size >= _FULL:
                 return None

@@ -11,7 +11,11 @@ from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableEr
 
 
 def must_be_no_folder(path: str) -> None:
-    """Raises `StoreUnavailableError` if it is one."""
+    """Let only a path pass where a file is or can be.
+
+    Raises:
+        StoreUnavailableError: it is a folder.
+    """
     if Path(path).is_dir():
         raise StoreUnavailableError(
             f"{path} is a folder; the database is a file, such as {path}/metrics.db"
@@ -19,9 +23,12 @@ def must_be_no_folder(path: str) -> None:
 
 
 def must_be_same(path: str, before: tuple[int, int] | None, opened: tuple[int, int] | None) -> None:
-    """Raises `StoreUnavailableError` unless SQLite has opened the file that is at the path.
+    """Check that SQLite has opened the file that is at the path.
 
     Nothing tells which file that is, but one that was there before and after is it.
+
+    Raises:
+        StoreUnavailableError: it may have opened another one.
     """
     if opened is None or before not in (None, opened):
         raise StoreUnavailableError(

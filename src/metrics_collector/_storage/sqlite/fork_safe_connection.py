@@ -45,7 +45,11 @@ class Connection(sqlite3.Connection):
 
     @contextmanager
     def using(self) -> Iterator[None]:
-        """For whatever is done with it; ClosedByForkError if a fork has closed it, or broken off what was done."""
+        """For whatever is done with it.
+
+        Raises:
+            ClosedByForkError: a fork has closed it, or broken off what was done.
+        """
         with self._in_use:
             try:
                 yield
@@ -208,10 +212,12 @@ def forks_are_frequent() -> bool:
 
 
 def connect(path: str, driver: int, *, uri: bool = False, timeout: float) -> Connection:
-    """Open a database at a path, or (`uri`) a URI, without transactions of the driver's own.
+    """Open a database without transactions of the driver's own.
 
-    `driver` is the thread without which the user of the connection cannot go on; `timeout` the seconds that a statement
-    waits for another program's lock.
+    Args:
+        path: of the file, or with `uri` a URI.
+        driver: the thread without which the user of the connection cannot go on.
+        timeout: the seconds that a statement waits for another program's lock.
     """
     return _gate.connect(path, driver, uri=uri, timeout=timeout, isolation_level=None)
 

@@ -119,7 +119,11 @@ _VIEWS: Final = {
 
 
 def check(connection: sqlite3.Connection, path: str) -> bool:
-    """Whether the file holds our tables; IncompatibleStoreError if it is newer than this code, or another program's."""
+    """Whether the file holds our tables.
+
+    Raises:
+        IncompatibleStoreError: it is newer than this code, or another program's.
+    """
     # One statement: between two, another process may make the tables.
     (version, application, tables) = connection.execute(
         "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master) "
@@ -149,7 +153,11 @@ def prepare_reading(connection: sqlite3.Connection, path: str) -> bool:
 
 
 def prepare(connection: sqlite3.Connection, path: str) -> None:
-    """Make the tables if the file has none yet, and upgrade those of an earlier version; raises as `check`."""
+    """Make the tables if the file has none yet, and upgrade those of an earlier version.
+
+    Raises:
+        IncompatibleStoreError: as `check`.
+    """
     if not check(connection, path):
         # Before the first table, and before WAL writes the header: afterwards it would take a VACUUM.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

@@ -74,9 +74,13 @@ class Session:
 
 @asynccontextmanager
 async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[Session]:
-    """Open the database to write, making file and tables on first use; errors as of `Store.writing`.
+    """Open the database to write, making file and tables on first use.
 
-    `plain`: without a thread, blocking the caller: for the exit of the interpreter.
+    Args:
+        plain: without a thread, blocking the caller: for the exit of the interpreter.
+
+    Raises:
+        StoreUnavailableError, IncompatibleStoreError: as `Store.writing`.
     """
     driver = threading.get_ident()
     opened: tuple[int, int] | None = None

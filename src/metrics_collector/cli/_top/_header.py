@@ -54,8 +54,11 @@ def note(
 ) -> Text:
     """What to bear in mind, in one line; empty if nothing.
 
-    `read_at` is in local time; `age` in seconds, if it is more than it should be. The figures lack `left_out` entries,
-    and the table `hidden` functions that fit the filter.
+    Args:
+        read_at: in local time.
+        age: of the figures in seconds, if it is more than it should be.
+        left_out: how many entries the figures lack.
+        hidden: functions that fit the filter and are not in the table.
     """
     clock = f"{read_at:%H:%M:%S}"
     parts = []
