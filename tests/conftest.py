@@ -46,7 +46,7 @@ QUICK = {
     "integration/test_benchmarks.py": ["an_unknown_group_is_refused_with_those_there_are"],
     "integration/test_cli.py": [
         "ctrl_c_in_a_narrow_terminal_ends_the_demo_with_what_there_is",
-        "output_that_cannot_be_written_is_told_in_a_line[--help->/dev/full-No space left on device-]",
+        "output_that_cannot_be_written_is_reported_in_a_line[--help->/dev/full-No space left on device-]",
         "the_demo_in_a_pipe_is_plain_text_and_true",
         "the_demo_without_a_worker_and_without_a_micro_sign",
     ],

@@ -190,12 +190,12 @@ class TestDemo:
         monkeypatch.setitem(sys.modules, missing, None)
         assert re.search(r"'metrics-collector\[embedded\]'.* REDIS_URL$", complaint("demo"))
 
-    def test_a_redis_that_is_away_is_told_at_once(self, complaint: Complaint) -> None:
+    def test_a_redis_that_is_away_is_reported_at_once(self, complaint: Complaint) -> None:
         Path(".env").write_text("REDIS_URL=unix:///nowhere/redis.sock\n")
         line = complaint("demo", status=1)
         assert line.startswith("Redis at unix:///nowhere/redis.sock cannot be used: ")
 
-    def test_a_folder_that_cannot_be_written_is_told_at_once(
+    def test_a_folder_that_cannot_be_written_is_reported_at_once(
         self, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
     ) -> None:
         monkeypatch.chdir("/proc")  # where not even root can make a file
@@ -350,7 +350,7 @@ class TestFigures:
             ("ö 字 \U0001f600", "ö 字 \U0001f600"),
         ],
     )
-    def test_a_terminal_is_told_nothing_by_a_name(self, text: str, shown: str) -> None:
+    def test_a_name_cannot_control_a_terminal(self, text: str, shown: str) -> None:
         one = metrics(text, 1, 1.0, error_count=1, error_types={text: 1})
         assert rendered(_figures.functions([one], 200), 200)[-1].startswith(f"{shown} ")
         assert failures([one], 200)[-1] == f"{shown}  1 {shown}"

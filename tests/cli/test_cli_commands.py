@@ -115,7 +115,7 @@ class TestInput:
         assert "..." not in output("--help").partition("Commands:")[2]
 
     @pytest.mark.parametrize("command", ["stats", "errors", "doctor", "export", "history f", "top"])
-    def test_wrong_settings_are_told(
+    def test_wrong_settings_are_reported(
         self, command: str, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
         monkeypatch.setenv("MAX_ITEMS", "many")
@@ -125,7 +125,7 @@ class TestInput:
         assert command == "top" or "MAX_ITEMS='many'" in ran.err
 
     @pytest.mark.parametrize("command", ["stats", "errors", "export", "history f"])
-    def test_a_redis_that_is_away_is_told_in_one_line(
+    def test_a_redis_that_is_away_is_reported_in_one_line(
         self, command: str, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
     ) -> None:
         monkeypatch.setenv("REDIS_URL", "unix:///nowhere/redis.sock")
@@ -159,7 +159,7 @@ class TestStats:
         assert run("stats --until 2020-01-01") == (0, "", "no calls in this time\n")
         assert json.loads(run("stats --json --until 2020-01-01").out) == []
 
-    def test_a_filter_that_fits_none_is_told_what_is_near(self, run: Run) -> None:
+    def test_a_filter_that_matches_none_names_what_is_near(self, run: Run) -> None:
         said = "no function matches 'chekout'; close: 'shop.checkout'\n"
         assert run("stats chekout") == (0, "", said)
 
@@ -317,7 +317,7 @@ class TestPurge:
         assert " use --yes " in complaint(f"purge{arguments}")
         assert len(saved()) == 18
 
-    def test_what_is_old_goes_and_is_told(self, output: Output) -> None:
+    def test_what_is_old_goes_and_is_reported(self, output: Output) -> None:
         said = output("purge --yes --entries-older-than 1d")
         assert said.startswith("deleted 0 entries, ")
         said = output("purge --yes --entries-older-than 0.001s")

@@ -41,7 +41,7 @@ def test_without_the_extra_it_is_named(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["starlette", "jinja2"])
-def test_without_the_extra_a_service_is_told(package: str) -> None:
+def test_without_the_extra_a_service_hears_of_it(package: str) -> None:
     program = "from metrics_collector.dashboard import create_app; create_app(token=False)"
     last_line = without(package, program).stderr.splitlines()[-1]
     assert last_line.startswith("metrics_collector._errors.ConfigurationError: the dashboard needs")

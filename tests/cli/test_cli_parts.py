@@ -58,7 +58,7 @@ class TestTimes:
         assert _times.parse(text, NOW) == datetime.fromisoformat(text).astimezone()
 
     @pytest.mark.parametrize("text", ["", "1x", "-1h", "0h", "yesterday", "9999999d", "2026-13-01"])
-    def test_what_is_none_is_told_with_what_would_be(self, text: str) -> None:
+    def test_what_is_none_is_refused_with_what_would_be(self, text: str) -> None:
         with pytest.raises(ConfigurationError, match=r"invalid time .*24h.*2026-05-17"):
             _times.parse(text, NOW)
 
@@ -519,7 +519,7 @@ class TestWholeFile:
         ):
             pass
 
-    def test_a_full_disk_is_told(self) -> None:
+    def test_a_full_disk_is_reported(self) -> None:
         if not Path("/dev/full").exists():
             pytest.skip("there is no device that is always full")
         with (

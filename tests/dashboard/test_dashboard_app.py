@@ -258,7 +258,7 @@ class TestJson:
         assert answer.status_code == status
         assert said in answer.json()["error"]
 
-    async def test_redis_away_is_told_without_its_password(
+    async def test_redis_away_is_reported_without_its_password(
         self, monkeypatch: pytest.MonkeyPatch, local: httpx.AsyncClient
     ) -> None:
         monkeypatch.setenv("REDIS_URL", "redis://:S3CR3T@127.0.0.1:1/0")
@@ -413,7 +413,7 @@ class TestToken:
 
     @pytest.mark.parametrize("path", [*PAGES, *VIEWS, "/nothing"])
     @pytest.mark.usefixtures("calls")
-    async def test_nothing_is_told_without_it(self, path: str, app: ASGIApp) -> None:
+    async def test_nothing_is_answered_without_it(self, path: str, app: ASGIApp) -> None:
         for headers in (
             {},
             {"authorization": "Bearer wrong"},

@@ -164,7 +164,7 @@ class TestFigures:
         assert _format.rate(per_second) == text
 
     @given(st.floats(1e-9, 1))
-    def test_a_share_is_told_within_its_digits(self, share: float) -> None:
+    def test_a_share_is_reported_within_its_digits(self, share: float) -> None:
         text = _format.percent(share).replace("\N{NO-BREAK SPACE}%", "")
         if text.startswith("<"):
             assert share < 0.0001

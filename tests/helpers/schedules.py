@@ -167,14 +167,14 @@ class World:
             self.late.append(message)
         if fate < 0.08:
             return
-        if may_ring := self.chance.random() < 0.5:
+        if may_request := self.chance.random() < 0.5:
             await self.client.delete(KEYS.flush_requested)
         before = await self.redis.reader.waiting()
         reply = await message()
         self.happened[f"push: {reply.kind}"] += 1
         if reply.kind == "ok":
             assert before == 0 or before + len(batch) <= MAX_BACKLOG
-        if may_ring and reply.kind in {"ok", "skip"}:
+        if may_request and reply.kind in {"ok", "skip"}:
             assert reply.request_flush == (await self.client.llen(KEYS.metrics_list) >= MAX_ITEMS)
         if fate < 0.9:
             producer.outbox.replied(reply, batch)

@@ -133,7 +133,7 @@ def test_ctrl_c_in_a_narrow_terminal_ends_the_demo_with_what_there_is() -> None:
         ("export --format jsonl", ">&-", "it is closed"),
     ],
 )
-def test_output_that_cannot_be_written_is_told_in_a_line(
+def test_output_that_cannot_be_written_is_reported_in_a_line(
     command: str, where: str, why: str, unbuffered: str, tmp_path: Path
 ) -> None:
     database = tmp_path / "metrics.db"
@@ -245,7 +245,7 @@ def test_a_redis_that_never_answers_holds_up_nobody() -> None:
     assert checks(done.stdout) == {"redis": "FAIL", "database": "warn"}
 
 
-def test_trouble_is_told_once_and_not_logged_beside() -> None:
+def test_trouble_is_reported_once_and_not_logged_beside() -> None:
     Path("notes.txt").write_text("my notes\n" * 200)
     environment = {"REDIS_URL": "memory://", "DATABASE_NAME": "notes.txt"}
     done = run("doctor", **environment)

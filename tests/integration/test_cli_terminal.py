@@ -211,7 +211,7 @@ class TestTop:
             assert "2" in terminal.screen
             assert not terminal.aside
 
-    def test_a_dumb_terminal_is_told_what_there_is(self) -> None:
+    def test_a_dumb_terminal_hears_of_the_other_commands(self) -> None:
         with watch(environment=MEMORY | {"TERM": "dumb"}) as terminal:
             assert terminal.wait() == 2
         assert terminal.shown.count("\n") == 1
@@ -268,7 +268,7 @@ def test_top_tells_rates_and_a_redis_that_goes_away(
         service.until(lambda: True)
 
 
-def test_top_without_redis_is_told_before_the_screen_changes() -> None:
+def test_top_without_redis_is_reported_before_the_screen_changes() -> None:
     with watch(environment={"REDIS_URL": "unix:///nowhere/redis.sock"}) as terminal:
         assert terminal.wait() == 1
         assert "\x1b" not in terminal.shown

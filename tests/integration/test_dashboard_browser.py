@@ -380,7 +380,9 @@ class TestFunction:
             slowest = page.locator("#slowest tbody tr")
             await expect(slowest).to_have_count(20)
 
-    async def test_its_errors_are_told(self, shop: Dashboard, tab: Open, database: Path) -> None:
+    async def test_its_errors_are_reported(
+        self, shop: Dashboard, tab: Open, database: Path
+    ) -> None:
         query = "SELECT count(*) FROM metrics WHERE func_name = 'shop.pay' AND error_occurred"
         ((count,),) = rows(database, query)
         async with tab(address(shop, "function")) as page:

@@ -19,7 +19,7 @@ def kept(setup: Setup, producer: Producer, who: int) -> Iterator[int]:
     forgets_sent = (
         Flaw.PRODUCER_FORGETS_WHAT_IS_SENT if producer.alive else Flaw.SPOOL_FORGETS_WHAT_IS_SENT
     )
-    gone = ~producer.spool if not producer.alive else producer.let_go
+    gone = ~producer.spool if not producer.alive else producer.given_up
     if setup.flaw is forgets_sent:
         gone |= producer.sent
     for index, batch in enumerate(setup.batches[who][: producer.cut]):
@@ -29,7 +29,7 @@ def kept(setup: Setup, producer: Producer, who: int) -> Iterator[int]:
 
 def following(setup: Setup, producer: Producer, who: int) -> Push | None:
     """The batch to push now, with the number that Redis must have seen, since it acknowledged it."""
-    guarded = producer.let_go & ~producer.lost
+    guarded = producer.given_up & ~producer.lost
     need = setup.batches[who][guarded.bit_length() - 1].last if guarded else 0
     for index in kept(setup, producer, who):
         if not producer.sent & 1 << index:
@@ -52,7 +52,7 @@ def replied(
     for index, one in enumerate(setup.batches[who][: producer.cut]):
         if one.last > reply.seen:
             missing |= 1 << index
-    lost = producer.lost | producer.let_go & missing
+    lost = producer.lost | producer.given_up & missing
     if setup.flaw is Flaw.PRODUCER_HIDES_WHAT_IT_LET_GO:
         lost = producer.lost
     return producer._replace(sent=producer.sent & ~missing, lost=lost)
@@ -105,15 +105,15 @@ def look(setup: Setup, world: World, who: int) -> Steps:
         yield f"P{who} looks", _with(world, who, looked)
 
 
-def let_go(setup: Setup, world: World, who: int) -> Steps:
-    """A producer at its bound gives up the bytes of its oldest batch, if Redis has acknowledged that."""
+def given_up(setup: Setup, world: World, who: int) -> Steps:
+    """A producer at its memory limit gives up the bytes of its oldest batch, if Redis has acknowledged that."""
     producer = world.producers[who]
-    if not (producer.alive and world.faults.bound):
+    if not (producer.alive and world.faults.memory_limit):
         return
     oldest = next(kept(setup, producer, who), None)
     if oldest is not None and producer.sent & 1 << oldest:
-        less = producer._replace(let_go=producer.let_go | 1 << oldest)
-        yield f"P{who} lets b{oldest} go", spent(_with(world, who, less), "bound")
+        less = producer._replace(given_up=producer.given_up | 1 << oldest)
+        yield f"P{who} lets b{oldest} go", spent(_with(world, who, less), "memory_limit")
 
 
 def die(setup: Setup, world: World, who: int) -> Steps:
@@ -141,4 +141,4 @@ def begin_replay(setup: Setup, world: World, who: int) -> World:
     return _with(world, who, world.producers[who]._replace(sent=0))
 
 
-TRANSITIONS = (cut, push, replay_again, look, let_go, die)
+TRANSITIONS = (cut, push, replay_again, look, given_up, die)

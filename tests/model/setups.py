@@ -23,7 +23,7 @@ SMALL: Final = {
     "chunks": Setup(((2, 1),), Faults(crash=1, reconcile=1), chunks=(1, 2)),
     "two producers": Setup(((1,), (1, 1)), Faults(emptied=1, crash=1), workers=1),
     "full": Setup(((2, 1),), Faults(emptied=1, lost_reply=1), backlog=2),
-    "bound": Setup(((1, 1, 1),), Faults(bound=1, emptied=1), workers=1),
+    "memory limit": Setup(((1, 1, 1),), Faults(memory_limit=1, emptied=1), workers=1),
     "spool": Setup(((1, 1),), Faults(spooled_death=1, replay=1, emptied=1), workers=1),
     "restored": Setup(((1, 1, 1),), Faults(copy=1, restored=1, crash=1), workers=1, claims=3),
     "deleted": Setup(((1, 1),), Faults(deleted=1, crash=1)),
@@ -49,8 +49,8 @@ LARGE: Final = {
     "full and lossy": Setup(
         ((2, 1, 1),), Faults(emptied=1, lost_reply=1, late=1, crash=1), backlog=2, claims=3
     ),
-    "bound and lossy": Setup(
-        ((1, 1, 1),), Faults(bound=2, emptied=1, late=1, lost_reply=1, replica=1, failover=1)
+    "memory limit and lossy": Setup(
+        ((1, 1, 1),), Faults(memory_limit=2, emptied=1, late=1, lost_reply=1, replica=1, failover=1)
     ),
     "spool and lossy": Setup(
         ((1, 1),), Faults(spooled_death=1, replay=2, emptied=1, lost_reply=1, late=1)
@@ -73,7 +73,7 @@ MISSED_IN: Final = {
     Flaw.SPOOL_FORGETS_WHAT_IS_SENT: "spool",
     Flaw.PRODUCER_FORGETS_WHAT_IS_SENT: "emptied",
     Flaw.PRODUCER_IGNORES_GAPS: "emptied",
-    Flaw.PRODUCER_HIDES_WHAT_IT_LET_GO: "bound",
+    Flaw.PRODUCER_HIDES_WHAT_IT_LET_GO: "memory limit",
     Flaw.CLAIM_OVERWRITES: "two workers",
     Flaw.CLAIM_IS_NEVER_TAKEN_OVER: "two workers",
     Flaw.COMMIT_WITHOUT_LEDGER: "two workers",

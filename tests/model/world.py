@@ -152,7 +152,7 @@ class Producer(NamedTuple):
 
     cut: int = 0  # how many it has made
     sent: Bits = 0  # those that Redis has acknowledged, and has not lost since
-    let_go: Bits = 0  # those whose bytes it gave up at its bound
+    given_up: Bits = 0  # those whose bytes it gave up at its memory limit
     lost: Bits = 0  # those let go that Redis has lost since
     known: Bits = 0  # the entries that SQL has, as far as it was told
     alive: bool = True
@@ -214,7 +214,7 @@ class Faults(NamedTuple):
     replica: int = 0  # takes over the state of Redis
     failover: int = 0  # to that replica
     expiry: int = 0  # of a producer's key
-    bound: int = 0  # a producer lets its oldest batch go
+    memory_limit: int = 0  # a producer lets its oldest batch go
     replay: int = 0  # of a spooled batch that was sent already
     reconcile: int = 0  # no fault, but as free in time
     copy: int = 0  # of the database

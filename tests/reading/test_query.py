@@ -230,7 +230,7 @@ async def test_no_database_here_but_somewhere(redis: Commands, flush: Flush, pat
             await reading
         assert str(caught.value) == (
             "windows and history are read from the database that the worker writes, and there is "
-            f"none at {elsewhere}: let DATABASE_NAME name it, or read them on the worker's machine"
+            f"none at {elsewhere}: set DATABASE_NAME to it, or read them on the worker's machine"
         )
     assert (await query.function("app.f", None, None)).call_count == 1
     assert not await asyncio.to_thread(elsewhere.exists)
@@ -448,13 +448,13 @@ async def test_names_are_found_by_their_ends(redis: Commands, flush: Flush, path
     with pytest.raises(AmbiguousNameError) as several:
         await query.resolve("sit")
     assert str(several.value) == (
-        "'sit' fits 'app.measured.sit', 'app.other.sit'; give more of the name"
+        "'sit' matches 'app.measured.sit', 'app.other.sit'; give more of the name"
     )
     for unknown, said in {
         "half \ud800 a character": None,
         "app.saved.runn": "close: 'app.saved.run'",
         "wallk": "'walk'",
-        "zzz": r"^no measured function is known as 'zzz'$",
+        "zzz": r"^no function matches 'zzz'$",
         "un": None,  # an end, but not at a dot
     }.items():
         with pytest.raises(UnknownFunctionError, match=said):
@@ -467,7 +467,7 @@ async def test_many_names_are_not_all_listed(redis: Commands, path: Path) -> Non
         await query_of(redis.reader, path, *names).resolve("f")
 
 
-async def test_windows_end_where_they_are_told(redis: Commands, query: Query) -> None:
+async def test_windows_end_where_they_should(redis: Commands, query: Query) -> None:
     await push(redis, Call(seconds=0.0), at=NOON)
     for since, until, count in (
         (NOON + 59, None, 1),  # the minute of `since` counts in full

@@ -265,7 +265,7 @@ def test_what_is_over_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(times) == 3  # the steps that are over, the last one, and the period before
 
 
-def test_too_many_waiting_entries_are_left_out_and_told(
+def test_too_many_waiting_entries_are_left_out_and_reported(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overview_report, "MOST_PENDING", 2)
@@ -419,7 +419,7 @@ async def test_the_pipeline_without_redis_is_a_report(path: Path) -> None:
 async def test_what_redis_says(redis: Commands, client: Any) -> None:
     now = time.time()
     await redis.producer.push("a" * 16, batch_of(Call(), Call(), at=now - 90, producer="a" * 16), 0)
-    await redis.producer.tell_dropped("a" * 16, 7)
+    await redis.producer.store_dropped("a" * 16, 7)
     await redis.worker.claim()
     await redis.producer.push("b" * 16, batch_of(Call(), at=now - 10, producer="b" * 16), 0)
     beating = Heartbeat(redis.connection, "worker", "host:1:12")

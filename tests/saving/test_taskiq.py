@@ -231,7 +231,7 @@ def test_a_memory_url_gives_the_in_memory_broker() -> None:
     )
 
 
-def test_results_go_where_they_are_told_to_or_are_not_kept() -> None:
+def test_results_go_where_they_should_or_are_not_kept() -> None:
     kept, forgotten = (
         taskiq.make_broker(NOWHERE, url, log=RateLimitedLog()).result_backend
         for url in ("redis://elsewhere:1/3", "memory://")
@@ -241,7 +241,7 @@ def test_results_go_where_they_are_told_to_or_are_not_kept() -> None:
     assert not isinstance(forgotten, Results)
 
 
-async def test_a_result_that_cannot_be_kept_is_told_and_dropped(
+async def test_a_result_that_cannot_be_kept_is_reported_and_dropped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     result = TaskiqResult[int](is_err=False, return_value=1, execution_time=0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -88,22 +89,13 @@ class Purges:
         self.ended += 1
 
 
-class Closing:
-    """Whether the connections were given back."""
-
-    def __init__(self) -> None:
-        self.closed = False
-
-    async def __call__(self) -> None:
-        self.closed = True
-
-
-async def no_dangers() -> list[str]:
-    return []
-
-
 def worker_of(flush: Any, beats: Any = None, purge: Any = None, **changes: Any) -> Worker:
-    usual = {"every": 5.0, "log": RateLimitedLog(), "dangers": no_dangers, "close": Closing()}
+    usual = {
+        "every": 5.0,
+        "log": RateLimitedLog(),
+        "close": AsyncMock(),
+        "dangers": AsyncMock(return_value=[]),
+    }
     parts: list[Any] = [flush, purge or Purges(), beats or Heartbeats()]
     return Worker(*parts, **{**usual, **changes})
 
@@ -213,7 +205,7 @@ async def test_no_error_whatsoever_ends_the_timer() -> None:
 
 @jumping
 async def test_it_beats_every_five_seconds_even_during_a_flush() -> None:
-    flush, beats, close = Drains(lambda: asyncio.sleep(12, 0)), Heartbeats(), Closing()
+    flush, beats, close = Drains(lambda: asyncio.sleep(12, 0)), Heartbeats(), AsyncMock()
     worker = worker_of(flush, beats, close=close)
     await worker.start()
     await asyncio.sleep(11)
@@ -221,16 +213,16 @@ async def test_it_beats_every_five_seconds_even_during_a_flush() -> None:
     await asyncio.sleep(2)
     await worker.aclose()
     assert beats.stopped
-    assert close.closed
+    close.assert_awaited_once()
 
 
 @jumping
 async def test_it_works_and_ends_while_redis_takes_no_heartbeat() -> None:
-    flush, beats, close = Drains(), Heartbeats(away=True), Closing()
+    flush, beats, close = Drains(), Heartbeats(away=True), AsyncMock()
     await work_for(11, worker_of(flush, beats, close=close))
     assert flush.drains == [0, 10]
     assert len(beats.states) == 3
-    assert close.closed
+    close.assert_awaited_once()
 
 
 @jumping
@@ -255,12 +247,12 @@ async def test_one_flush_at_a_time() -> None:
 @pytest.mark.parametrize(("takes", "finishes"), [(GRACE / 2, True), (GRACE * 100, False)])
 @pytest.mark.parametrize("timer", [True, False], ids=["timer", "request"])
 async def test_a_flush_has_a_moment_to_finish(takes: float, *, finishes: bool, timer: bool) -> None:
-    finished, close = False, Closing()
+    finished, close = False, AsyncMock()
 
     async def slow() -> int:
         nonlocal finished
         await asyncio.sleep(takes)
-        assert not close.closed
+        close.assert_not_awaited()
         finished = True
         return 7
 
@@ -276,7 +268,7 @@ async def test_a_flush_has_a_moment_to_finish(takes: float, *, finishes: bool, t
     await worker.aclose()
     assert since(began) <= 1  # of the 50 that a long flush would take
     assert finished is finishes
-    assert close.closed
+    close.assert_awaited_once()
     if requested is not None:
         await asyncio.wait([requested])
         assert requested.cancelled() is not finishes
@@ -355,7 +347,9 @@ async def test_a_purge_that_is_under_way_ends_with_the_worker() -> None:
 
 
 @jumping
-async def test_a_purge_that_fails_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_purge_that_fails_is_reported_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     purge = Purges(StoreUnavailableError("the database is locked"))
     worker = worker_of(Drains(), purge=purge)
     worker.begin_purge()

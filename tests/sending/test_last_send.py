@@ -35,7 +35,7 @@ def scene() -> Scene:
 
 def test_after_one_that_failed_the_next_would_too_for_a_while(scene: Scene) -> None:
     assert not scene.last.just_failed()
-    scene.last.ended(well=False)
+    scene.last.ended(complete=False)
     assert scene.last.just_failed()
     scene.now += RECENT - 1
     assert scene.last.just_failed()
@@ -45,22 +45,22 @@ def test_after_one_that_failed_the_next_would_too_for_a_while(scene: Scene) -> N
 
 def test_it_is_worth_a_try_when_something_was_sent_meanwhile(scene: Scene) -> None:
     scene.send(1)
-    scene.last.ended(well=False)
+    scene.last.ended(complete=False)
     assert scene.last.just_failed()
     scene.send(1)
     assert not scene.last.just_failed()
 
 
 def test_and_after_one_that_went_well(scene: Scene) -> None:
-    scene.last.ended(well=False)
-    scene.last.ended(well=True)
+    scene.last.ended(complete=False)
+    scene.last.ended(complete=True)
     assert not scene.last.just_failed()
 
 
 def test_what_is_left_is_logged(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    scene.last.ended(well=True)
+    scene.last.ended(complete=True)
     assert not caplog.messages
-    scene.last.ended(well=False)
+    scene.last.ended(complete=False)
     assert caplog.messages == ["4 entries could not be sent within the exit timeout"]
 
 
@@ -68,11 +68,11 @@ def test_what_was_sent_is_lost_too_with_a_redis_in_the_process(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.send(3)
-    scene.last.ended(well=False, embedded=True)
+    scene.last.ended(complete=False, embedded=True)
     assert caplog.messages == ["4 entries could not be saved within the exit timeout"]
 
 
 def test_if_all_was_sent_nothing_is_logged(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     scene.send(4)
-    scene.last.ended(well=False)
+    scene.last.ended(complete=False)
     assert not caplog.messages

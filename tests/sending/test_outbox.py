@@ -98,7 +98,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         self.replica = (0, "", frozenset[int]())
         self.sql: set[int] = set()
         self.told = Intervals()  # what the outbox was told to be saved
-        self.let_go: set[int] = set()
+        self.given_up: set[int] = set()
         self.contents: dict[int, tuple[int, Content]] = {}
         self.copies: list[DiskCopy] = []
 
@@ -141,7 +141,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
             copy = batch.disk_copy
             assert isinstance(copy, DiskCopy)
             if copy.lost:
-                self.let_go |= numbers_in([batch])
+                self.given_up |= numbers_in([batch])
                 self.outbox.lose(batch)
             else:
                 batch.content = copy.read()
@@ -257,7 +257,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         gone = [batch for batch in batches if batch not in self.outbox._batches]
         copies = [batch for batch in batches if batch.sent and not batch.disk_copy]
         assert gone == copies[: len(gone)]
-        self.let_go |= numbers_in(gone)
+        self.given_up |= numbers_in(gone)
         in_memory = [batch for batch in self.outbox._batches if batch.content is not None]
         held = len(self.buffer) + len(self.outbox._lines) + len(numbers_in(in_memory))
         needed = len(self.outbox._lines) + len(
@@ -295,8 +295,8 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         held = numbers_in(self.outbox._batches)
         open_ones = set(range(last - len(self.outbox._lines) + 1, last + 1))
         safe = held | open_ones | {n for n in range(1, last + 1) if n in self.told}
-        assert set(range(1, last + 1)) <= safe | self.let_go
-        assert self.outbox.counts().dropped - self.overflown <= len(self.let_go - safe)
+        assert set(range(1, last + 1)) <= safe | self.given_up
+        assert self.outbox.counts().dropped - self.overflown <= len(self.given_up - safe)
 
     @invariant()
     def it_says_what_it_waits_for(self) -> None:

@@ -58,7 +58,7 @@ class Redis:
         self.tries += 1
         return await self._alone(self._pushed(batch, need))
 
-    async def tell_dropped(self, _producer: str, count: int, /) -> None:
+    async def store_dropped(self, _producer: str, count: int, /) -> None:
         self.told_dropped = count
 
     async def look(self, _producer: str, /) -> PushReply:
@@ -381,7 +381,7 @@ async def test_the_bound_is_kept_while_redis_hangs(caplog: pytest.LogCaptureFixt
 
 
 @jumping
-async def test_what_was_dropped_is_told() -> None:
+async def test_what_was_dropped_is_reported() -> None:
     scene = Scene(max_buffered=500)
     scene.redis.always = "refused"
     async with scene:

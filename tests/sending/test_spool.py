@@ -229,7 +229,7 @@ def test_a_folder_that_cannot_be_used_is_refused(kind: str, folder: Path) -> Non
             folder.mkdir(mode=0o500)
         if os.access(folder, os.W_OK):
             folder = folder / "fd" / "spool"
-    with pytest.raises(OSError, match="folder|not writable"):
+    with pytest.raises(OSError, match=r"folder|not writable"):
         Spool(str(folder), PRODUCER).check()
 
 
@@ -622,7 +622,7 @@ async def test_redis_emptied_after_it_took_the_last_batch_is_sent_all_again(worl
     await world.check_at_rest(15)
 
 
-async def test_a_torn_file_is_sent_up_to_there_and_set_aside(
+async def test_a_torn_file_is_sent_up_to_there_and_renamed(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = await world.leave(*batches(3))
@@ -645,7 +645,7 @@ async def test_a_torn_file_is_sent_up_to_there_and_set_aside(
         b"\xff\n",
     ],
 )
-async def test_what_is_no_spool_file_is_set_aside(content: bytes, world: World) -> None:
+async def test_what_is_no_spool_file_is_renamed(content: bytes, world: World) -> None:
     put(world.folder / "x.spool", content)
     async with world.replaying():
         await until(lambda: world.files == [world.folder / "x.damaged"])

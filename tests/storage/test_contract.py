@@ -303,7 +303,7 @@ def check_told(saved: Saved, chunk: Sequence[bytes], before: dict[str, Totals]) 
             assert same(told.total, before[name])
 
 
-async def test_what_a_producer_is_told_leaves_gaps_out(store: Store) -> None:
+async def test_what_a_producer_hears_leaves_gaps_out(store: Store) -> None:
     saved = await save(store, [numbered((PRODUCER, n)) for n in range(1, 80, 2)])
     assert len(saved.producers[PRODUCER].split(",")) == 32
     assert len((await kept(store)).ledger[PRODUCER]) == 40

@@ -403,7 +403,7 @@ async def test_and_so_does_a_read(path: Path) -> None:
             assert await read() == ["app.f"]
 
 
-async def test_what_was_committed_is_told_though_a_fork_comes_then(
+async def test_what_was_committed_is_reported_though_a_fork_comes_then(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = lines_of(batch_of(Call()))

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_trouble_coming_and_going_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_trouble_coming_and_going_is_reported_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     now = 0.0
     log = RateLimitedLog(lambda: now)
     caplog.set_level(logging.INFO)
@@ -23,7 +25,7 @@ def test_trouble_coming_and_going_is_told_once_a_minute(caplog: pytest.LogCaptur
 
 
 def test_one_kind_does_not_silence_another(caplog: pytest.LogCaptureFixture) -> None:
-    log = RateLimitedLog(lambda: 0.0)
+    log = RateLimitedLog(lambda: 0.0, remedies={"flush": "make room"})
     log.trouble("send", "gone")
     log.trouble("flush", "full")
-    assert [record.getMessage() for record in caplog.records] == ["gone", "full"]
+    assert [record.getMessage() for record in caplog.records] == ["gone", "full; make room"]

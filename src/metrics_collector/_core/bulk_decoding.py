@@ -65,11 +65,11 @@ def decode_all(elements: Sequence[bytes]) -> Sequence[EntryRun | Entry | Rejecte
             return usual
         values = _decoded_together(elements)
     if values is None:
-        return [_told(decode, raw) for raw in elements]
-    return [_told(checked, fields) for fields in values]
+        return [_result(decode, raw) for raw in elements]
+    return [_result(checked, fields) for fields in values]
 
 
-def _told(check: Callable[[Any], Entry], what: Any) -> Entry | RejectedEntryError:
+def _result(check: Callable[[Any], Entry], what: Any) -> Entry | RejectedEntryError:
     try:
         return check(what)
     except RejectedEntryError as rejection:

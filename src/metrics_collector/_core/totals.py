@@ -77,7 +77,7 @@ class Totals:
     def add(self, execution_time: float, created_at: float, mark: Mark) -> None:
         """Count one call."""
         counts = self.counts
-        bucket = histogram.bucket(execution_time)  # first, as it refuses what is no time
+        bucket = histogram.bucket(execution_time)  # first, as it refuses an invalid time
         counts[bucket] = counts.get(bucket, 0) + 1
         counts[CALLS] = counts.get(CALLS, 0) + 1
         for field in _fields(mark):

@@ -54,11 +54,11 @@ def resolve(asked: str, names: AbstractSet[str]) -> str:
     if len(fits) == 1:
         return fits[0]
     if fits:
-        raise AmbiguousNameError(f"{asked!r} fits {_listed(fits)}; give more of the name")
+        raise AmbiguousNameError(f"{asked!r} matches {_listed(fits)}; give more of the name")
     shorts = {name.rpartition(".")[2]: name for name in sorted(names)}
     near = difflib.get_close_matches(asked, [*names, *shorts], n=3)
     hint = f"; close: {_listed(sorted({shorts.get(n, n) for n in near}))}" if near else ""
-    raise UnknownFunctionError(f"no measured function is known as {asked!r}{hint}")
+    raise UnknownFunctionError(f"no function matches {asked!r}{hint}")
 
 
 class Query:
@@ -188,7 +188,7 @@ class Query:
             if reader is None and await self._redis.saved_function_names():
                 raise StoreUnavailableError(
                     f"windows and history are read from the database that the worker writes, and there is none at "
-                    f"{self.store.label}: let DATABASE_NAME name it, or read them on the worker's machine"
+                    f"{self.store.label}: set DATABASE_NAME to it, or read them on the worker's machine"
                 )
             yield reader
 

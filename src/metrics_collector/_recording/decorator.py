@@ -108,7 +108,7 @@ def _require_measurable(function: object) -> None:
     if isinstance(function, type):
         remedy = f"is a class: decorate its methods, {function.__name__}.__init__ for its creation"
     elif isinstance(function, str):
-        remedy = 'is no function: a name is given as @metrics_collector(name="...")'
+        remedy = 'is not a function: a name is given as @metrics_collector(name="...")'
     elif isinstance(function, (property, functools.cached_property)):
         remedy = f"is a {type(function).__name__}: put @metrics_collector below it, on its function"
     elif not callable(function):

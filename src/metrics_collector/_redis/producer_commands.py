@@ -71,7 +71,7 @@ class ProducerCommands:
         kind, seen, saved, request_flush, bad = reply
         return PushReply(kind.decode(), int(seen), saved.decode(), bool(request_flush), int(bad))
 
-    async def tell_dropped(self, producer: str, count: int) -> None:
+    async def store_dropped(self, producer: str, count: int) -> None:
         """Let others know how many entries a producer has dropped so far, for as long as it is known here."""
         key = self._keys.producer(producer)
         await self._redis.execute_all(

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 async def server(redis: RedisConnection) -> dict[str, Any]:
     """The fields of INFO, numbers as numbers; none where the server refuses or does not answer."""
-    return await _told(redis, "INFO")
+    return await _asked(redis, "INFO")
 
 
 async def dangers(redis: RedisConnection) -> list[str]:
     """A line for each danger, with its remedy; none where the server does not say or cannot be asked."""
-    memory = await _told(redis, "INFO", "memory")
+    memory = await _asked(redis, "INFO", "memory")
     found = []
     policy = str(memory.get("maxmemory_policy", ""))
     if memory.get("maxmemory") and policy.startswith("allkeys"):
@@ -25,8 +25,8 @@ async def dangers(redis: RedisConnection) -> list[str]:
             f"Redis at {redis.label} may evict entries before they are saved, as its maxmemory-policy is {policy}; "
             "set it to noeviction"
         )
-    persistence = await _told(redis, "INFO", "persistence")
-    snapshots = await _told(redis, "CONFIG GET", "save")
+    persistence = await _asked(redis, "INFO", "persistence")
+    snapshots = await _asked(redis, "CONFIG GET", "save")
     if persistence.get("aof_enabled") == 0 and snapshots.get("save") == "":
         found.append(
             f"Redis at {redis.label} keeps nothing on disk: if it dies, entries are lost whose producers have ended; "
@@ -35,7 +35,7 @@ async def dangers(redis: RedisConnection) -> list[str]:
     return found
 
 
-async def _told(redis: RedisConnection, *command: str) -> dict[str, Any]:
+async def _asked(redis: RedisConnection, *command: str) -> dict[str, Any]:
     try:
         fields = await redis.execute(*command)
     except StoreUnavailableError:

@@ -1,4 +1,4 @@
-"""The parts, built from settings. Nothing else reads settings."""
+"""The parts that several users need, built from settings."""
 
 from __future__ import annotations
 

@@ -218,9 +218,11 @@ class Collector:
             timeout = self.settings().exit_timeout
         try:
             if last:
-                self._end_last_send(well=await self.call(lambda pipeline: pipeline.finish(timeout)))
+                self._end_last_send(
+                    complete=await self.call(lambda pipeline: pipeline.finish(timeout))
+                )
         except MetricsCollectorError:  # there is no pipeline, as the log says
-            self._end_last_send(well=False)
+            self._end_last_send(complete=False)
         finally:
             self.forget(run)
 
@@ -326,14 +328,14 @@ class Collector:
         timeout = 0.0 if just_failed else self._exit_timeout()
         grace = GRACE if self._spool is None else SPOOL_GRACE
         if thread is None or not running:
-            self._end_last_send(well=self._new_thread(thread).run_here(timeout))
+            self._end_last_send(complete=self._new_thread(thread).run_here(timeout))
         elif just_failed and not spooling:
             thread.stop(None, GRACE)
         else:
-            self._end_last_send(well=thread.stop(timeout, grace))
+            self._end_last_send(complete=thread.stop(timeout, grace))
 
-    def _end_last_send(self, *, well: bool) -> None:
-        self._last_send.ended(well=well, embedded=self._server is not None)
+    def _end_last_send(self, *, complete: bool) -> None:
+        self._last_send.ended(complete=complete, embedded=self._server is not None)
 
     def _exit_timeout(self) -> float:
         try:

@@ -36,15 +36,15 @@ class LastSend:
         sent, at = self._failed
         return sent == self._sent() and self._clock() - at < RECENT
 
-    def ended(self, *, well: bool, embedded: bool = False) -> None:
+    def ended(self, *, complete: bool, embedded: bool = False) -> None:
         """Note how a last send ended, and log what is lost.
 
         Args:
-            well: all entries are where they outlive the process.
+            complete: all entries are where they outlive the process.
             embedded: Redis ends with the process, so that what was sent and not saved is lost, too.
         """
         self._failed = None
-        if not well:
+        if not complete:
             self._failed = self._sent(), self._clock()
             if volatile := self._outbox.count_volatile(embedded=embedded):
                 text = "%d entries could not be %s within the exit timeout"

@@ -45,7 +45,7 @@ class SendDestination(Protocol):
     async def look(self, producer: str, /) -> PushReply:
         """Ask what Redis has seen of the producer, and what SQL has saved."""
 
-    async def tell_dropped(self, producer: str, count: int, /) -> None:
+    async def store_dropped(self, producer: str, count: int, /) -> None:
         """Store how many entries the producer has dropped so far."""
 
 
@@ -247,7 +247,7 @@ class Sender:
     async def _store_dropped(self) -> None:
         dropped = self._outbox.counts().dropped
         if dropped != self._stored_dropped:
-            await self._destination.tell_dropped(self._outbox.producer, dropped)
+            await self._destination.store_dropped(self._outbox.producer, dropped)
             self._stored_dropped = dropped
 
     async def _read_back(self, batch: Batch) -> bool:

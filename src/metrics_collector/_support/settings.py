@@ -134,10 +134,10 @@ def check_token(token: str | None) -> str | None:
     """The token as given.
 
     Raises:
-        ValueError: it is easily guessed, or means something in a URL or a header.
+        ValueError: it is easily guessed, or has characters with a meaning in URLs or headers.
     """
     if token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{16,}", token):
-        raise ValueError("it is too short, or holds what means something in a URL")
+        raise ValueError("it is too short, or has characters with a meaning in URLs")
     return token
 
 
@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     count as unset; those of other programs are left alone.
 
     Raises:
-        ConfigurationError: a value is not allowed, a keyword is no setting, or there is a `.env`
+        ConfigurationError: a value is not allowed, a keyword is not a setting, or there is a `.env`
             that cannot be read. It names all variables and keywords that are wrong, their values
             without passwords, and what is allowed.
 
@@ -207,7 +207,7 @@ class Settings(BaseSettings):
         ledger_days: Days that SQL remembers what it has of a producer: a copy that comes later
             than that may be saved twice.
         exit_timeout: Seconds that the exit of a process may wait to send its last entries.
-        dashboard_token: What one has to know to see the dashboard; None: it answers this machine only.
+        dashboard_token: What the dashboard asks for; None: it answers this machine only.
     """
 
     # The defaults are not validated: "" stands for "as redis_url", which nobody can give.

@@ -120,7 +120,7 @@ def _traffic(state: Pipeline) -> Iterator[tuple[str, str]]:
 def _database(state: Pipeline, now: datetime) -> Iterator[tuple[str, Check | str | None]]:
     database = state.database
     if not database.exists:
-        line = f"there is none at {database.path} yet; if the worker saves elsewhere, let DATABASE_NAME name that"
+        line = f"there is none at {database.path} yet; if the worker saves elsewhere, set DATABASE_NAME to that"
         yield "database", Check("warn", "database", line)
         return
     kept = database.oldest_entry_at

@@ -27,14 +27,14 @@ Usage: metrics-collector health [worker|scheduler]
 
 It goes by the heartbeats in Redis, and prints one line. Exit status: 0 if a process of the worker
 (the default) or of the scheduler is alive on this host and the last flush of each worker process
-went well, 1 if not, 2 for wrong settings.
+succeeded, 1 if not, 2 for wrong settings.
 """
 
 
 class Health(NamedTuple):
     """Whether the processes are healthy, and the line that says so."""
 
-    well: bool
+    healthy: bool
     line: str
 
 
@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
 
     health = asyncio.run(look(role, collector.settings()))
     sys.stdout.write(health.line + "\n")
-    return 0 if health.well else 1
+    return 0 if health.healthy else 1
 
 
 async def look(role: str, settings: Settings) -> Health:
@@ -75,7 +75,7 @@ async def look(role: str, settings: Settings) -> Health:
     if not states:
         url = mask_url(settings.redis_url)
         return Health(
-            well=False,
+            healthy=False,
             line=f"{role}: no heartbeat from this host ({host}); is `{STARTED_BY[role]}` running here, "
             f"on the Redis of REDIS_URL ({url})?",
         )
@@ -91,10 +91,12 @@ def judge(role: str, states: Collection[Mapping[str, Any]], now: float) -> Healt
     count = f"{len(states)} process{'es' if len(states) > 1 else ''}"
     errors = [str(state["error"]) for state in states if state.get("error")]
     if errors:
-        return Health(well=False, line=f"{role}: {count}, but the last flush failed: {errors[0]}")
+        return Health(
+            healthy=False, line=f"{role}: {count}, but the last flush failed: {errors[0]}"
+        )
     flushes = [float(state["flushed_at"]) for state in states if state.get("flushed_at")]
     if flushes:
         flushed = f", last flush {max(0.0, now - max(flushes)):.0f} s ago"
     else:
         flushed = ", no flush yet" if role == "worker" else ""
-    return Health(well=True, line=f"{role}: alive ({count}){flushed}")
+    return Health(healthy=True, line=f"{role}: alive ({count}){flushed}")

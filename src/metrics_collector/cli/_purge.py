@@ -6,6 +6,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from rich.filesize import decimal as size
+
 from metrics_collector._core.units import count, counted
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._reading import reports
@@ -70,5 +72,5 @@ def _tell(purged: Purged) -> None:
     rejected = counted(purged.rejected, "rejected entry", "rejected entries")
     sys.stdout.write(
         f"deleted {counted(purged.entries, 'entry', 'entries')}, figures {by}, {rejected}; "
-        f"{count(purged.freed_bytes)} bytes are free again\n"
+        f"{size(purged.freed_bytes)} are free again\n"
     )

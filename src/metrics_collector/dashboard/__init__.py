@@ -34,8 +34,8 @@ def create_app(
             knows the token, and without a token those of the loopback interface only.
 
     Raises:
-        ConfigurationError: no token is set, it is too easily guessed, one of `hosts` is no host's name, or the extra is
-            not installed.
+        ConfigurationError: no token is set, it is too easily guessed, one of `hosts` is not a host name, or the extra
+            is not installed.
     """
     with extra_needed():
         from metrics_collector.dashboard import _app

@@ -75,7 +75,7 @@ def _token(given: str | Literal[False] | None) -> str | None:
         )
     if not isinstance(token, str):
         raise ConfigurationError(
-            f"create_app(token=***): it is no text; allowed is {MANY_CHARACTERS}"
+            f"create_app(token=***): it is not a string; allowed is {MANY_CHARACTERS}"
         )
     try:
         return check_token(token)

@@ -193,7 +193,7 @@ def _name(host: str) -> str:
             if _NAME.fullmatch(name):
                 return name
     raise ConfigurationError(
-        f"{host!r} is no name of a host that a browser could ask for; allowed is one such as metrics.example.com, "
+        f"{host!r} is not a host name that a browser could ask for; allowed is one such as metrics.example.com, "
         "without a scheme, a port and *"
     )
 
