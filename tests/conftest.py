@@ -78,7 +78,8 @@ QUICK = {
     ],
     "integration/test_schedules.py": ["schedules[everything]"],
     "integration/test_spool_exits.py": [
-        "what_is_left_at_the_end_is_sent_by_the_next_process[a short script]"
+        "a_folder_that_cannot_be_used_is_said_at_the_start",
+        "what_is_left_at_the_end_is_sent_by_the_next_process[a short script]",
     ],
     "integration/test_taskiq_processes.py": [
         "sigterm_ends_both[up-True]",

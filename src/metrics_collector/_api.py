@@ -99,13 +99,13 @@ async def get_metrics(
     was not called gives zeros.
 
     Args:
-        function: the decorated function, its full name, or an end of that at a dot which fits one function only.
+        function: the decorated function, its full name, or an end of that at a dot which matches one function only.
         since, until: an aware datetime, a timedelta back from now, or text such as `"15m"`, `"24h"`, `"7d"`. Windows go
             by whole minutes and need the database file.
 
     Raises:
         UnknownFunctionError: no function is known by that name.
-        AmbiguousNameError: the end of a name fits several.
+        AmbiguousNameError: the end of a name matches several.
         ConfigurationError: a time cannot be understood, or a setting is wrong.
         StoreUnavailableError: Redis, or for a window the database, cannot be reached.
     """

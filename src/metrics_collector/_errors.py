@@ -3,7 +3,7 @@
 ```
 MetricsCollectorError
 ├── UnknownFunctionError      no function is known by that name
-├── AmbiguousNameError        the short name fits several functions
+├── AmbiguousNameError        the short name matches several functions
 ├── StoreUnavailableError     Redis or the database could not be reached in time
 ├── IncompatibleStoreError    Redis too old, or a database that is not ours or newer than this code
 └── ConfigurationError        a setting or an argument is wrong
@@ -24,7 +24,7 @@ class UnknownFunctionError(MetricsCollectorError, LookupError):
 
 
 class AmbiguousNameError(MetricsCollectorError, LookupError):
-    """The given part of a name fits more than one function; the message lists them."""
+    """The given part of a name matches more than one function; the message lists them."""
 
 
 class StoreUnavailableError(MetricsCollectorError):

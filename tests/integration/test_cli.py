@@ -253,4 +253,6 @@ def test_trouble_is_reported_once_and_not_logged_beside() -> None:
     assert checks(done.stdout) == {"redis": "ok", "database": "FAIL"}
     done = run("errors", **environment)
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"metrics-collector: notes\.txt is no SQLite database; .*\n", done.stderr)
+    assert re.fullmatch(
+        r"metrics-collector: notes\.txt is not a SQLite database; .*\n", done.stderr
+    )

@@ -89,8 +89,8 @@ MUTANTS = {
         "  return {'full', seen, saved, request_flush(waiting), 0}",
         "  redis.call('HSET', producer, 'seen', last) return {'full', last, saved, 0, 0}",
     ),
-    "push without a bound": Mutant("push", "unsaved + n > tonumber(ARGV[5])", "false"),
-    "push that forgets claims in the bound": Mutant(
+    "push without a backlog limit": Mutant("push", "unsaved + n > tonumber(ARGV[5])", "false"),
+    "push that forgets claims in the backlog limit": Mutant(
         "push", "waiting + tonumber(redis.call('GET', KEYS[3]) or 0)", "waiting"
     ),
     "push that never requests a flush": Mutant(

@@ -230,7 +230,7 @@ async def test_no_database_here_but_somewhere(redis: Commands, flush: Flush, pat
             await reading
         assert str(caught.value) == (
             "windows and history are read from the database that the worker writes, and there is "
-            f"none at {elsewhere}: set DATABASE_NAME to it, or read them on the worker's machine"
+            f"none at {elsewhere}: read them with the settings of the worker, on a machine that has it"
         )
     assert (await query.function("app.f", None, None)).call_count == 1
     assert not await asyncio.to_thread(elsewhere.exists)
@@ -454,7 +454,7 @@ async def test_names_are_found_by_their_ends(redis: Commands, flush: Flush, path
         "half \ud800 a character": None,
         "app.saved.runn": "close: 'app.saved.run'",
         "wallk": "'walk'",
-        "zzz": r"^no function matches 'zzz'$",
+        "zzz": r"^no measured function matches 'zzz'$",
         "un": None,  # an end, but not at a dot
     }.items():
         with pytest.raises(UnknownFunctionError, match=said):

@@ -1032,9 +1032,17 @@ class TestExit:
         collector.at_exit()
 
         assert thread.is_alive()
-        assert "2 entries could not be sent within the exit timeout" in caplog.text
+        assert "2 entries could not be sent within METRICS_EXIT_TIMEOUT" in caplog.text
         loop.call_soon_threadsafe(over.set)
         thread.join()
+
+
+async def test_a_drop_names_the_settings(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.server.connected = False
+    collector.reset(world.settings.model_copy(update={"max_buffered": 5, "exit_timeout": 0.0}))
+    call(50)
+    while "raise METRICS_MAX_BUFFERED, or set METRICS_SPOOL_DIR" not in caplog.text:
+        await asyncio.sleep(0.01)
 
 
 def test_reset_begins_anew(world: World) -> None:

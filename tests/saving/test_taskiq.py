@@ -432,7 +432,7 @@ async def test_a_cancellation_that_the_driver_loses_still_ends_the_listening(
 ) -> None:
     reading = asyncio.Event()
 
-    async def read(_self: stream.Stream, _block: float) -> list[stream.Entry]:
+    async def read(_self: stream.Stream, _block: float) -> list[stream.StreamEntry]:
         reading.set()
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()

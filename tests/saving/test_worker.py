@@ -90,12 +90,8 @@ class Purges:
 
 
 def worker_of(flush: Any, beats: Any = None, purge: Any = None, **changes: Any) -> Worker:
-    usual = {
-        "every": 5.0,
-        "log": RateLimitedLog(),
-        "close": AsyncMock(),
-        "dangers": AsyncMock(return_value=[]),
-    }
+    quiet = AsyncMock(return_value=[])
+    usual = {"every": 5.0, "log": RateLimitedLog(), "dangers": quiet, "close": AsyncMock()}
     parts: list[Any] = [flush, purge or Purges(), beats or Heartbeats()]
     return Worker(*parts, **{**usual, **changes})
 
@@ -308,7 +304,7 @@ async def test_with_a_real_flush(fake_client: Any, path: Path) -> None:
     await beaten.wait()
     state = (await redis.reader.heartbeats("worker"))["host:1"]
     assert state["flushed_at"] is None
-    assert "is a folder; the database is a file" in state["error"]
+    assert "is a folder; give the path of a file" in state["error"]
     await asyncio.to_thread(path.rmdir)
     await worker.flush()  # or the timer was faster
     assert (await redis.reader.live(["app.f"]))["app.f"].whole

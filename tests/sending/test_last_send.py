@@ -16,7 +16,8 @@ class Scene:
     def __init__(self) -> None:
         self.now = 100.0
         self.outbox = Outbox(deque(("f", 0.0, 1.0, None) for _ in range(4)))
-        self.last = LastSend(self.outbox, RateLimitedLog(lambda: self.now), clock=lambda: self.now)
+        log = RateLimitedLog(lambda: self.now)
+        self.last = LastSend(self.outbox, log, limit="the exit timeout", clock=lambda: self.now)
 
     def send(self, count: int) -> None:
         """Redis takes some of it."""

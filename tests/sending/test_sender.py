@@ -51,7 +51,7 @@ class Redis:
         self.sizes: list[int] = []
         self.looks = 0
         self.tries = 0
-        self.told_dropped = 0
+        self.stored_dropped = 0
         self._busy = False
 
     async def push(self, _producer: str, batch: Batch, need: int, /) -> PushReply:
@@ -59,7 +59,7 @@ class Redis:
         return await self._alone(self._pushed(batch, need))
 
     async def store_dropped(self, _producer: str, count: int, /) -> None:
-        self.told_dropped = count
+        self.stored_dropped = count
 
     async def look(self, _producer: str, /) -> PushReply:
         self.looks += 1
@@ -363,7 +363,7 @@ async def test_stopped_at_any_moment_another_sender_goes_on(fate: str) -> None:
 
 
 @jumping
-async def test_the_bound_is_kept_while_redis_hangs(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_memory_limit_is_kept_while_redis_hangs(caplog: pytest.LogCaptureFixture) -> None:
     scene = Scene(max_buffered=500)
     scene.redis.always = "hangs"
     async with scene:
@@ -392,11 +392,11 @@ async def test_what_was_dropped_is_reported() -> None:
         scene.record(1)
         await scene.sender.send(10.0)
 
-    assert scene.redis.told_dropped == scene.outbox.counts().dropped > 0
+    assert scene.redis.stored_dropped == scene.outbox.counts().dropped > 0
 
 
 @jumping
-async def test_the_bound_is_kept_while_no_worker_saves() -> None:
+async def test_the_memory_limit_is_kept_while_no_worker_saves() -> None:
     scene = Scene(max_buffered=500, batch=100)
     async with scene:
         for _ in range(50):
@@ -722,7 +722,7 @@ async def test_finish_is_patient_only_with_a_redis_that_was_there(
     ],
 )
 @jumping
-async def test_where_there_is_nothing_to_send_to_entries_are_kept_within_the_bound(
+async def test_where_there_is_nothing_to_send_to_entries_are_kept_within_the_memory_limit(
     cause: Exception, told: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sender, "USUAL_MAX_BUFFERED", 20)

@@ -238,7 +238,7 @@ def test_a_read_only_file(run: Runner) -> None:
 
 def test_a_folder_in_place_of_the_file(run: Runner, tmp_path: Path) -> None:
     message = refused_save(run, tmp_path)
-    advice = f"the database is a file, such as {tmp_path}/metrics.db"
+    advice = f"give the path of a file, such as {tmp_path}/metrics.db"
     assert message == f"{tmp_path} is a folder; {advice}"
     assert refusal(lambda: run.read(tmp_path), StoreUnavailableError) == message
 
@@ -259,7 +259,7 @@ def test_a_folder_that_does_not_exist(run: Runner, tmp_path: Path) -> None:
         ),
         (
             lambda path: rows(path, "CREATE TABLE metrics (their TEXT)"),
-            "another program's SQLite database; use a file that only metrics are in",
+            "another program's SQLite database; use another file",
         ),
     ],
     ids=["no database", "another program's"],

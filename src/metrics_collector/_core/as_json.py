@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metrics_collector._core.figures import FIGURES
+
+if TYPE_CHECKING:
+    from metrics_collector._core.models import FunctionMetrics
 
 
 def as_json(value: Any) -> Any:
@@ -30,8 +33,8 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def figures_as_json(metrics: object) -> dict[str, Any]:
-    """All figures of a `FunctionMetrics` or `HistoryPoint` under their names."""
+def figures_as_json(metrics: FunctionMetrics) -> dict[str, Any]:
+    """All figures of a function under their names."""
     return {figure.name: as_json(figure.of(metrics)) for figure in FIGURES}
 
 

@@ -6,7 +6,10 @@ Fields of Redis, columns of SQL, JSON, the tables of command line and dashboard 
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from metrics_collector._core.models import FunctionMetrics
 
 Kind: TypeAlias = Literal[
     "count", "failures", "share", "seconds", "quantile", "sum", "types", "moment"
@@ -61,8 +64,8 @@ class Figure(NamedTuple):
         """Whether its column is shown only where there is room to spare."""
         return self.need <= _SPARE
 
-    def of(self, metrics: object) -> Any:
-        """Its value in a `FunctionMetrics` or `HistoryPoint`; most are `None` without calls."""
+    def of(self, metrics: FunctionMetrics) -> Any:
+        """Its value; most are `None` without calls."""
         return getattr(metrics, self.name)
 
 

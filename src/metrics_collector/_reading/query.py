@@ -58,7 +58,7 @@ def resolve(asked: str, names: AbstractSet[str]) -> str:
     shorts = {name.rpartition(".")[2]: name for name in sorted(names)}
     near = difflib.get_close_matches(asked, [*names, *shorts], n=3)
     hint = f"; close: {_listed(sorted({shorts.get(n, n) for n in near}))}" if near else ""
-    raise UnknownFunctionError(f"no function matches {asked!r}{hint}")
+    raise UnknownFunctionError(f"no measured function matches {asked!r}{hint}")
 
 
 class Query:
@@ -188,7 +188,7 @@ class Query:
             if reader is None and await self._redis.saved_function_names():
                 raise StoreUnavailableError(
                     f"windows and history are read from the database that the worker writes, and there is none at "
-                    f"{self.store.label}: set DATABASE_NAME to it, or read them on the worker's machine"
+                    f"{self.store.label}: read them with the settings of the worker, on a machine that has it"
                 )
             yield reader
 

@@ -56,7 +56,7 @@ def checked_name(name: object) -> str:
     """The name as given.
 
     Raises:
-        ConfigurationError: it can be none.
+        ConfigurationError: it cannot be a name.
     """
     if type(name) is str and name.isascii() and "\0" not in name and 0 < len(name) <= MAX_NAME:
         return name

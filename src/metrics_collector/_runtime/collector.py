@@ -37,9 +37,6 @@ T = TypeVar("T")
 GRACE: Final = 0.25  # seconds that the exit waits beyond those for sending
 SPOOL_GRACE: Final = 10.0  # the same where it writes to a spool, on a disk that may be very slow
 _USUAL_EXIT_TIMEOUT: Final = 2.0  # where no settings can be read: the default of the setting
-_REMEDIES: Final = {
-    "drop": "METRICS_MAX_BUFFERED allows more, METRICS_SPOOL_DIR keeps them on disk"
-}
 _RESET_TIMEOUT: Final = 10.0  # seconds: the thread may still be loading its drivers
 
 
@@ -55,7 +52,7 @@ class Collector:
     """What the public functions work on; there is one, `collector`."""
 
     def __init__(self) -> None:
-        self.log = RateLimitedLog(remedies=_REMEDIES)
+        self.log = RateLimitedLog()
         self._exit_hooked = False
         self._isolated = False  # whether each run uses the pinned Redis and database
         self._begin(None)
@@ -73,7 +70,7 @@ class Collector:
         self.broker: Any = None  # the user's own, which is asked for flushes instead of ours
         self.outbox = Outbox(recorder.buffer)
         self.last_error: str | None = None  # for `statistics()`
-        self._last_send = LastSend(self.outbox, self.log)
+        self._last_send = LastSend(self.outbox, self.log, limit="METRICS_EXIT_TIMEOUT")
 
     def settings(self) -> Settings:
         """The settings of the last run, or those of the environment.
@@ -252,9 +249,7 @@ class Collector:
             recorder.start_on_next_record()
         with recorder.redirected(buffer):
             before = vars(self).copy()
-            self.log = RateLimitedLog(
-                remedies=_REMEDIES
-            )  # so that nothing logged before holds a line back
+            self.log = RateLimitedLog()  # so that nothing logged before holds a line back
             self._begin(settings)
             self._isolated = True
             try:

@@ -64,11 +64,13 @@ class SendingPipeline:
         self._destination = assembly.producer_commands(settings, self.redis)
         # Redis would never take a batch above its limit; and the batch on its way counts to the memory limit.
         batch = min(BATCH, settings.max_backlog, max(1, settings.max_buffered // 4))
+        remedy = "; raise METRICS_MAX_BUFFERED"
         self._memory_limit = MemoryLimit(
             outbox,
             settings.max_buffered,
             log=log,
             failed=failed,
+            remedy=remedy if spool else f"{remedy}, or set METRICS_SPOOL_DIR to keep them on disk",
             spool=spool,
             batch=batch,
         )
@@ -267,7 +269,7 @@ class SendingPipeline:
             log=self._log,
         )
         await self._broker.startup()
-        self._spawn(embedded.run_scheduler(self._broker, self._log))
+        self._spawn(embedded.scheduler(self._broker, self._log))
 
     async def _request_flush(self) -> None:
         if self._own_broker is not None:

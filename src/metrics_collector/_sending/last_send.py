@@ -19,13 +19,22 @@ class LastSend:
 
     The exit of a process often follows the end of a run at once. If Redis did not answer then, the exit does not wait
     for it a second time.
+
+    Args:
+        limit: the name of what limits their time.
     """
 
     def __init__(
-        self, outbox: Outbox, log: RateLimitedLog, clock: Callable[[], float] = time.monotonic
+        self,
+        outbox: Outbox,
+        log: RateLimitedLog,
+        *,
+        limit: str,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._outbox = outbox
         self._log = log
+        self._limit = limit
         self._clock = clock
         self._failed: tuple[int, float] | None = None  # how much had been sent then, and when
 
@@ -47,8 +56,9 @@ class LastSend:
         if not complete:
             self._failed = self._sent(), self._clock()
             if volatile := self._outbox.count_volatile(embedded=embedded):
-                text = "%d entries could not be %s within the exit timeout"
-                self._log.trouble("send", text, volatile, "saved" if embedded else "sent")
+                what = "saved" if embedded else "sent"
+                text = "%d entries could not be %s within %s"
+                self._log.trouble("send", text, volatile, what, self._limit)
 
     def _sent(self) -> int:
         counts = self._outbox.counts()

@@ -29,6 +29,7 @@ class MemoryLimit:
         *,
         log: RateLimitedLog,
         failed: Callable[[str], None],
+        remedy: str = "",
         spool: Spool | None = None,
         batch: int = BATCH,
     ) -> None:
@@ -36,6 +37,7 @@ class MemoryLimit:
         self._most = most
         self._log = log
         self._failed = failed
+        self._remedy = remedy
         self._spool = spool
         self._batch = batch
         self._writing = asyncio.Lock()
@@ -49,9 +51,10 @@ class MemoryLimit:
             self._failed(f"dropped {dropped} entries: more than {self._most} were waiting")
             self._log.trouble(
                 "drop",
-                "dropped the oldest %d entries, since more than the memory limit of %d were waiting",
+                "dropped the oldest %d entries, since more than the memory limit of %d were waiting%s",
                 dropped,
                 self._most,
+                self._remedy,
             )
 
     async def move_to_spool(self, *, keep: int = 0, sent: bool = False) -> None:
@@ -75,7 +78,7 @@ class MemoryLimit:
         try:
             await spool.write(batches, self._outbox.spooled)
         except OSError as error:
-            what = f"cannot write to the spool folder: {error}"
+            what = f"cannot write to the spool folder {spool.folder}: {error}"
             self._failed(what)
             self._log.trouble("spool", "%s; entries wait in this process", what)
             return False

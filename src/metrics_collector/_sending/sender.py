@@ -270,7 +270,7 @@ class Sender:
         if lost := self._outbox.replied(reply, batch):
             self._failed(f"Redis lost {lost} entries")
             self._log.trouble(
-                "drop",
+                "lost",
                 "Redis has lost %d entries, of which the memory limit left no copy in this process",
                 lost,
             )

@@ -98,9 +98,8 @@ ErrorCounts: TypeAlias = "dict[tuple[str, str], dict[int, int]]"
 class OpenStore(Protocol):
     """What an open store offers to whoever reads or writes.
 
-    Raises:
-        StoreUnavailableError: from every method here and below, if the store cannot be used any more; with the remedy.
-        ClosedByForkError: likewise, if the process forked; the work can be begun again at once (`reopening`).
+    Every method here and below raises StoreUnavailableError, with the remedy, if the store cannot be used any more, and
+    ClosedByForkError if the process forked: the work can then be begun again at once (`reopening`).
     """
 
     async def state(self) -> StoreState:
@@ -243,7 +242,7 @@ class Store(Protocol):
 
     @property
     def drivers(self) -> Sequence[str]:
-        """Modules that its first use imports, for those who import them beforehand, in another thread."""
+        """Modules that its first use may import: to be imported beforehand, in another thread."""
 
     def writing(self) -> AbstractAsyncContextManager[StoreWriter]:
         """Open it to write, making it and its tables on first use.

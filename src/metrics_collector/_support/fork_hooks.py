@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_arg
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Step: TypeAlias = Literal["modules", "database", "spool", "collector", "recorder"]
+ForkStep: TypeAlias = Literal["modules", "database", "spool", "collector", "recorder"]
 
 # In the child:
 # - modules: a new lock, as whatever follows may take it;
@@ -27,7 +27,7 @@ Step: TypeAlias = Literal["modules", "database", "spool", "collector", "recorder
 #   collector.
 # In the parent the same order, as far as there is anything to do. Before the fork the reverse order: it waits until all
 # uses of the database have ended, for which they may have to load a module; so modules are held back last.
-ORDER: Final[tuple[Step, ...]] = get_args(Step)
+ORDER: Final[tuple[ForkStep, ...]] = get_args(ForkStep)
 
 # Seconds that a fork waits for modules to load. A second or two is what they take, but beside a dozen busy processes it
 # may be ten, and a child with half a module is of no use.
@@ -40,12 +40,12 @@ class _Hooks(NamedTuple):
     in_child: Callable[[], None] | None = None
 
 
-_hooks: Final[dict[Step, list[_Hooks]]] = {step: [] for step in ORDER}
+_hooks: Final[dict[ForkStep, list[_Hooks]]] = {step: [] for step in ORDER}
 _no_fork = threading.RLock()
 
 
 def register(
-    step: Step,
+    step: ForkStep,
     *,
     before: Callable[[], None] | None = None,
     in_parent: Callable[[], None] | None = None,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 logger: Final = logging.getLogger("metrics_collector")
 
@@ -16,21 +15,10 @@ QUIET_TIME: Final = 60.0  # seconds
 
 
 class RateLimitedLog:
-    """Logs warnings, each kind of them once a minute at most.
+    """Logs warnings, each kind of them once a minute at most."""
 
-    Args:
-        clock: in seconds.
-        remedies: what else to say about a kind, such as which settings change it.
-    """
-
-    def __init__(
-        self,
-        clock: Callable[[], float] = time.monotonic,
-        *,
-        remedies: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._remedies = remedies
         self._logged_at: dict[str, float] = {}  # of each kind, the last time
         self._open: set[str] = set()  # kinds of trouble whose end has not been logged
 
@@ -41,8 +29,7 @@ class RateLimitedLog:
         if logged_at is None or now - logged_at >= QUIET_TIME:
             self._logged_at[kind] = now
             self._open.add(kind)
-            remedy = self._remedies.get(kind)
-            logger.warning(f"{message}; {remedy}" if remedy else message, *arguments)
+            logger.warning(message, *arguments)
 
     def recovered(self, kind: str, message: str) -> None:
         """Log that what went wrong works again, if that it did not was logged.

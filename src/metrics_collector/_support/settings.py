@@ -207,7 +207,7 @@ class Settings(BaseSettings):
         ledger_days: Days that SQL remembers what it has of a producer: a copy that comes later
             than that may be saved twice.
         exit_timeout: Seconds that the exit of a process may wait to send its last entries.
-        dashboard_token: What the dashboard asks for; None: it answers this machine only.
+        dashboard_token: The token that the dashboard requires; None: it answers this machine only.
     """
 
     # The defaults are not validated: "" stands for "as redis_url", which nobody can give.

@@ -36,10 +36,10 @@ def grid(
     """A table of functions, whose names give way where there is not room for all.
 
     Args:
-        headings: of the cells.
+        headings: of the cells; numbers of columns count from the first of these.
         rows: a function's full name and the cells beside it.
         lefts: the numbers of those columns that are aligned at the left.
-        spare: of those that are left out, the first ones first, where names would be cut.
+        spare: the numbers of those to leave out, the first ones first, where names would be cut.
     """
     narrow = width < NARROW
     gap = gap_of(width)

@@ -72,5 +72,5 @@ def _tell(purged: Purged) -> None:
     rejected = counted(purged.rejected, "rejected entry", "rejected entries")
     sys.stdout.write(
         f"deleted {counted(purged.entries, 'entry', 'entries')}, figures {by}, {rejected}; "
-        f"{size(purged.freed_bytes)} are free again\n"
+        f"freed {size(purged.freed_bytes)}\n"
     )

@@ -55,7 +55,7 @@ def load() -> Assets:
 
 
 def check() -> None:
-    """Check that all is there, without a read that would hold up an event loop.
+    """Check that the library is there, without a read that would hold up an event loop.
 
     Raises:
         ConfigurationError: the library is not installed.

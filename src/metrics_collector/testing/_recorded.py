@@ -66,11 +66,11 @@ class RecordedMetrics:
         """The figures of one function; zeros if it is decorated and was not called.
 
         Args:
-            function: the decorated function, its full name, or an end of that at a dot which fits one function only.
+            function: the decorated function, its full name, or an end of that at a dot which matches one function only.
 
         Raises:
             UnknownFunctionError: nothing of that name is decorated or was recorded.
-            AmbiguousNameError: the end of a name fits several.
+            AmbiguousNameError: the end of a name matches several.
             ConfigurationError: it is neither a function nor a name.
         """
         __tracebackhide__ = True  # pytest then points at the line of the test

@@ -41,7 +41,8 @@ async def entries(
     the first one is left out.
 
     Args:
-        since: to the very moment, as `until`; `None`: no limit.
+        since: the moment from which on; `None`: no limit.
+        until: the moment before which; `None`: no limit.
     """
     which = await asking.read(lambda query: _which(query, name, since, until))
     cursor: str | None = None

@@ -31,7 +31,7 @@ SLOWEST: Final = 20
 
 
 async def function(name: str, since: Moment, until: Moment = None) -> FunctionReport:
-    """One function in a window; `name` is its full name, or an end of that at a dot which fits one function only."""
+    """One function in a window; `name` is its full name, or an end of that at a dot which matches one function only."""
     return await asking.read(lambda query: _function(query, name, since, until))
 
 

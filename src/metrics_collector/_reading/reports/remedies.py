@@ -37,7 +37,7 @@ def _of_the_parts(report: Pipeline) -> Iterator[Problem]:
     for danger in redis.dangers:
         yield _warning("persistence", danger)
     if database.error is not None:
-        yield _grave("database", database.error)
+        yield _grave("database", f"{database.error} (DATABASE_NAME)")
     if redis.error is None and not redis.embedded:
         for role, command in STARTED_BY.items():
             if not any(one.role == role for one in report.processes):

@@ -160,4 +160,4 @@ class Pipeline:
     processes: tuple[ProcessState, ...]  # workers and schedulers that live
     producers: int | None  # processes that sent something in the last 24 hours
     dropped: int | None  # entries that those have dropped
-    problems: tuple[str, ...]  # a line with the remedy for each; empty if there are none
+    problems: tuple[str, ...]  # a line for each problem, with its remedy

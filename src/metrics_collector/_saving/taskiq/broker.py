@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from taskiq.message import BrokerMessage
 
-    from metrics_collector._saving.taskiq.stream import Entry
+    from metrics_collector._saving.taskiq.stream import StreamEntry
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 # All in seconds.
@@ -172,7 +172,7 @@ class FlushRequestBroker(RedisStreamBroker):
             with suppress(RedisError, OSError):
                 await redis.aclose()
 
-    async def _messages(self, stream: Stream, entries: list[Entry]) -> list[AckableMessage]:
+    async def _messages(self, stream: Stream, entries: list[StreamEntry]) -> list[AckableMessage]:
         """For each task that is requested the last request, whose acknowledgement is that of all."""
         requests: dict[str, bytes] = {}
         flushes: list[bytes] = []  # ids of what is acknowledged after the flush
@@ -198,7 +198,7 @@ class FlushRequestBroker(RedisStreamBroker):
             messages.append(AckableMessage(data=requests[PURGE_NAME], ack=lambda: None))
         return messages
 
-    def _task_in(self, entry: Entry) -> str | None:
+    def _task_in(self, entry: StreamEntry) -> str | None:
         """The task that an entry of the stream requests; `None` if it is no such request."""
         data = entry[1].get(b"data", b"")
         try:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taskiq.api import run_scheduler_task
 
 from metrics_collector._saving.taskiq.scheduler import FlushScheduler
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from taskiq import AsyncBroker
 
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 
-async def run_scheduler(broker: AsyncBroker, log: RateLimitedLog) -> None:
-    """Request flushes and purges until cancelled; nobody needs its heartbeat."""
-    await run_scheduler_task(FlushScheduler(broker, beat=None, log=log))
+def scheduler(broker: AsyncBroker, log: RateLimitedLog) -> Coroutine[Any, Any, None]:
+    """What requests flushes and purges until it is cancelled; nobody needs its heartbeat."""
+    return run_scheduler_task(FlushScheduler(broker, beat=None, log=log))

@@ -24,7 +24,7 @@ LENGTH: Final = 1000  # requests that the stream keeps; without a worker they wo
 ABANDONED_AFTER: Final = 120.0  # longer than the lease of a claim whose worker has died
 FORGOTTEN_AFTER: Final = 600.0
 
-Entry = tuple[bytes, dict[bytes, bytes]]  # id and fields
+StreamEntry = tuple[bytes, dict[bytes, bytes]]  # id and fields
 
 
 class Stream:
@@ -47,12 +47,12 @@ class Stream:
             if not str(error).startswith("BUSYGROUP"):
                 raise
 
-    async def read(self, block: float) -> list[Entry]:
+    async def read(self, block: float) -> list[StreamEntry]:
         """Take all requests that no worker has taken yet; waits `block` seconds for the first one."""
         reply: Any = await self._redis.xreadgroup(
             GROUP, self._name, {STREAM: ">"}, count=LENGTH, block=int(block * 1000)
         )
-        entries: list[Entry] = [entry for _, entries in reply for entry in entries]
+        entries: list[StreamEntry] = [entry for _, entries in reply for entry in entries]
         self._taken.update(entry_id for entry_id, _ in entries)
         return entries
 

@@ -83,7 +83,7 @@ def register(
         return await flusher.flush()
 
     async def purge_metrics() -> None:
-        """Begin to delete what METRICS_RETENTION and the like no longer keep.
+        """Begin to delete what is no longer to be kept.
 
         That goes on beside whatever else the worker does: where a worker takes one task at a time, flushes would have
         to wait for this one.

@@ -36,7 +36,11 @@ class Spool:
         self._current: _Segment | None = None
 
     def check(self) -> None:
-        """Raise OSError if no files can be made in the folder; blocks."""
+        """Check that files can be made in the folder; blocks.
+
+        Raises:
+            OSError: they cannot.
+        """
         folder = Path(self.folder)
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -97,7 +101,7 @@ class _Segment:
                 unfinished.unlink()
             raise
 
-    def append(self, first: int, last: int, payload: bytes) -> _DiskCopy | None:
+    def append(self, first: int, last: int, payload: bytes) -> _FrameCopy | None:
         """Write a batch; `None` if the file takes no more.
 
         Raises:
@@ -109,7 +113,7 @@ class _Segment:
             data, frame = spool_file.framed(first, last, payload, self._size)
             self._append(data)
             self._needed += 1
-            return _DiskCopy(self, frame)
+            return _FrameCopy(self, frame)
 
     def _append(self, data: bytes) -> None:
         try:
@@ -139,7 +143,7 @@ class _Segment:
             spool_file.close(self._descriptor)
 
 
-class _DiskCopy(NamedTuple):
+class _FrameCopy(NamedTuple):
     segment: _Segment
     frame: spool_file.Frame
 

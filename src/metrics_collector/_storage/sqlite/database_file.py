@@ -11,14 +11,14 @@ from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableEr
 
 
 def must_be_no_folder(path: str) -> None:
-    """Let only a path pass where a file is or can be.
+    """Refuse a path that is a folder.
 
     Raises:
         StoreUnavailableError: it is a folder.
     """
     if Path(path).is_dir():
         raise StoreUnavailableError(
-            f"{path} is a folder; the database is a file, such as {path}/metrics.db"
+            f"{path} is a folder; give the path of a file, such as {path}/metrics.db"
         )
 
 

@@ -133,7 +133,7 @@ def check(connection: sqlite3.Connection, path: str) -> bool:
         return False
     if application != APPLICATION_ID:
         raise IncompatibleStoreError(
-            f"{path} is another program's SQLite database; use a file that only metrics are in"
+            f"{path} is another program's SQLite database; use another file"
         )
     if version > VERSION:
         raise IncompatibleStoreError(

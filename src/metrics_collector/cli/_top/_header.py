@@ -58,7 +58,7 @@ def note(
         read_at: in local time.
         age: of the figures in seconds, if it is more than it should be.
         left_out: how many entries the figures lack.
-        hidden: functions that fit the filter and are not in the table.
+        hidden: how many functions that match the filter are not in the table.
     """
     clock = f"{read_at:%H:%M:%S}"
     parts = []
