@@ -36,11 +36,15 @@ def at_exit(action: Callable[[], None]) -> None:
         atexit.register(action)
 
 
-async def in_thread(work: Callable[[], T]) -> T:
+async def in_thread(work: Callable[[], T], *, stay: bool = False) -> T:
     """Do blocking work in a daemon thread; on the loop if no thread can be started any more.
 
     `asyncio.to_thread` would not do: the exit of the process waits for the threads of its executor, and once the exit
     has begun it takes no work.
+
+    Args:
+        work: what is done.
+        stay: whether the thread, after work that did not fail, stays until the process ends, asleep.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
@@ -61,18 +65,26 @@ async def in_thread(work: Callable[[], T]) -> T:
             problem = error
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, problem)
+        if stay and problem is None:
+            threading.Event().wait()
 
+    name = "metrics_collector_imports" if stay else "metrics_collector_in_thread"
     try:
-        threading.Thread(target=run, name="metrics_collector_in_thread", daemon=True).start()
+        threading.Thread(target=run, name=name, daemon=True).start()
     except RuntimeError:
         return work()
     return await outcome
 
 
 async def load(*modules: str) -> None:
-    """Import modules that take long in another thread, so that the loop goes on meanwhile."""
+    """Import modules that take long in another thread, so that the loop goes on meanwhile.
+
+    The thread stays. Some modules use OpenSSL (Taskiq's HTTP client makes its TLS contexts as it is imported), and a
+    thread that has done so ends with a lock of OpenSSL's. Its end would come just as a fork that waited for the import
+    goes on, and a child that is forked with the lock taken hangs in its exit.
+    """
     if not all(module in sys.modules for module in modules):
-        await in_thread(partial(_load, modules))
+        await in_thread(partial(_load, modules), stay=True)
 
 
 def _load(modules: Iterable[str]) -> None:
