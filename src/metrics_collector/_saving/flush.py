@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.pipeline_types import Numbered
 from metrics_collector._core.totals import Totals
@@ -20,7 +20,8 @@ from metrics_collector._support.groups import in_groups
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from metrics_collector._core.pipeline_types import Acknowledged, Claim, FunctionState, Saved
+    from metrics_collector._core.pipeline_types import Saved
+    from metrics_collector._redis.worker_commands import WorkerCommands
     from metrics_collector._storage.base import Store, StoreWriter
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
@@ -29,33 +30,11 @@ FUNCTIONS: Final = 500  # reconciled in one call
 DAY: Final = 86400.0
 
 
-class Source(Protocol):
-    """Redis, as a flush needs it."""
-
-    async def claim(self, *, ignore_leases: bool = False) -> Claim: ...
-    async def release(self, token: str) -> None: ...
-    async def read(self, token: str, count: int) -> tuple[int, list[bytes]]: ...
-    async def acknowledge(
-        self,
-        token: str,
-        length: int,
-        count: int,
-        *,
-        db: str,
-        no: int,
-        functions: Mapping[str, FunctionState],
-        producers: Mapping[str, str],
-    ) -> Acknowledged: ...
-    async def reconcile(
-        self, db: str, no: int, totals: Mapping[str, Numbered]
-    ) -> dict[str, int]: ...
-    async def function_names(self) -> set[str]: ...
-
-
 class Flush:
     """Saves what waits in Redis, and reconciles its totals with SQL.
 
     Args:
+        source: Redis, as a worker uses it.
         store: opened for each drain.
         ledger_days: days that the ledger keeps a producer that sends no more.
         wall: UTC epoch seconds.
@@ -63,7 +42,7 @@ class Flush:
 
     def __init__(
         self,
-        source: Source,
+        source: WorkerCommands,
         store: Store,
         *,
         ledger_days: float,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class MemoryLimit:
     """Keeps the outbox at `most` entries: what is too much goes to the spool, in batches, or else is dropped.
 
-    What goes wrong is logged and given to `failed`, for `statistics()`.
+    What goes wrong is logged and given to `failed`, for `statistics()`; `remedy` ends the log's line of a drop.
     """
 
     def __init__(
