@@ -80,8 +80,8 @@ async def load(*modules: str) -> None:
     """Import modules that take long in another thread, so that the loop goes on meanwhile.
 
     The thread stays. Some modules use OpenSSL (Taskiq's HTTP client makes its TLS contexts as it is imported), and a
-    thread that has done so ends with a lock of OpenSSL's. Its end would come just as a fork that waited for the import
-    goes on, and a child that is forked with the lock taken hangs in its exit.
+    thread that has done so takes a lock of OpenSSL's as it ends. It would end just as a fork that waited for the import
+    goes on, and a child that is forked while the lock is taken hangs in its exit.
     """
     if not all(module in sys.modules for module in modules):
         await in_thread(partial(_load, modules), stay=True)
