@@ -129,16 +129,26 @@ for turn in range(7):
     assert os.waitpid(child, 0)[1] == 0
     time.sleep(0.02)
 """,
-    "what threads load while a fork may come": """
+    "what threads begin while a fork may come": """
 from metrics_collector._support import fork_hooks
-def complain(event, details):
+os.environ["MAX_ITEMS"] = "10"
+begun = set()
+def complain(what):
     ours = threading.current_thread().name.startswith("metrics_collector")
-    if event == "import" and ours and not fork_hooks._no_fork._is_owned():
-        print("loaded while a fork may come:", details[0])
-sys.addaudithook(complain)
-for _ in range(5):
-    calls(10)
-    time.sleep(0.2)
+    if ours and not fork_hooks._no_fork._is_owned():
+        print("begun while a fork may come:", what)
+def used(frame, event, function):
+    # The first use of each of pydantic-core's validators and serializers.
+    owner = getattr(function, "__self__", None) if event == "c_call" else None
+    if type(owner).__module__ == "pydantic_core._pydantic_core":
+        use = function.__qualname__, getattr(owner, "title", frame.f_back.f_code.co_name)
+        if use not in begun: complain(use)
+        begun.add(use)
+sys.addaudithook(lambda event, details: event == "import" and complain(details[0]))
+threading.setprofile(used)
+calls(50)
+while not any(title == "TaskiqMessage" for _, title in begun): time.sleep(0.05)
+time.sleep(0.2)
 """,
     "forks while the database is in use": """
 children = []
@@ -275,6 +285,7 @@ loop.run_until_complete(sent.wait()); loop.close()
         "calls at exit",
         "a thread that begins as the main one ends",
         "a fork after recording",
+        "what threads begin while a fork may come",
         "forks while the database is in use",
     ],
 )

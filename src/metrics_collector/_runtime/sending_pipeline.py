@@ -12,7 +12,7 @@ from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH
 from metrics_collector._sending.sender import Sender, text_of
 from metrics_collector._sending.spool import Replay
-from metrics_collector._support import process
+from metrics_collector._support import fork_hooks, process
 from metrics_collector._support.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -259,9 +259,8 @@ class SendingPipeline:
         from metrics_collector._saving import taskiq
         from metrics_collector._saving.taskiq import embedded
 
-        self._worker = assembly.worker(self.settings, self._log, self.redis)
-        self._broker = taskiq.make_broker("memory://", "memory://", log=self._log)
-        worker = self._worker
+        self._worker = worker = assembly.worker(self.settings, self._log, self.redis)
+        self._broker = _ready_broker("memory://", "memory://", self._log)
         taskiq.register(
             self._broker,
             make_worker=lambda: worker,
@@ -288,10 +287,8 @@ class SendingPipeline:
         from metrics_collector._saving import taskiq
 
         if self._broker is None:
-            self._broker = taskiq.make_broker(
-                self.settings.taskiq_broker_url,
-                self.settings.taskiq_result_backend_url,
-                log=self._log,
+            self._broker = _ready_broker(
+                self.settings.taskiq_broker_url, self.settings.taskiq_result_backend_url, self._log
             )
         await taskiq.request_flush(self._broker)
 
@@ -305,3 +302,13 @@ class SendingPipeline:
         request = asyncio.run_coroutine_threadsafe(taskiq.request_flush(self._own_broker), loop)
         async with asyncio.timeout(_REQUEST_TIMEOUT):
             await asyncio.wrap_future(request)
+
+
+def _ready_broker(url: str, result_backend_url: str, log: RateLimitedLog) -> Any:
+    """A broker whose first use a fork need not wait for."""
+    from metrics_collector._saving import taskiq
+
+    with fork_hooks.no_fork():
+        broker = taskiq.make_broker(url, result_backend_url, log=log)
+        taskiq.rehearse(broker)
+    return broker

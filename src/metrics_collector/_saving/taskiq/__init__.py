@@ -9,7 +9,13 @@ from __future__ import annotations
 from metrics_collector._saving.taskiq.broker import FlushRequestBroker, make_broker
 from metrics_collector._saving.taskiq.scheduler import FlushScheduler
 from metrics_collector._saving.taskiq.shared import TASK_NAME
-from metrics_collector._saving.taskiq.tasks import FlushTask, TaskWorker, register, request_flush
+from metrics_collector._saving.taskiq.tasks import (
+    FlushTask,
+    TaskWorker,
+    register,
+    rehearse,
+    request_flush,
+)
 
 __all__ = [
     "TASK_NAME",
@@ -19,5 +25,6 @@ __all__ = [
     "TaskWorker",
     "make_broker",
     "register",
+    "rehearse",
     "request_flush",
 ]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from taskiq import TaskiqEvents
+from taskiq import ScheduledTask, TaskiqEvents, TaskiqMessage, TaskiqResult
 from taskiq.decor import AsyncTaskiqDecoratedTask
 from taskiq.exceptions import NoResultError
 from taskiq.kicker import AsyncKicker
@@ -115,6 +115,18 @@ async def request_flush(broker: AsyncBroker) -> None:
             await AsyncKicker(TASK_NAME, broker, labels).kiq()
     except Exception as error:
         raise StoreUnavailableError(f"cannot send a flush request: {reason(error)}") from error
+
+
+def rehearse(broker: AsyncBroker) -> None:
+    """Make, write and read what requests and their answers consist of, for nothing.
+
+    At the first use of each kind pydantic-core takes a lock, and other threads go on meanwhile. If one of them forks,
+    the child waits for that lock for ever. So a process that may fork does this where it cannot.
+    """
+    message = TaskiqMessage(task_id="", task_name=TASK_NAME, labels={}, args=[], kwargs={})
+    broker.formatter.loads(broker.formatter.dumps(message).message)
+    ScheduledTask(task_name=TASK_NAME, labels={}, args=[], kwargs={}, interval=1)
+    TaskiqResult(is_err=False, return_value=0, execution_time=0.0, error=None)
 
 
 class _Schedule:
