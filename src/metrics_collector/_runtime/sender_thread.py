@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
-from metrics_collector._support import process
+from metrics_collector._support import process, threads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,7 +56,13 @@ class _SenderLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self) -> None:
-        super().__init__(_YieldingSelector())
+        selector = _YieldingSelector()
+        try:
+            super().__init__(selector)
+        except BaseException:  # no descriptor is left, or no socket is allowed
+            selector.close()
+            asyncio.BaseEventLoop.close(self)  # which has nothing else to close
+            raise
         self.set_debug(False)  # `python -X dev` is for the loops of the program
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
@@ -93,12 +99,12 @@ class SenderThread:
         without_pipeline: Callable[[Exception], Awaitable[None]],
         predecessor: SenderThread | None = None,
     ) -> None:
-        self.loop = _SenderLoop()
+        self.loop: asyncio.AbstractEventLoop | None = None  # made in the thread, as gevent needs it
         self.failed = False  # whether there can be no pipeline
         self._build = build
         self._without_pipeline = without_pipeline
         self._predecessor = predecessor
-        self._pipeline: asyncio.Future[SendingPipeline] = self.loop.create_future()
+        self._pipeline: asyncio.Future[SendingPipeline]
         self._stopping = False
         self._stop = asyncio.Event()
         self._built = threading.Event()  # there is a pipeline, or it is certain that there is none
@@ -108,19 +114,28 @@ class SenderThread:
         self._lock = threading.Lock()
         self._closed = False
         self._calls: set[asyncio.Task[Any]] = set()
-        self._thread = threading.Thread(target=self._run, name="metrics_collector", daemon=True)
+        self._beginning = (
+            threads.lock()
+        )  # held until there is a loop, or it is certain that there is none
+        self._beginning.acquire()
+        self._problem: Exception | None = None  # why there is none
+        self._thread = threads.daemon(self._run, "metrics_collector")
 
     def start(self) -> None:
-        """Start the thread.
+        """Start the thread, and wait until it has a loop.
 
         Raises:
-            RuntimeError: that is impossible, as at the exit of the interpreter.
+            OSError: no loop can be made, for lack of a descriptor or socket.
+            RuntimeError: no thread can be started, as at the exit of the interpreter, or no socket is allowed.
         """
         try:
             self._thread.start()
-        except RuntimeError:
-            self.loop.close()
+            self._beginning.acquire()
+        except BaseException:  # of a signal handler, maybe, while the thread starts
+            self.request_stop()
             raise
+        if self._problem is not None:
+            raise self._problem
 
     def alive(self) -> bool:
         """Whether the thread has not been asked to stop, and has not stopped."""
@@ -137,7 +152,7 @@ class SenderThread:
         """
         work = self._perform(action)
         with self._lock:
-            if self._closed:
+            if self._closed or self.loop is None:
                 work.close()
                 raise StoppedError
             answer = asyncio.run_coroutine_threadsafe(work, self.loop)
@@ -160,8 +175,9 @@ class SenderThread:
         """Have the thread stop soon; `send_for` as in `stop`."""
         self._stopping = True
         self._send_for = send_for
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the thread has stopped
-            self.loop.call_soon_threadsafe(self._stop.set)
+        if self.loop is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed: the thread has stopped
+                self.loop.call_soon_threadsafe(self._stop.set)
 
     def stop(self, send_for: float | None, grace: float) -> bool:
         """Stop the thread and wait until it has, at the exit of the process, and in tests.
@@ -188,15 +204,26 @@ class SenderThread:
         return self._all_sent
 
     def _run(self) -> None:
-        if self._predecessor is not None:
-            self._predecessor._thread.join()  # noqa: SLF001 - of the same class
-            self._predecessor = None
         try:
-            self.loop.run_until_complete(self._live())
+            self.loop = loop = _SenderLoop()
+        except Exception as error:  # noqa: BLE001 - `start` raises it
+            self._problem = error
+            self._stopping = True
+            return
         finally:
-            self.loop.close()
+            self._beginning.release()
+        try:
+            if self._predecessor is not None:
+                self._predecessor._thread.join()  # noqa: SLF001 - of the same class
+                self._predecessor = None
+            loop.run_until_complete(self._live())
+        finally:
+            loop.close()
 
     async def _live(self) -> None:
+        self._pipeline = asyncio.get_running_loop().create_future()
+        if self._stopping:  # since before there was a loop to tell
+            self._stop.set()
         try:
             await self._serve()
         finally:

@@ -11,6 +11,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from metrics_collector._support import threads
 from metrics_collector._support.fork_hooks import no_fork
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ def exiting() -> bool:
 
 def at_exit(action: Callable[[], None]) -> None:
     """Have something done as the process ends; after `os._exit`, or a signal that kills, it is not."""
+    celery = sys.modules.get("celery.signals")
+    if celery is not None:
+        # Celery's pool ends its children by `os._exit`.
+        celery.worker_process_shutdown.connect(lambda **_: action(), weak=False)
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
         # Children of multiprocessing end without atexit.
@@ -66,11 +71,13 @@ async def in_thread(work: Callable[[], T], *, stay: bool = False) -> T:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, problem)
         if stay and problem is None:
-            threading.Event().wait()
+            asleep = threads.lock()
+            asleep.acquire()
+            asleep.acquire()
 
     name = "metrics_collector_imports" if stay else "metrics_collector_in_thread"
     try:
-        threading.Thread(target=run, name=name, daemon=True).start()
+        threads.daemon(run, name).start()
     except RuntimeError:
         return work()
     return await outcome
