@@ -196,9 +196,7 @@ async def flush() -> int:
 
 def statistics() -> Statistics:
     """What this process has done with its entries so far; cheap, and safe from any thread."""
-    from metrics_collector._core.models import Statistics
-
-    return Statistics(**collector.outbox.counts()._asdict(), last_error=collector.last_error)
+    return collector.statistics()
 
 
 def _span(

@@ -25,12 +25,20 @@ if TYPE_CHECKING:
 REQUESTS = 50
 GUNICORN = ["gunicorn", "--workers", "2", "--bind", "127.0.0.1:{port}"]
 UVICORN = "uvicorn_worker.UvicornWorker"
+HTTP = ["--http-socket", "127.0.0.1:{port}"]
+UWSGI = ["tests.faults.uwsgi", *HTTP, "--master", "--processes", "2", "--die-on-term"]
+UWSGI_THREADS = [*UWSGI, "--enable-threads"]
 SERVERS = {
     "uvicorn": ["uvicorn", "--port", "{port}"],
     "gunicorn": [*GUNICORN, "--worker-class", "asgi"],
     "gunicorn, preloaded": [*GUNICORN, "--worker-class", "asgi", "--preload"],
     "gunicorn with uvicorn": [*GUNICORN, "--worker-class", UVICORN],
     "gunicorn with uvicorn, preloaded": [*GUNICORN, "--worker-class", UVICORN, "--preload"],
+    "gunicorn with gevent": [*GUNICORN, "--worker-class", "gevent"],
+    "gunicorn with gevent, preloaded": [*GUNICORN, "--worker-class", "gevent", "--preload"],
+    "uWSGI, preloaded": [*UWSGI_THREADS, "--module"],
+    "uWSGI without threads, preloaded": [*UWSGI, "--module"],
+    "uWSGI with an application for each": [*UWSGI_THREADS, "--lazy-apps", "--module"],
 }
 
 
@@ -40,13 +48,14 @@ def test_a_web_server_loses_nothing_on_sigterm(world: World, server: str) -> Non
         port = probe.getsockname()[1]
     command = [word.format(port=port) for word in SERVERS[server]]
     # Nothing is sent before the end.
-    serving = world.program(*command, "tests.faults.service:app", METRICS_SEND_INTERVAL="60")
+    service = "wsgi_service" if "gevent" in server or "uWSGI" in server else "service"
+    serving = world.program(*command, f"tests.faults.{service}:app", METRICS_SEND_INTERVAL="60")
     # A request that is given up may be counted all the same.
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT) as client:
         serving.until(_answers(client))
         asked = 1
         who: set[str] = set()
-        while asked < REQUESTS or len(who) < 1 + ("--workers" in command):
+        while asked < REQUESTS or len(who) < 1 + ("2" in command):
             # A connection each, so that every worker gets some.
             who.add(httpx.get(str(client.base_url), timeout=LIMIT).text)
             asked += 1
@@ -55,6 +64,7 @@ def test_a_web_server_loses_nothing_on_sigterm(world: World, server: str) -> Non
     loads = 1 if "preloaded" in server else len(who)
     assert world.counted() == {"service.ask": asked, "service.load": loads}, serving.output
     assert "Traceback" not in serving.output
+    assert ("set enable-threads = true" in serving.output) == ("without threads" in server)
 
 
 def _answers(client: httpx.Client) -> Callable[[], bool]:
@@ -65,6 +75,13 @@ def _answers(client: httpx.Client) -> Callable[[], bool]:
             return False
 
     return answers
+
+
+def test_children_of_celery_lose_nothing_as_they_end(world: World) -> None:
+    options = ["--app", "tests.faults.celery_app", "worker"]
+    celery = world.program("celery", *options, METRICS_SEND_INTERVAL="60")
+    celery.until(lambda: world.counted() == {"task": 10})
+    assert celery.terminate() == 0, celery.output
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -116,6 +116,35 @@ child = os.fork()
 calls(15)
 if child: assert os.waitpid(child, 0)[1] == 0
 """,
+    "a fork that Python does not hear of": """
+import ctypes
+time.sleep(0.02)  # the system tells when a child began in steps of 0.01 s
+child = ctypes.PyDLL(None).fork()
+calls(25)
+assert statistics().recorded == 25, statistics()
+if child: assert os.waitpid(child, 0)[1] == 0
+""",
+    "a fork that Python does not hear of, while modules load": """
+import ctypes
+calls(10)
+time.sleep(0.02)  # as above
+child = ctypes.PyDLL(None).fork()
+calls(10)
+if child: calls(20); assert os.waitpid(child, 0)[1] == 0
+""",
+    "a child that only the garbage collector notices": """
+import ctypes, gc, redis
+calls(20)
+asyncio.run(send())
+child = ctypes.PyDLL(None).fork()
+if not child:
+    calls(30)
+    gc.collect()
+    server = redis.Redis.from_url(os.environ["REDIS_URL"])
+    while server.llen("metrics_list") < 50: time.sleep(0.01)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+""",
     "forks while modules load": """
 import signal
 f()
@@ -225,9 +254,11 @@ FORKS = ["-W", "ignore:This process:DeprecationWarning"]
 WARNINGS = ["-W", "error", *FORKS]
 
 
-def _program(tmp_path: Path, body: str, *options: str, url: str, **environment: str) -> Process:
+def _program(
+    tmp_path: Path, body: str, *options: str, url: str, first: str = "", **environment: str
+) -> Process:
     script = tmp_path / "script.py"
-    script.write_text(HEAD + body + "\n")
+    script.write_text(first + HEAD + body + "\n")
     return Process(
         [*options, str(script)],
         output=tmp_path / "output",
@@ -258,6 +289,37 @@ def test_all_is_in_redis(body: str, redis_server: RedisServer, tmp_path: Path) -
         assert program.wait() == 0, program.output
         assert not program.output
     _assert_in_redis(redis_server, 50)
+
+
+def test_greenlets_in_the_place_of_threads(redis_server: RedisServer, tmp_path: Path) -> None:
+    body = """
+async def main():
+    async with MetricsCollector(): await many(10)
+    await send()
+calls(5)
+asyncio.run(main())
+calls(5)
+gevent.joinall([gevent.spawn(calls, 5) for _ in range(6)])
+"""
+    first = "import gevent.monkey\ngevent.monkey.patch_all()"
+    with _program(tmp_path, body, *WARNINGS, url=redis_server.url, first=first) as program:
+        assert program.wait() == 0, program.output
+        assert not program.output
+    _assert_in_redis(redis_server, 50)
+
+
+def test_where_no_loop_can_be_made_the_end_says_what_is_lost(tmp_path: Path) -> None:
+    body = """
+import socket
+def refused(*_): raise RuntimeError("no sockets here")  # as a user's tests may have it
+socket.socketpair = refused
+calls(50)
+"""
+    with _program(tmp_path, body, *WARNINGS, url="redis://127.0.0.1:1/0") as program:
+        assert program.wait() == 0, program.output
+        first, last = program.output.splitlines()
+    assert "cannot start the sender thread; retrying: no sockets here" in first
+    assert "50 entries could not be sent" in last
 
 
 def test_a_loop_that_is_closed_in_a_run_lets_the_program_end(

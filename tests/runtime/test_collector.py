@@ -41,7 +41,7 @@ from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.worker import Worker
 from metrics_collector._support import process
 from tests.helpers.pipeline import commands_on
-from tests.helpers.threads import allow_no_more, at_once, working
+from tests.helpers.threads import allow_no_loops, allow_no_more, at_once, working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -746,23 +746,34 @@ class TestThread:
         world.assert_has(3)
 
     @pytest.mark.usefixtures("world")
-    def test_that_cannot_be_started_is_tried_again(
-        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize(
+        ("allow", "why"),
+        [
+            (allow_no_more, "can't start new thread"),
+            (allow_no_loops, "[Errno 24] Too many open files"),
+        ],
+    )
+    def test_that_cannot_be_started_is_tried_again_after_a_pause(
+        self,
+        allow: Callable[[pytest.MonkeyPatch], list[None]],
+        why: str,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         monkeypatch.setattr(collector_module, "USUAL_MAX_BUFFERED", 20)
+        monkeypatch.setattr(collector_module, "_PAUSE", 600.0)
         with monkeypatch.context() as patch:
-            allow_no_more(patch)
+            tries = allow(patch)
             call(30)
-        assert caplog.messages == [
-            "cannot start the sender thread; retrying at the next record: can't start new thread"
-        ]
-        assert "can't start new thread" in str(statistics().last_error)
+            gc.collect()  # which complains of a loop that was not closed
+        assert len(tries) == 1
+        assert caplog.messages == [f"cannot start the sender thread; retrying: {why}"]
+        assert why in str(statistics().last_error)
         figures = statistics()
         assert (figures.recorded, figures.buffered, figures.dropped) == (30, 20, 10)
 
-        call(1)
         asyncio.run(send())
-        assert statistics().sent == 21
+        assert statistics().sent == 20
 
     @pytest.mark.usefixtures("world")
     def test_is_not_started_as_the_interpreter_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -798,7 +809,9 @@ class TestThread:
         monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")
         call(1)
 
-        assert not sender_thread().loop.get_debug()
+        loop = sender_thread().loop
+        assert loop is not None
+        assert not loop.get_debug()
 
 
 class TestCalls:
@@ -1031,6 +1044,7 @@ class TestExit:
         call(2)
         (thread,) = sender_threads()
         loop = sender_thread().loop
+        assert loop is not None
 
         collector.at_exit()
 

@@ -135,7 +135,9 @@ def _log_failure(error: Exception) -> None:
 
 def _start_afresh_in_the_child() -> None:
     global _failure_logged  # noqa: PLW0603 - see above
-    buffer.clear()  # the parent sends these
+    own = [entry for entry in buffer if entry[2] > fork_hooks.began]
+    buffer.clear()  # the parent sends the others
+    buffer.extend(own)
     _failure_logged = False
     start_on_next_record()
 

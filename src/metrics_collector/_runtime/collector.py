@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import gc
+import math
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,13 +23,14 @@ from metrics_collector._runtime.sender_thread import SenderThread, StoppedError
 from metrics_collector._sending.last_send import LastSend
 from metrics_collector._sending.outbox import Outbox
 from metrics_collector._sending.sender import USUAL_MAX_BUFFERED, keep_entries
-from metrics_collector._support import fork_hooks, process
+from metrics_collector._support import fork_detection, fork_hooks, process, uwsgi
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+    from metrics_collector._core.models import Statistics
     from metrics_collector._recording.recorder import Record
     from metrics_collector._runtime.sending_pipeline import SendingPipeline
     from metrics_collector._sending.spool import Spool
@@ -37,6 +41,7 @@ T = TypeVar("T")
 GRACE: Final = 0.25  # seconds that the exit waits beyond those for sending
 SPOOL_GRACE: Final = 10.0  # the same where it writes to a spool, on a disk that may be very slow
 _USUAL_EXIT_TIMEOUT: Final = 2.0  # where no settings can be read: the default of the setting
+_PAUSE: Final = 1.0  # seconds before the next try to start a thread, which may cost a millisecond of a call's time
 _RESET_TIMEOUT: Final = 10.0  # seconds: the thread may still be loading its drivers
 
 
@@ -67,6 +72,9 @@ class Collector:
         self._settings = settings
         self._server: Any = None  # the embedded Redis
         self._spool: Spool | None = None
+        self._next_try = (
+            -math.inf
+        )  # when a record may start the thread, in seconds of `monotonic()`
         self.broker: Any = None  # the user's own, which is asked for flushes instead of ours
         self.outbox = Outbox(recorder.buffer)
         self.last_error: str | None = None  # for `statistics()`
@@ -90,6 +98,18 @@ class Collector:
 
         return Settings()
 
+    def statistics(self) -> Statistics:
+        """As the public function of that name."""
+        self.notice_fork()
+        from metrics_collector._core.models import Statistics
+
+        return Statistics(**self.outbox.counts()._asdict(), last_error=self.last_error)
+
+    def notice_fork(self) -> None:
+        """Begin anew, if this is a child that was forked without Python's hooks; it may have recorded before."""
+        if fork_detection.notice() and recorder.buffer:
+            self.start()
+
     def failed(self, what: str) -> None:
         """Remember what went wrong, for `statistics()`."""
         self.last_error = what
@@ -101,6 +121,7 @@ class Collector:
             ConfigurationError: a setting is wrong.
             StoreUnavailableError: no thread can be started, or there is no pipeline.
         """
+        self.notice_fork()
         self.settings()
         before = self._thread
         while True:
@@ -139,6 +160,9 @@ class Collector:
         if not self._exit_hooked:
             self._exit_hooked = True
             process.at_exit(self.at_exit)
+        if uwsgi.without_threads():
+            self.failed(uwsgi.NO_THREADS)
+            self.log.trouble("threads", "%s", uwsgi.NO_THREADS)
         before = self._thread
         try:
             # Set before it starts, so that a signal handler that records in between finds it.
@@ -153,17 +177,21 @@ class Collector:
 
     def start(self) -> None:
         """Start the sender thread; the first record calls this."""
+        fork_detection.notice()
         if sys.is_finalizing():
             return  # a finaliser recorded this; to start a thread would hang
+        if uwsgi.about_to_fork() or time.monotonic() < self._next_try:
+            recorder.start_on_next_record()
+            self.outbox.enforce(USUAL_MAX_BUFFERED)
+            return
         try:
             self._ensure_thread()
         except (OSError, RuntimeError) as error:  # no socket for its loop, no thread
             self.failed(f"cannot start the sender thread: {error}")
             if not process.exiting():
-                self.log.trouble(
-                    "send", "cannot start the sender thread; retrying at the next record: %s", error
-                )
+                self.log.trouble("start", "cannot start the sender thread; retrying: %s", error)
                 self.outbox.enforce(USUAL_MAX_BUFFERED)
+                self._next_try = time.monotonic() + _PAUSE
 
     async def enter(self, settings: Settings | None) -> Run | None:
         """Begin a run, and check that Redis can be used; `None` if metrics are switched off.
@@ -174,6 +202,7 @@ class Collector:
             ConfigurationError: a setting is wrong, or differs from that of the run that is already there.
             IncompatibleStoreError: Redis is too old.
         """
+        self.notice_fork()
         if settings is not None and self._isolated:
             settings = _in_place_of(settings, self.settings())
         run = Run()
@@ -207,6 +236,7 @@ class Collector:
 
     async def leave(self, run: Run) -> None:
         """End a run: the last one waits until all is sent. What cannot be sent in time, the thread sends later."""
+        self.notice_fork()
         with self._lock:
             if run not in self._runs:
                 return  # it belongs to the parent of this forked child
@@ -312,6 +342,7 @@ class Collector:
 
     def at_exit(self) -> None:
         """Send what is left, within METRICS_EXIT_TIMEOUT; may be called again if more was recorded."""
+        fork_detection.notice()
         with self._lock:
             thread, self._thread = self._thread, None
         running = thread is not None and thread.alive()
@@ -345,6 +376,11 @@ def _in_place_of(settings: Settings, pinned: Settings) -> Settings:
     return settings.model_copy(update={name: getattr(pinned, name) for name in names})
 
 
+def _on_collection(phase: str, _details: Mapping[str, int]) -> None:
+    if phase == "start":
+        collector.notice_fork()
+
+
 _abandoned: Final[list[Any]] = []
 
 collector: Final = Collector()
@@ -354,3 +390,5 @@ atexit.register(fork_hooks.wait_for_modules)  # after the one below
 # the program has registered until then. This one runs after nearly all of them, and sends what they record.
 atexit.register(collector.at_exit)
 fork_hooks.register("collector", in_child=collector.after_fork)
+gc.callbacks.append(_on_collection)
+uwsgi.after_fork(collector.notice_fork)

@@ -7,6 +7,7 @@ is not imported has no state.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from contextlib import ExitStack, contextmanager, suppress
@@ -42,6 +43,11 @@ class _Hooks(NamedTuple):
 
 _hooks: Final[dict[ForkStep, list[_Hooks]]] = {step: [] for step in ORDER}
 _no_fork = threading.RLock()
+
+pid = os.getpid()
+"""The process in which this module was imported, or else the hooks of a child have run."""
+began = math.inf
+"""For hooks in a child: when it began, in seconds of `perf_counter()`; older records are its parent's."""
 
 
 def register(
@@ -83,6 +89,26 @@ def _run(moment: Literal["before", "in_parent", "in_child"]) -> None:
                 last_first.callback(hook)
 
 
+@contextmanager
+def child_that_began(at: float) -> Iterator[None]:
+    """Run the hooks within this block as those of a child that began then, and not at this moment."""
+    global began  # noqa: PLW0603 - hooks take no arguments
+    began = at
+    try:
+        yield
+    finally:
+        began = math.inf
+
+
+def in_child() -> None:
+    """Run the hooks of a child."""
+    global pid  # noqa: PLW0603 - the state of a process is that of this module
+    try:
+        _run("in_child")
+    finally:
+        pid = os.getpid()
+
+
 def _hold_modules_back() -> None:
     _no_fork.acquire(timeout=_LOAD_TIMEOUT)
 
@@ -102,5 +128,5 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(
         before=partial(_run, "before"),
         after_in_parent=partial(_run, "in_parent"),
-        after_in_child=partial(_run, "in_child"),
+        after_in_child=in_child,
     )
