@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -228,7 +229,8 @@ class TestAssets:
         assert re.fullmatch("[0-9a-f]{16}", assets.version)
 
     def test_nothing_is_fetched_from_elsewhere(self) -> None:
-        for path in (_assets._FOLDER, _assets._FOLDER.parent / "templates"):
-            for file in path.iterdir():
+        package = resources.files("metrics_collector.dashboard")
+        for folder in ("static", "templates"):
+            for file in package.joinpath(folder).iterdir():
                 text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
                 assert not re.search(r"https?://", text), file

@@ -7,8 +7,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
+from importlib import resources
+from importlib.util import find_spec, module_from_spec
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._errors import ConfigurationError
@@ -16,7 +17,6 @@ from metrics_collector._errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_FOLDER: Final = Path(__file__).parent / "static"
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _MISSING: Final = (
     "plotly.js, which draws the charts, is missing: pip install 'metrics-collector[dashboard]'"
@@ -42,8 +42,10 @@ def load() -> Assets:
     Raises:
         ConfigurationError: the library is not installed, or its script not where it always was.
     """
-    contents = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir())}
-    contents["plotly.js"] = plotly = _plotly().read_bytes()
+    folder = resources.files("metrics_collector.dashboard") / "static"
+    files = sorted(folder.iterdir(), key=lambda file: file.name)
+    contents = {file.name: file.read_bytes() for file in files}
+    contents["plotly.js"] = plotly = _plotly()
     version = hashlib.sha256()
     for name, content in contents.items():
         version.update(b"%s %d " % (name.encode(), len(content)) + content)
@@ -72,15 +74,14 @@ def compressed(name: str) -> bytes:
 
 def content_type(name: str) -> str:
     """The type of a file."""
-    return f"{_TYPES[Path(name).suffix]}; charset=utf-8"
+    return f"{_TYPES[PurePath(name).suffix]}; charset=utf-8"
 
 
-def _plotly() -> Path:
-    # Looked up, not imported: of the package we need this one file.
+def _plotly() -> bytes:
     spec = find_spec("plotly")
-    folders = [] if spec is None else spec.submodule_search_locations or []
-    for folder in folders:
-        path = Path(folder, "package_data", "plotly.min.js")
-        if path.is_file():
-            return path
+    if spec is not None:
+        # Not imported: of the package we need this one file.
+        script = resources.files(module_from_spec(spec)) / "package_data" / "plotly.min.js"
+        if script.is_file():
+            return script.read_bytes()
     raise ConfigurationError(_MISSING)

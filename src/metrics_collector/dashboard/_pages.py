@@ -7,11 +7,11 @@ import json
 import re
 from datetime import UTC, datetime
 from http import HTTPStatus
-from pathlib import Path
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
@@ -31,7 +31,7 @@ class Pages:
 
     def __init__(self) -> None:
         self._templates = Environment(
-            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            loader=FunctionLoader(_template),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -96,6 +96,10 @@ class Pages:
             now=datetime.now(UTC),
         )
         return HTMLResponse(html, status)
+
+
+def _template(name: str) -> str:
+    return (resources.files("metrics_collector.dashboard") / "templates" / name).read_text("utf-8")
 
 
 def prose(text: str) -> Markup:
