@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 
 from metrics_collector import MetricsCollector, Settings, flush
 from metrics_collector._runtime.collector import collector
+from tests.helpers.commands import PROGRAM
 from tests.helpers.processes import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from metrics_collector._runtime.sending_pipeline import SendingPipeline
@@ -81,11 +82,16 @@ class Dashboard:
 
 @contextmanager
 def dashboard(
-    database: Path, output: Path, *arguments: str, **environment: str
+    database: Path,
+    output: Path,
+    *arguments: str,
+    program: Sequence[str] = PROGRAM,
+    **environment: str,
 ) -> Iterator[Dashboard]:
-    """Run the command over a database."""
+    """Run the command, ours or that of another `program`, over a database."""
     process = Process(
-        ["-m", "metrics_collector", "dashboard", "--port", "0", *arguments],
+        ["dashboard", "--port", "0", *arguments],
+        program=program,
         output=output,
         environment={"REDIS_URL": "memory://", "DATABASE_NAME": str(database), **environment},
     )

@@ -29,7 +29,7 @@ WITHOUT_UVLOOP = (
 
 
 class Process:
-    """A program with `arguments` for this Python, in a session and process group of its own.
+    """A `program`, or this Python, with `arguments`, in a session and process group of its own.
 
     Its output, and that of its children, is collected in the file `output`. `close`, or the end of
     the `with` block, kills the whole group, also what outlived its leader.
@@ -41,11 +41,12 @@ class Process:
         *,
         output: Path,
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = (sys.executable,),
     ) -> None:
         self._output = output
         with output.open("ab") as sink:
             self._process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [*program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
