@@ -70,6 +70,9 @@ def test_wrong_input_gets_one_line_and_2(wrong: str, complaint: Complaint) -> No
         ("--host 0.0.0.0", "", 2, "a token is needed: set METRICS_DASHBOARD_TOKEN"),
         ("--host ::", "", 2, "a token is needed: set METRICS_DASHBOARD_TOKEN"),
         ("", "S3CR3T", 2, "METRICS_DASHBOARD_TOKEN=***"),  # too weak
+        ("--root-path metrics", TOKEN, 2, "allowed is a path such as /metrics"),
+        ("--forwarded-allow-ips localhost", TOKEN, 2, "allowed are addresses and networks"),
+        ("--forwarded-allow-ips *,::1", TOKEN, 2, "or * for all"),
         ("--host host.invalid", TOKEN, 1, "cannot listen at host.invalid"),
         ("--port {taken}", "", 1, "port {taken}: Address already in use; choose another"),
     ],
@@ -92,6 +95,7 @@ def test_where_it_cannot_be_served_it_is_not(
 
 def test_help_tells_of_host_and_port(output: Output) -> None:
     out = output("dashboard --help")
-    assert all(option in out for option in ("--host", "--port", "--allow-host"))
+    options = ("--host", "--port", "--allow-host", "--root-path", "--forwarded-allow-ips")
+    assert all(option in out for option in options)
     assert "METRICS_DASHBOARD_TOKEN" in out
     assert re.search("^  dashboard +Serve", output("--help"), re.MULTILINE)

@@ -7,7 +7,7 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import httpx
@@ -19,6 +19,9 @@ from metrics_collector import get_metrics, measure, send
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._runtime.collector import collector
 from metrics_collector.dashboard import create_app
+from metrics_collector.dashboard._app import _Views
+from metrics_collector.dashboard._paths import OWN
+from metrics_collector.dashboard._proxy import BehindProxy
 from tests.helpers.dashboard import EVIL, TOKEN, Call, save
 from tests.helpers.rows import rows
 
@@ -28,6 +31,26 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+WRONG_PATHS: Final = (  # of no proxy before a dashboard
+    "",
+    "metrics",
+    "//evil.example",
+    "/a//b",
+    "/a/../b",
+    "/..",
+    "/.",
+    "https://evil.example",
+    "/a\r\nX-Evil: 1",
+    "/a\n",
+    "/a;Domain=example",
+    '/"><script>',
+    "/a?b",
+    "/a%2f..",
+    "/a\\b",
+    "/ä",
+    "/api",
+    "/errors/",
+)
 PAGES = ("/", "/function?name=shop.pay", "/errors", "/pipeline", "/api")
 VIEWS = ("/api/overview", "/api/function?name=shop.pay", "/api/errors", "/api/pipeline")
 
@@ -623,6 +646,20 @@ class TestHosts:
             create_app(token=TOKEN, hosts=hosts)
 
 
+async def every_link_leads_below(browser: httpx.AsyncClient, root: str, asked_below: str) -> None:
+    """Whatever a page links to, or has its script ask for, is below `root`, and there when asked for `asked_below`."""
+    for page in PAGES:
+        answer = await browser.get(f"{asked_below}{page}")
+        assert answer.status_code == 200
+        links = re.findall(r'(?:href|src|data-function)="([^"#]+)"', answer.text)
+        assert all(link.startswith(f"{root}/") for link in links)
+        for link in set(links):
+            if "name=&" in link or link.endswith("name="):
+                continue
+            below = link.replace("&amp;", "&").removeprefix(root)
+            assert (await browser.get(f"{asked_below}{below}")).status_code == 200, link
+
+
 class TestMounted:
     @pytest.fixture
     def service(self) -> ASGIApp:
@@ -636,20 +673,13 @@ class TestMounted:
             assert answer.headers["location"] == "/inner/met%20rics/errors"
             assert "Path=/inner/met rics" in answer.headers["set-cookie"].replace("%20", " ")
         async with client(service, authorization=f"Bearer {TOKEN}") as browser:
-            for page in PAGES:
-                answer = await browser.get(f"/inner/met%20rics{page}")
-                assert answer.status_code == 200
-                links = re.findall(r'(?:href|src|data-function)="([^"#]+)"', answer.text)
-                assert all(link.startswith("/inner/met%20rics/") for link in links)
-                for link in set(links):
-                    if "name=&" in link or link.endswith("name="):
-                        continue
-                    assert (await browser.get(link.replace("&amp;", "&"))).status_code == 200, link
+            await every_link_leads_below(browser, "/inner/met%20rics", "/inner/met%20rics")
 
     async def test_the_cookie_is_for_its_path_alone(self) -> None:
         service = Starlette(routes=[Mount("/a;b,c", create_app(token=TOKEN))])
         async with client(service) as browser:
             answer = await browser.get(f"/a;b,c/pipeline?token={TOKEN}")
+        assert answer.headers["location"] == "/a%3Bb%2Cc/pipeline"  # as the cookie has it
         assert "Path=/a%3Bb%2Cc" in answer.headers["set-cookie"].split("; ")
 
     async def test_json(self, service: ASGIApp) -> None:
@@ -658,3 +688,68 @@ class TestMounted:
         async with client(service, authorization=f"Bearer {TOKEN}") as program:
             answer = (await program.get("/inner/met%20rics/api/overview")).json()
             assert answer["totals"]["call_count"] == 0
+
+
+PROXY: Final = "10.0.0.5"
+PREFIX: Final = "x-forwarded-prefix"
+
+
+class TestBehindProxy:
+    @pytest.mark.parametrize("wrong", WRONG_PATHS)
+    def test_a_path_of_no_sense_is_refused(self, wrong: str) -> None:
+        with pytest.raises(ConfigurationError, match="--root-path"):
+            BehindProxy(create_app(token=TOKEN), root_path=wrong, forwarded_allow_ips=None)
+
+    @pytest.mark.parametrize(
+        ("told", "stripped"),
+        [
+            ("by the option", True),
+            ("by the option", False),
+            ("by the header", True),
+            ("by both", False),
+        ],
+    )
+    @pytest.mark.usefixtures("calls")
+    async def test_every_link_leads_below_its_path(self, told: str, stripped: bool) -> None:
+        app = BehindProxy(
+            create_app(token=TOKEN),
+            root_path={"by the option": "/team/metrics/", "by both": "/other"}.get(told),
+            forwarded_allow_ips=None if told == "by the option" else f"192.168.0.0/16, {PROXY}",
+        )
+        headers = {} if told == "by the option" else {PREFIX: "/team/metrics"}
+        asked_below = "" if stripped else "/team/metrics"
+        async with client(app, ip=PROXY, **headers, x_forwarded_for="203.0.113.9") as browser:
+            answer = await browser.get(f"{asked_below}/errors?window=24h&token={TOKEN}")
+            assert answer.headers["location"] == "/team/metrics/errors?window=24h"
+            assert "Path=/team/metrics" in answer.headers["set-cookie"].split("; ")
+            browser.headers["authorization"] = f"Bearer {TOKEN}"
+            await every_link_leads_below(browser, "/team/metrics", asked_below)
+            if not stripped:
+                assert "<h1>Overview" in (await browser.get("/team/metrics")).text
+
+    @pytest.mark.parametrize(
+        ("ip", "forwarded_allow_ips", "prefixes"),
+        [
+            (PROXY, None, ["/evil"]),
+            (PROXY, "10.0.0.6,10.1.0.0/16", ["/evil"]),
+            ("127.0.0.1", None, ["/evil"]),
+            *((PROXY, "*", [wrong]) for wrong in WRONG_PATHS),
+            (PROXY, PROXY, ["/evil", "/evil"]),
+            (PROXY, PROXY, ["/evil, /evil"]),
+        ],
+    )
+    async def test_a_header_of_another_or_of_no_sense_is_ignored(
+        self, ip: str, forwarded_allow_ips: str | None, prefixes: list[str]
+    ) -> None:
+        app = BehindProxy(
+            create_app(token=TOKEN), root_path="/good", forwarded_allow_ips=forwarded_allow_ips
+        )
+        async with client(app, ip=ip) as browser:
+            headers = [(PREFIX.encode(), prefix.encode()) for prefix in prefixes]
+            answer = await browser.get(f"/errors?token={TOKEN}", headers=headers)
+        assert answer.headers["location"] == "/good/errors"
+        assert "Path=/good" in answer.headers["set-cookie"].split("; ")
+
+    def test_no_path_of_its_own_is_taken_for_that_of_a_proxy(self) -> None:
+        routes = {route.path for route in _Views().routes()} - {"/"}
+        assert {*routes, "/static"} == OWN

@@ -11,6 +11,7 @@ import httpx
 from tests.helpers import dashboard as dashboards
 from tests.helpers.commands import LIMIT
 from tests.helpers.dashboard import TOKEN, Call
+from tests.helpers.reverse_proxy import reverse_proxy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,3 +46,30 @@ async def test_others_are_let_in_with_the_token(tmp_path: Path) -> None:
             assert (await stranger.get(url)).status_code == 401
             assert (await stranger.get(url, params={"token": TOKEN})).status_code == 303
         assert TOKEN not in own.process.output
+
+
+async def test_real_proxies_show_it_under_their_paths(tmp_path: Path) -> None:
+    await dashboards.save([Call("f", time.time() - 1)], tmp_path / "metrics.db")
+    with dashboards.dashboard(
+        tmp_path / "metrics.db",
+        tmp_path / "output.txt",
+        *("--root-path", "/metrics", "--forwarded-allow-ips", "127.0.0.1"),
+        METRICS_DASHBOARD_TOKEN=TOKEN,
+    ) as own:
+        assert f"http://{own.address}/metrics/?token=" in own.process.output
+        # Whoever asks the proxy, the prefix is the proxy's.
+        client = "X-Forwarded-For: 203.0.113.9\nX-Forwarded-Proto: https"
+        for path, strips, headers in (
+            ("/metrics", True, ""),
+            ("/metrics", False, client),
+            ("/team/figures", True, f"{client}\nX-Forwarded-Prefix: /team/figures"),
+        ):
+            async with (
+                reverse_proxy(own.address, path, strips=strips, headers=headers) as url,
+                httpx.AsyncClient(timeout=LIMIT) as browser,
+            ):
+                answer = await browser.get(f"{url}/errors", params={"token": TOKEN})
+                assert answer.headers["location"] == f"{path}/errors"
+                cookie = answer.headers["set-cookie"].split("; ")
+                assert f"Path={path}" in cookie
+                assert ("Secure" in cookie) == bool(headers)

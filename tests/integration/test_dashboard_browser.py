@@ -17,6 +17,7 @@ from playwright.async_api import async_playwright, expect
 from tests.helpers import dashboard as dashboards
 from tests.helpers.dashboard import EVIL, TOKEN, Call
 from tests.helpers.processes import LIMIT
+from tests.helpers.reverse_proxy import reverse_proxy
 from tests.helpers.rows import rows
 
 if TYPE_CHECKING:
@@ -517,3 +518,38 @@ class TestToken:
                 await page.get_by_role("link", name="Overview").click()
                 await expect(page.locator("h1")).to_have_text("Overview")
             assert TOKEN not in own.process.output
+
+
+class TestBehindProxy:
+    @pytest.mark.parametrize("strips", [True, False])
+    async def test_all_of_it_is_below_its_path(
+        self, strips: bool, tab: Open, database: Path, tmp_path: Path
+    ) -> None:
+        output, path = tmp_path / "output.txt", "/team/metrics"
+        arguments = ("--forwarded-allow-ips", "127.0.0.1") if strips else ("--root-path", path)
+        headers = f"X-Forwarded-Prefix: {path}" if strips else ""
+        with dashboards.dashboard(
+            database, output, *arguments, METRICS_DASHBOARD_TOKEN=TOKEN
+        ) as own:
+            async with (
+                # It has nothing else, so that a request for anything elsewhere is an error in the tab.
+                reverse_proxy(own.address, path, strips=strips, headers=headers) as url,
+                tab(f"{url}/?window=24h", allowed="status of 401") as page,
+            ):
+                await page.get_by_label("Token").fill(TOKEN)
+                await page.get_by_role("button", name="Open").click()
+                await drawn(page, CHARTS["overview"])
+                (cookie,) = await page.context.cookies()
+                assert cookie["path"] == path
+                await page.locator("#sort-p95").click()
+                await expect(page.locator("#sort-p95 .arrow")).to_have_text("↓")
+                async with page.expect_response(page.url):  # it renews itself
+                    pass
+                await page.locator("#table .fn", has_text="pay").click()
+                await drawn(page, CHARTS["function"])
+                for name in ("Errors", "Pipeline", "JSON"):
+                    await page.get_by_role("link", name=name, exact=name == "JSON").click()
+                    await expect(page.locator("h1")).to_have_text(name)
+                    assert page.url.startswith(f"{url}/")
+                api = page.locator("h2 a").first
+                await expect(api).to_have_attribute("href", f"{path}/api/overview")

@@ -277,6 +277,20 @@ def dashboard(
             help="Also accept this host name, as behind a proxy; may be repeated.",
         ),
     ] = None,
+    root_path: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="The path that a proxy shows it under, such as /metrics, whether or not the proxy strips that.",
+        ),
+    ] = None,
+    forwarded_allow_ips: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESSES",
+            help="Proxies whose X-Forwarded-Prefix, -Proto and -For are believed: 10.0.0.5,192.168.0.0/16; * for all.",
+        ),
+    ] = None,
 ) -> None:
     """Serve a dashboard to browsers.
 
@@ -286,4 +300,10 @@ def dashboard(
     with extra_needed():
         from metrics_collector.dashboard import _server
 
-    _server.run(host, port, allow_host or [])
+    _server.run(
+        host,
+        port,
+        allow_host or [],
+        root_path=root_path,
+        forwarded_allow_ips=forwarded_allow_ips,
+    )

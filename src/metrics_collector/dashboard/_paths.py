@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from starlette.types import Scope
+
+# None of these can be what the dashboard is under: whether a proxy has stripped it could not be told.
+OWN: Final = frozenset(
+    {
+        "/api",
+        "/api/errors",
+        "/api/function",
+        "/api/overview",
+        "/api/pipeline",
+        "/errors",
+        "/function",
+        "/pipeline",
+        "/static",
+    }
+)
 
 
 def root(scope: Scope) -> str:

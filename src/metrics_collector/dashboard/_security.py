@@ -134,7 +134,7 @@ class Guard:
                 return await self._unknown(scope, "This token is not the right one.")
             rest = urlencode([(name, value) for name, value in asked if name != "token"])
             # Of two slashes at the beginning a browser would take what follows for a host.
-            path = "/" + (root(scope) + local_path(scope)).lstrip("/")
+            path = "/" + quote(root(scope) + local_path(scope)).lstrip("/")
             response = RedirectResponse(f"{path}?{rest}" if rest else path, status_code=303)
             response.set_cookie(
                 *_cookie(self._token),

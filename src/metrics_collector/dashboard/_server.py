@@ -11,6 +11,7 @@ import uvicorn
 from metrics_collector._errors import ConfigurationError, MetricsCollectorError
 from metrics_collector._runtime.collector import collector
 from metrics_collector.dashboard import create_app
+from metrics_collector.dashboard._proxy import BehindProxy
 from metrics_collector.dashboard._security import LOOPBACK_NAMES, is_loopback
 
 if TYPE_CHECKING:
@@ -19,18 +20,32 @@ if TYPE_CHECKING:
 _GRACE: Final = 2  # seconds that answers under way have at the end
 
 
-def run(host: str, port: int, allowed: Sequence[str]) -> None:
-    """Serve until a signal ends it, also by the names `allowed`; at a port that is free and printed, if it is 0."""
+def run(
+    host: str,
+    port: int,
+    allowed: Sequence[str],
+    *,
+    root_path: str | None,
+    forwarded_allow_ips: str | None,
+) -> None:
+    """Serve until a signal ends it, also by the names `allowed`; at a port that is free and printed, if it is 0.
+
+    `root_path` and `forwarded_allow_ips` are those of `BehindProxy`.
+    """
     token = collector.settings().dashboard_token
     if token is None and not is_loopback(host):
         raise ConfigurationError(
             f"--host {host} can be reached by others, so a token is needed: set METRICS_DASHBOARD_TOKEN, for instance "
             "to what `python -c 'import secrets; print(secrets.token_urlsafe())'` prints"
         )
-    app = create_app(token=False if token is None else token, hosts=_hosts(host, allowed))
+    app = BehindProxy(
+        create_app(token=False if token is None else token, hosts=_hosts(host, allowed)),
+        root_path=root_path,
+        forwarded_allow_ips=forwarded_allow_ips,
+    )
     listening = _listen(host, port)
     address = f"[{host}]" if ":" in host else host
-    where = f"http://{address}:{listening.getsockname()[1]}/"
+    where = f"http://{address}:{listening.getsockname()[1]}{app.root_path}/"
     sys.stdout.write(f"The dashboard is at {where}, until Ctrl-C.\n")
     if token is not None:
         sys.stdout.write(
@@ -42,6 +57,7 @@ def run(host: str, port: int, allowed: Sequence[str]) -> None:
         access_log=False,  # it would show the token
         lifespan="off",
         log_level="warning",
+        proxy_headers=forwarded_allow_ips is None,  # otherwise the app does it
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
     )
