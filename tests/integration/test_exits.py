@@ -100,6 +100,18 @@ def late():
     calls(50)
 threading.Thread(target=late).start()
 """,
+    "an executor whose work the exit waits for": """
+from concurrent.futures import ThreadPoolExecutor
+os.environ["MAX_ITEMS"] = "1"
+def late():
+    while not threading._SHUTTING_DOWN: time.sleep(0.01)  # from now on Taskiq cannot be imported
+    calls(25)
+    for _ in range(2): asyncio.run(send())  # the second one comes behind the begin of a flush request
+    while "metrics_collector_imports" in str(threading.enumerate()): time.sleep(0.01)
+    asyncio.run(send())
+    calls(25)
+ThreadPoolExecutor(1).submit(late)
+""",
     "uvloop": """
 import uvloop
 async def main():
@@ -346,6 +358,7 @@ loop.run_until_complete(sent.wait()); loop.close()
         "repeated runs of loops",
         "calls at exit",
         "a thread that begins as the main one ends",
+        "an executor whose work the exit waits for",
         "a fork after recording",
         "what threads begin while a fork may come",
         "forks while the database is in use",

@@ -21,8 +21,9 @@ T = TypeVar("T")
 
 
 def exiting() -> bool:
-    """Whether the main thread has ended: no thread can be started any more, and many modules cannot be imported."""
-    return not threading.main_thread().is_alive()
+    """Whether the interpreter's exit has begun: many modules cannot be imported now, and soon no thread started."""
+    # While executors end their work, the main thread still counts as alive, and nothing public tells.
+    return getattr(threading, "_SHUTTING_DOWN", False) or not threading.main_thread().is_alive()
 
 
 def at_exit(action: Callable[[], None]) -> None:
