@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import enum
 import functools
+import gc
+import importlib
 import logging
 import sys
 import threading
 import types
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,31 +19,38 @@ from hypothesis import strategies as st
 from metrics_collector import ConfigurationError
 from metrics_collector._recording import registry
 from metrics_collector._recording.decorator import metrics_collector
-from metrics_collector._recording.registry import checked_name, default_name, name_of, place_of
+from metrics_collector._recording.registry import (
+    Place,
+    checked_name,
+    default_name,
+    name_of,
+    place_of,
+)
 from tests.helpers.threads import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 HERE = __name__
 
 
 def test_names_are_those_registered() -> None:
     assert registry.names() == frozenset()
-    registry.register("app.f", "app.py:1")
-    registry.register("app.g", "app.py:5")
-    registry.register("app.f", "app.py:1")
+    registry.register("app.f", Place("app.py", 1))
+    registry.register("app.g", Place("app.py", 5))
+    registry.register("app.f", Place("app.py", 1))
 
     assert registry.names() == {"app.f", "app.g"}
 
 
 def test_one_warning_names_both_places_of_two_functions(caplog: pytest.LogCaptureFixture) -> None:
-    registry.register("app.f", "app.py:1")
-    registry.register("app.f", "app.py:1")
+    registry.register("app.f", Place("app.py", 1))
+    registry.register("app.f", Place("app.py", 1))
     assert not caplog.records
 
-    for place in ("other.py:7", "other.py:7", "third.py:9", "app.py:1"):
-        registry.register("app.f", place)
+    for file, number in (("other.py", 7), ("other.py", 7), ("third.py", 9), ("app.py", 1)):
+        registry.register("app.f", Place(file, number))
 
     (line,) = caplog.records
     assert (line.name, line.levelno) == ("metrics_collector", logging.WARNING)
@@ -50,19 +60,81 @@ def test_one_warning_names_both_places_of_two_functions(caplog: pytest.LogCaptur
 
 def test_each_shared_name_has_its_own_warning(caplog: pytest.LogCaptureFixture) -> None:
     for name in ("app.f", "app.g"):
-        for place in ("app.py:1", "other.py:7"):
-            registry.register(name, place)
+        for line in (1, 7):
+            registry.register(name, Place("app.py", line))
 
     assert len(caplog.records) == 2
 
 
+DEFINED = "from metrics_collector import metrics_collector\n@metrics_collector\ndef pay(): ...\n"
+
+
+@pytest.mark.parametrize("anew", ["reloaded", "imported again"])
+def test_a_function_whose_module_runs_anew_is_replaced_without_a_warning(
+    anew: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "shop_that_changes.py"
+    module = types.ModuleType(file.stem)
+    monkeypatch.setitem(sys.modules, file.stem, module)
+    for lines in range(3):
+        file.write_text("\n" * lines + DEFINED)
+        if anew == "reloaded":
+            importlib.reload(module)
+        else:
+            del sys.modules[file.stem]
+            module = importlib.import_module(file.stem)
+    assert not caplog.records
+
+    file.write_text(DEFINED * 2)
+    importlib.reload(module)
+    assert "two functions are measured as" in caplog.text
+
+
+def test_a_cell_of_a_notebook_replaces_its_function_and_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    notebook = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", notebook)
+
+    def run(source: str, number: int) -> None:
+        exec(compile(source, f"<ipython-input-{number}>", "exec"), vars(notebook))  # noqa: S102 - as IPython does
+
+    earlier = []
+    for number in range(100):
+        run("\n" * (number % 3) + DEFINED, number)
+        earlier.append(weakref.ref(notebook.pay))
+    gc.collect()
+    assert not caplog.records
+    assert registry.names() == {"pay"}
+    assert [function() for function in earlier if function()] == [notebook.pay]
+
+    run("@metrics_collector(name='pay')\ndef refund(): ...", 100)
+    assert "two functions are measured as 'pay'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Place("shop.py", 7, "shop", "pay"),
+        Place("cell 2", 1, "shop", "refund"),
+        Place("plugin/shop.py", 7, "shop", "pay", weakref.ref(types.ModuleType("shop"))),
+        Place("shop.py", 7, "a second name of the file", "pay", None, "another spec"),
+    ],
+)
+def test_two_functions_of_one_name_are_told(other: Place, caplog: pytest.LogCaptureFixture) -> None:
+    registry.register("pay", Place("shop.py", 1, "shop", "pay"))
+    registry.register("pay", other)
+    assert len(caplog.records) == 1
+
+
 def test_threads_that_decorate_at_once_make_one_warning(caplog: pytest.LogCaptureFixture) -> None:
-    registry.register("app.f", "app.py:1")
+    registry.register("app.f", Place("app.py", 1))
     ready = threading.Barrier(8)
 
     def decorate(number: int) -> None:
         ready.wait()
-        registry.register("app.f", f"other.py:{number}")
+        registry.register("app.f", Place("other.py", number))
 
     at_once(*(partial(decorate, number) for number in range(8)))
 
@@ -316,7 +388,7 @@ def test_a_circle_of_wrappers_ends() -> None:
     function.__wrapped__ = function  # type: ignore[attr-defined]  # the circle
 
     assert name_of(function).endswith("function")
-    assert place_of(function) == "no Python source"
+    assert str(place_of(function)) == "no Python source"
 
 
 def test_places() -> None:
@@ -325,7 +397,7 @@ def test_places() -> None:
     def function() -> None: ...
 
     place = f"{__file__}:{line + 2}"
-    assert place_of(function) == place
+    assert str(place_of(function)) == place
     wrappers: tuple[Any, ...] = (
         outer(outer(function)),
         partial(function),
@@ -336,7 +408,7 @@ def test_places() -> None:
         metrics_collector(function),
     )
     for wrapper in wrappers:
-        assert place_of(wrapper) == place
+        assert str(place_of(wrapper)) == place
     assert place_of(Base()) == place_of(Base.__call__)
     assert place_of(Measured()) == place_of(Measured.__call__)
-    assert place_of(len) == "no Python source"
+    assert str(place_of(len)) == "no Python source"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from types import CodeType
-from typing import TYPE_CHECKING, Any, Final
+import sys
+import weakref
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from metrics_collector._errors import ConfigurationError
 
@@ -22,18 +24,48 @@ _MAIN_MODULES: Final = frozenset({"__main__", "__mp_main__"})
 _NO_PLACE: Final = "no Python source"
 
 _logger = logging.getLogger("metrics_collector")
-_places: Final[dict[str, str]] = {}
+
+
+class Place(NamedTuple):
+    """Where a function is defined, and what tells it from the same function defined anew."""
+
+    file: str
+    line: int = 0
+    module: str = ""
+    qualname: str = ""
+    # Each import makes a module, and each reload a spec. The module lives no longer for our sake.
+    namespace: weakref.ref[ModuleType] | None = None
+    spec: object = None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+    def succeeds(self, earlier: Place) -> bool:
+        """Whether the earlier function is this one: another closure, or what this definition replaces.
+
+        Replaced is what a file defined before it ran anew (a reload, an edited script), and what
+        another file defined by the same name in the same namespace, as cells of a notebook do.
+        """
+        if (self.file, self.line) == (earlier.file, earlier.line):
+            return True
+        anew = self.namespace != earlier.namespace or self.spec is not earlier.spec
+        if self.file == earlier.file:
+            return anew and self.module == earlier.module
+        return self.namespace is not None and not anew and self.qualname == earlier.qualname
+
+
+_places: Final[dict[str, Place]] = {}
 _contested: Final[dict[str, object]] = {}
 
 
-def register(name: str, place: str) -> None:
-    """Note that a function, defined at a place (`file:line`), is measured under a name.
+def register(name: str, place: Place) -> None:
+    """Note that a function, defined at a place, is measured under a name.
 
-    Logs one warning for a name that functions of different places share. The closures of one
-    factory are of the same place.
+    Logs one warning for a name that two functions share, and none for one that is defined anew.
     """
     first = _places.setdefault(name, place)
-    if first == place:
+    if place.succeeds(first):
+        _places[name] = place  # so one place is kept, however often a cell is edited
         return
     token = object()
     # `setdefault` is atomic: of several threads, one finds its own token.
@@ -114,18 +146,29 @@ def default_name(function: Callable[..., Any]) -> str:
     return name[:MAX_NAME] or "unnamed"
 
 
-def place_of(function: Callable[..., Any]) -> str:
-    """`file:line` of the code that a call runs, underneath all wrappers that say what they wrap."""
+def place_of(function: Callable[..., Any]) -> Place:
+    """The place of the code that a call runs, underneath all wrappers that say what they wrap."""
     inner: Any = without_wrapping(function)
     candidates: tuple[Any, ...] = (inner, type(inner).__call__)
     for candidate in candidates:
         try:
-            code = _attribute(inspect.unwrap(candidate), "__code__")
+            found = inspect.unwrap(candidate)
         except ValueError:  # a circle of wrappers
             continue
+        code = _attribute(found, "__code__")
         if isinstance(code, CodeType):
-            return f"{code.co_filename}:{code.co_firstlineno}"
-    return _NO_PLACE
+            return _place(found, code)
+    return Place(_NO_PLACE)
+
+
+def _place(function: Callable[..., Any], code: CodeType) -> Place:
+    module_name = str(_attribute(function, "__module__"))
+    place = Place(code.co_filename, code.co_firstlineno, module_name, code.co_qualname)
+    module = sys.modules.get(module_name)
+    variables = _attribute(function, "__globals__")
+    if not isinstance(module, ModuleType) or _attribute(module, "__dict__") is not variables:
+        return place  # the code has variables of its own, as `exec` gives them
+    return place._replace(namespace=weakref.ref(module), spec=_attribute(module, "__spec__"))
 
 
 def without_wrapping(function: Any) -> Any:
