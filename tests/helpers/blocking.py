@@ -25,6 +25,7 @@ ALLOWED = [
     # The scripts come with the package, and are read as a connection is set up.
     ("metrics_collector/_redis/connection.py", {"__init__", "<dictcomp>"}),
     # Where the process is, which no disk is asked for.
+    ("metrics_collector/_support/settings.py", {"_absolute"}),
     ("metrics_collector/_storage/sqlite/store.py", {"label"}),
     # The exit needs sessions without a thread, and so does a loop whose thread forks all the time.
     ("metrics_collector/_storage/sqlite/session.py", {"_plain", "execute"}),

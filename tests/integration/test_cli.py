@@ -89,7 +89,7 @@ def test_the_demo_in_a_pipe_is_plain_text_and_true() -> None:
     assert all(name in looked.stdout for name in FUNCTIONS)
     program = "sqlite3" if shutil.which("sqlite3") or sys.version_info < (3, 12) else "python -m"
     shell, *queries = block(done.stdout, program)
-    assert shell.endswith("sqlite3 metrics-demo.db")
+    assert shell.endswith(f"sqlite3 {Path('metrics-demo.db').absolute()}")
     shells = [[sys.executable, "-m", "sqlite3"]] if sys.version_info >= (3, 12) else []
     for command in [*shells, *([["sqlite3"]] if shutil.which("sqlite3") else [])]:
         answer = finished(*command, "metrics-demo.db", stdin="\n".join(queries) + "\n")
@@ -254,5 +254,5 @@ def test_trouble_is_reported_once_and_not_logged_beside() -> None:
     done = run("errors", **environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(
-        r"metrics-collector: notes\.txt is not a SQLite database; .*\n", done.stderr
+        r"metrics-collector: .*/notes\.txt is not a SQLite database; .*\n", done.stderr
     )

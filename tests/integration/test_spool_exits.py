@@ -148,8 +148,10 @@ def test_what_the_redis_in_the_process_had_is_left_too(tmp_path: Path) -> None:
     assert not list(Path("spool").glob("*.damaged"))
 
 
-def test_a_folder_that_cannot_be_used_is_said_at_the_start(redis_server: RedisServer) -> None:
+def test_a_folder_that_cannot_be_used_is_said_at_the_start(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     Path("spool").write_text("a file")
     with _program(NEXT, url=redis_server.url) as program:
         assert program.wait() == 1
-        assert "METRICS_SPOOL_DIR='spool' cannot be used" in program.output
+        assert f"METRICS_SPOOL_DIR='{tmp_path}/spool' cannot be used" in program.output

@@ -43,6 +43,11 @@ PREFIXED_ONLY = list(DEFAULTS)[6:]
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 
 
+def defaults() -> dict[str, Any]:
+    """Those of the current folder."""
+    return {**DEFAULTS, "database_name": str(Path("metrics.db").absolute())}
+
+
 def dotenv(text: str) -> None:
     Path(".env").write_text(text, encoding="utf-8")
 
@@ -61,7 +66,7 @@ def a_value(field: str, number: int) -> tuple[str, Any]:
     if field.endswith("_url"):
         return f"redis://host{number}", f"redis://host{number}"
     if field in {"database_name", "spool_dir"}:
-        return f"{number}.db", f"{number}.db"
+        return f"{number}.db", str(Path(f"{number}.db").absolute())
     if field == "dashboard_token":
         return f"{number}" * 16, f"{number}" * 16
     if field == "enabled":
@@ -73,7 +78,7 @@ def a_value(field: str, number: int) -> tuple[str, Any]:
 
 
 def test_defaults() -> None:
-    assert Settings().model_dump() == DEFAULTS
+    assert Settings().model_dump() == defaults()
 
 
 @pytest.mark.parametrize("field", BARE)
@@ -83,7 +88,7 @@ def test_precedence_of_the_four_places(
 ) -> None:
     prefixed, bare = f"METRICS_{field.upper()}", field.upper()
     places = [(prefixed, True), (prefixed, False), (bare, True), (bare, False)]  # the best first
-    expected = DEFAULTS[field]
+    expected = defaults()[field]
     file = ""
     for number in reversed(range(4)):
         if given_in[number]:
@@ -102,7 +107,7 @@ def test_the_others_need_the_prefix(field: str, monkeypatch: pytest.MonkeyPatch)
     (in_environment, first), (in_file, second) = a_value(field, 0), a_value(field, 1)
     monkeypatch.setenv(field.upper(), in_environment)
     dotenv(f"{field.upper()}={in_file}\nMETRICS_{name}={in_environment}\n")
-    assert Settings().model_dump() == DEFAULTS
+    assert Settings().model_dump() == defaults()
     dotenv(f"{name}={in_file}\n")
     assert getattr(Settings(), field) == second
     monkeypatch.setenv(name, in_environment)
@@ -122,9 +127,9 @@ def test_empty_counts_as_unset(empty: str, monkeypatch: pytest.MonkeyPatch) -> N
     for field in DEFAULTS:
         monkeypatch.setenv(f"METRICS_{field.upper()}", empty)
         monkeypatch.setenv(field.upper(), empty)
-    assert Settings().model_dump() == DEFAULTS
+    assert Settings().model_dump() == defaults()
     dotenv(f"METRICS_MAX_ITEMS='{empty}'\nMAX_ITEMS=7\nREDIS_URL\nMETRICS_RETENTION={empty}\n")
-    assert Settings().model_dump() == DEFAULTS | {"max_items": 7}
+    assert Settings().model_dump() == defaults() | {"max_items": 7}
 
 
 def test_blanks_around_a_value_are_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +143,7 @@ def test_names_are_upper_case_and_others_are_ignored(monkeypatch: pytest.MonkeyP
         "redis_url=redis://other\nmetrics_max_items=7\nMAX_ITEMS_PER_PAGE=x\nMETRICS_PORT=x\n"
         "METRICS_FOO=1\nMODEL_CONFIG={}\nnot a line of this kind\n"
     )
-    assert Settings().model_dump() == DEFAULTS
+    assert Settings().model_dump() == defaults()
 
 
 def test_dotenv_is_utf_8_of_the_current_folder_only(
@@ -146,10 +151,32 @@ def test_dotenv_is_utf_8_of_the_current_folder_only(
 ) -> None:
     dotenv("\ufeffDATABASE_NAME=größen/${NAME}.db\n")
     monkeypatch.setenv("NAME", "alle")
-    assert Settings().database_name == "größen/alle.db"
+    assert Settings().database_name == str(tmp_path / "größen/alle.db")
     (tmp_path / "below").mkdir()
     monkeypatch.chdir("below")
-    assert Settings().database_name == "metrics.db"
+    assert Settings().database_name == str(tmp_path / "below/metrics.db")
+
+
+def test_paths_are_those_of_the_folder_in_which_they_are_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", "/home/of me")
+    monkeypatch.setenv("DATABASE_NAME", "../x.db")
+    tls = "rediss://:p%40ss@host/1?ssl_ca_certs=a%20b/ca.pem&db=2&ssl_keyfile=~/key"
+    settings = Settings(spool_dir="~/spool", redis_url=tls)
+    home = "/home/of%20me"
+    expected = f"ssl_ca_certs={quote(str(tmp_path))}/a%20b/ca.pem&db=2&ssl_keyfile={home}/key"
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir("below")
+
+    assert settings.database_name == f"{tmp_path}/../x.db"
+    assert settings.spool_dir == "/home/of me/spool"
+    assert settings.redis_url == f"rediss://:p%40ss@host/1?{expected}"
+    assert settings.taskiq_broker_url == settings.redis_url
+
+    (tmp_path / "below").rmdir()
+    assert Settings(redis_url="memory://").database_name == "../x.db"
+    assert Settings(database_name="/a/./x.db").database_name == "/a/x.db"
 
 
 @pytest.mark.parametrize("url", ["redis://host/3", "memory://"])
@@ -472,7 +499,7 @@ def test_no_password_is_seen_in_an_odd_place(shape: str, password: str) -> None:
 
 def test_the_example_works_as_it_stands() -> None:
     dotenv(EXAMPLE.read_text(encoding="utf-8"))
-    assert Settings().model_dump() == DEFAULTS
+    assert Settings().model_dump() == defaults()
 
 
 def test_the_example_shows_each_variable_with_its_default() -> None:
@@ -482,4 +509,4 @@ def test_the_example_shows_each_variable_with_its_default() -> None:
         name.upper() if name in BARE else f"METRICS_{name.upper()}" for name in DEFAULTS
     ]
     dotenv(setting.sub(r"\1=", text))
-    assert Settings().model_dump() == DEFAULTS
+    assert Settings().model_dump() == defaults()

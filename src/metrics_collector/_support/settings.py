@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, unquote_plus, urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -34,6 +35,8 @@ _QUERY_NUMBERS: Final[Mapping[str, type[int | float]]] = {
     "socket_timeout": float,
     "timeout": float,
 }
+# Files and folders that it reads as it connects, which may be after a change of the current folder.
+_QUERY_PATHS: Final = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"})
 # Also read without the prefix METRICS_, as other programs name them so too.
 _BARE: Final = frozenset(
     {"redis_url", "taskiq_broker_url", "taskiq_result_backend_url"}
@@ -104,7 +107,15 @@ def _check_url(url: str) -> str:
         if number and not _is_number(value, number):
             kind = "whole number" if number is int else "number"
             raise ValueError(f"its parameter {name} takes a {kind} of 0 or more")
-    return url
+    before, question, query = url.partition("?")
+    return f"{before}{question}{'&'.join(map(_absolute_parameter, query.split('&')))}"
+
+
+def _absolute_parameter(parameter: str) -> str:
+    name, _, value = parameter.partition("=")
+    if name not in _QUERY_PATHS:
+        return parameter
+    return f"{name}={quote(_absolute(unquote_plus(value)))}"
 
 
 def _is_number(text: str, number: type[int | float]) -> bool:
@@ -112,6 +123,14 @@ def _is_number(text: str, number: type[int | float]) -> bool:
         return number(text) >= 0
     except ValueError:
         return False
+
+
+def _absolute(path: str) -> str:
+    """The path from the folder that is the current one now; `~` is the user's home."""
+    try:
+        return str(Path(path).expanduser().absolute())
+    except (OSError, RuntimeError):
+        return path  # the current folder was deleted, or nobody's home: whoever opens it says so
 
 
 def _check_path(path: str) -> str:
@@ -177,7 +196,8 @@ class Settings(BaseSettings):
     A value comes from the keyword, else from the variable `METRICS_` and the field's name in upper
     case. The fields marked * are also read without the prefix; the prefixed name wins. Variables
     stand in the environment, else in the file `.env` of the current folder (UTF-8). Empty ones
-    count as unset; those of other programs are left alone.
+    count as unset; those of other programs are left alone. Relative paths are made absolute here:
+    a program that changes its current folder later stays with its files.
 
     Raises:
         ConfigurationError: a value is not allowed, a keyword is not a setting, or there is a `.env`
@@ -260,6 +280,14 @@ class Settings(BaseSettings):
         """Keywords, then variables: environment and `.env` as one source, as a prefixed name wins in either."""
         variables = {field: value for field, (_, value) in _found().items()}
         return init_settings, InitSettingsSource(settings_cls, variables)
+
+    @model_validator(mode="after")
+    def _make_paths_absolute(self) -> Self:
+        for name in ("database_name", "spool_dir"):
+            path: str | None = getattr(self, name)
+            if path is not None:
+                object.__setattr__(self, name, _absolute(path))  # frozen for everybody else
+        return self
 
     @model_validator(mode="after")
     def _default_taskiq_urls(self) -> Self:
