@@ -21,6 +21,8 @@ from metrics_collector._saving.worker import BEAT_TTL
 if TYPE_CHECKING:
     from taskiq import AsyncBroker, TaskiqScheduler
 
+    from metrics_collector._saving.worker import Worker
+
     broker: AsyncBroker
     scheduler: TaskiqScheduler
 
@@ -44,10 +46,16 @@ def register_tasks(broker: AsyncBroker) -> None:
 def _register(broker: AsyncBroker) -> None:
     taskiq.register(
         broker,
-        make_worker=lambda: assembly.worker(collector.settings(), collector.log),
+        make_worker=_worker,
         every=lambda: collector.settings().max_waiting_time,
         log=collector.log,
     )
+
+
+def _worker() -> Worker:
+    settings = collector.settings()
+    taskiq.warn_of_reloads(assembly.database(settings).files, collector.log)
+    return assembly.worker(settings, collector.log)
 
 
 @cache

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,10 +18,10 @@ from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers import processes
 from tests.helpers.pipeline import KEYS
 from tests.helpers.redis_server import patient_client
+from tests.helpers.rows import saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.helpers.processes import Process
     from tests.helpers.redis_server import RedisServer
@@ -293,3 +294,27 @@ def test_sigterm_ends_both(deployment: Deployment, state: str, uvloop: bool) -> 
         assert scheduler.wait() == 0
     assert deployment.count("close") == 1
     assert "Traceback" not in worker.output + scheduler.output
+
+
+@pytest.mark.parametrize("remedy", [None, ".gitignore", "--reload-dir"])
+def test_a_worker_that_reloads_says_how_its_database_does_not_restart_it(
+    remedy: str | None, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    environment = {"REDIS_URL": redis_server.url}
+    folder = tmp_path_factory.mktemp("output")  # for what it logs is not to restart it either
+    call = "from metrics_collector import metrics_collector; metrics_collector(len)(())"
+    with processes.Process(["-c", call], output=folder / "log", environment=environment) as program:
+        assert program.wait() == 0
+    Path("src").mkdir()
+    if remedy == ".gitignore":
+        Path(".gitignore").write_text("metrics.db*\n")
+    arguments = ["--reload-dir=src"] if remedy == "--reload-dir" else []
+    with processes.worker(folder, environment, "--reload", *arguments) as worker:
+        worker.until(lambda: saved("metrics.db") == 1)
+        if remedy is not None:
+            assert "Scheduled workers reload" not in worker.output
+            Path("src/app.py").touch()
+        worker.until(lambda: "Scheduled workers reload" in worker.output)
+        warning = f"it watches {Path('metrics.db').absolute()}: add metrics.db* to the .gitignore"
+        assert (warning in worker.output) == (remedy is None)
+        assert (worker.output.count("Scheduled workers reload") > 3) == (remedy is None)

@@ -237,6 +237,10 @@ class Store(Protocol):
         """What people know it by: for a file, where it is."""
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """The absolute paths of what changes on this machine as it is written; none if it is elsewhere."""
+
+    @property
     def examples(self) -> StoreExamples:
         """For people who want to ask it themselves."""
 

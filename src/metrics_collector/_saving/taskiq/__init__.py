@@ -7,6 +7,7 @@ entries, a doubled one costs nothing, and any number of them may become one flus
 from __future__ import annotations
 
 from metrics_collector._saving.taskiq.broker import FlushRequestBroker, make_broker
+from metrics_collector._saving.taskiq.reloading import warn_of_reloads
 from metrics_collector._saving.taskiq.scheduler import FlushScheduler
 from metrics_collector._saving.taskiq.shared import TASK_NAME
 from metrics_collector._saving.taskiq.tasks import (
@@ -27,4 +28,5 @@ __all__ = [
     "register",
     "rehearse",
     "request_flush",
+    "warn_of_reloads",
 ]

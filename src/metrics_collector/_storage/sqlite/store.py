@@ -50,6 +50,11 @@ class SQLiteStore:
         """The file's absolute path."""
         return str(Path(self._path).absolute())
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The absolute paths of what changes as it is written: the file, its write-ahead log, and the index of that."""
+        return self.label, f"{self.label}-wal", f"{self.label}-shm"
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Writer]:
         """As `Store.writing`."""
