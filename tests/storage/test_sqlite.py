@@ -27,6 +27,7 @@ from metrics_collector._errors import (
     MetricsCollectorError,
     StoreUnavailableError,
 )
+from metrics_collector._storage.reopening import BeginAgainError
 from metrics_collector._storage.sqlite import SQLiteStore, deletion, schema
 from metrics_collector._storage.sqlite import session as session_module
 from metrics_collector._storage.sqlite.save import ROWS
@@ -234,6 +235,71 @@ def test_a_read_only_file(run: Runner) -> None:
         path.chmod(0o000)
         message = refusal(lambda: run.read(path), StoreUnavailableError)
         assert "unable to open database file" in message
+        folder.chmod(0o000)
+        assert "enter its folder" in refusal(lambda: run.read(path), StoreUnavailableError)
+        assert "enter its folder" in str(asyncio.run(run.store(path).describe()).error)
+
+
+@contextmanager
+def not_writable(folder: Path) -> Iterator[None]:
+    for path in folder.iterdir():
+        path.chmod(0o400)
+    folder.chmod(0o500)
+    try:
+        yield
+    finally:
+        folder.chmod(0o700)
+        for path in folder.iterdir():
+            path.chmod(0o600)
+
+
+@pytest.mark.parametrize("log", ["none", "in use", "left over", "without its index"])
+def test_a_folder_that_a_reader_may_not_write_is_read_whatever_the_log(
+    run: Runner, log: str
+) -> None:
+    with as_nobody() as folder:
+        path = folder / "metrics.db"
+        run.save(path, [foreign()])
+        with closing(sqlite3.connect(path)) as worker:
+            if log != "none":
+                worker.execute("UPDATE totals SET call_count = 7")
+                worker.commit()
+            if log in {"left over", "without its index"}:
+                kept = [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
+                copies = {one: one.read_bytes() for one in kept}
+                worker.close()
+                for one, content in copies.items():
+                    one.write_bytes(content)
+            if log == "without its index":
+                Path(f"{path}-shm").unlink()
+            elif log == "none":
+                worker.close()
+            with not_writable(folder):
+                if log == "without its index":
+                    message = refusal(lambda: run.read(path), StoreUnavailableError)
+                    assert f"as {path}-wal holds a part of it: let this user" in message
+                else:
+                    totals = run.read(path) or {}
+                    assert totals["app.f"].counts["call_count"] == (1 if log == "none" else 7)
+
+
+def test_what_is_written_while_a_reader_without_a_log_reads_is_not_missed(run: Runner) -> None:
+    with as_nobody() as folder:
+        path = folder / "metrics.db"
+        run.save(path, [foreign()])
+
+        async def read() -> None:
+            async with reading(run.store(path)) as store:
+                assert await store.function_names() == ["app.f"]
+                folder.chmod(0o700)
+                rows(path, "UPDATE totals SET call_count = 7")  # and moves it into the file
+                folder.chmod(0o500)
+                await store.function_names()
+
+        folder.chmod(0o500)
+        with pytest.raises(BeginAgainError, match="was written to"):
+            run(read())
+        assert (run.read(path) or {})["app.f"].counts["call_count"] == 7
 
 
 def test_a_folder_in_place_of_the_file(run: Runner, tmp_path: Path) -> None:

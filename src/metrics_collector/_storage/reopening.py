@@ -1,4 +1,4 @@
-"""Beginning again where a fork has closed the database."""
+"""Beginning again where a database was closed, or has changed, under whoever used it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ T = TypeVar("T")
 _TRIES: Final = 10
 
 
-class ClosedByForkError(StoreUnavailableError):
+class BeginAgainError(StoreUnavailableError):
+    """What was read or written so far counts for nothing; the database can be opened again at once."""
+
+
+class ClosedByForkError(BeginAgainError):
     """The process forked, and the database was closed for that; it can be opened again at once."""
 
 
 def reopening(work: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[None, None, T]]:
-    """Do the work again, from its beginning, when a fork has closed the database under it; ten times at most.
+    """Do the work again, from its beginning, whenever it raises `BeginAgainError`; ten times at most.
 
     For work that opens the database by itself, and may be done twice. The result is that of the last time.
     """
@@ -30,7 +34,7 @@ def reopening(work: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[None, No
     @wraps(work)
     async def again(*args: P.args, **kwargs: P.kwargs) -> T:
         for _ in range(_TRIES - 1):
-            with suppress(ClosedByForkError):
+            with suppress(BeginAgainError):
                 return await work(*args, **kwargs)
         return await work(*args, **kwargs)
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
+from metrics_collector._storage.reopening import BeginAgainError
+
+Version: TypeAlias = tuple[int, ...]
+
+_CLOCK_STEP: Final = 0.02  # seconds; those of a file system's clock are 0.01 at most
 
 
 def must_be_no_folder(path: str) -> None:
@@ -45,13 +51,92 @@ def identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def exists(path: str) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        StoreUnavailableError: this user may not know.
+    """
+    try:
+        os.stat(path)  # noqa: PTH116 - as above
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"the database {path} cannot be read ({error.strerror}): let this user enter its folder"
+        ) from error
+    return True
+
+
+def alone(path: str, error: sqlite3.OperationalError) -> Version:
+    """The version of a file that has no log, if it could not be opened to read for want of one.
+
+    Raises:
+        BeginAgainError: there is a log now, without which the file may be old or half written.
+        StoreUnavailableError: the file cannot be read.
+        sqlite3.OperationalError: the one given, if it has other reasons.
+    """
+    if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
+        raise error
+    effective = os.access in os.supports_effective_ids  # not on Windows
+    if not os.access(path, os.R_OK, effective_ids=effective):
+        raise StoreUnavailableError(
+            f"the database {path} cannot be read ({error}): let this user read the file"
+        ) from error
+    version = _version(path)
+    # From now on a write changes its time, and what was written before is whole if there is no log.
+    time.sleep(_CLOCK_STEP)
+    for suffix in ("-wal", "-journal"):
+        if Path(path + suffix).exists():
+            raise BeginAgainError(
+                f"the database {path} cannot be read ({error}), as {path}{suffix} holds a part of it: "
+                "let this user read all files of that name, or write to the folder; or start a worker, which ends that"
+            ) from error
+    return version
+
+
+def must_be_as_before(
+    path: str, version: Version, connection: sqlite3.Connection | None = None
+) -> None:
+    """Check that nobody has written to the file, so that what was read without locks is one state of it.
+
+    Raises:
+        BeginAgainError: somebody has; the connection is closed.
+    """
+    if _version(path) != version:
+        if connection is not None:
+            connection.close()
+        raise BeginAgainError(
+            f"the database {path} was written to again and again while it was read"
+        )
+
+
+def _version(path: str) -> Version:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - as above
+    except OSError:
+        return ()
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
 def look(path: str) -> tuple[int, str | None]:
     """The size of the file and its log in bytes, and why this user cannot write it."""
     file = Path(path).absolute()
-    size = sum(
-        one.stat().st_size for one in (file, file.with_name(file.name + "-wal")) if one.is_file()
-    )
-    writable = os.access(file if file.exists() else file.parent, os.W_OK)
+    try:
+        size = sum(
+            one.stat().st_size
+            for one in (file, file.with_name(file.name + "-wal"))
+            if one.is_file()
+        )
+    except PermissionError:  # this user may not even enter the folder
+        size = 0
+    writable = os.access(file if os.access(file, os.F_OK) else file.parent, os.W_OK)
     if writable and os.access(file.parent, os.W_OK):
         return size, None
     return size, (

@@ -63,6 +63,21 @@ class Session:
         except sqlite3.Error as error:
             raise database_file.translated(error, self._path) from error
 
+    def check_after_each(self, check: Callable[[], None]) -> None:
+        """Do a check after each statement, whose rows count only if it raises nothing."""
+        execute = self._execute
+
+        async def checked(step: Step) -> list[Any]:
+            try:
+                rows = await execute(step)
+            except sqlite3.Error:  # maybe since the check fails, too
+                await execute(Compute(check))
+                raise
+            await execute(Compute(check))
+            return rows
+
+        self._execute = checked
+
     async def unmoved(self) -> bool:
         """Whether the path still leads to the file that was opened: a commit into a deleted file is none.
 
@@ -108,12 +123,27 @@ async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
 async def open_reading(path: str, *, plain: bool = False) -> AsyncIterator[Session | None]:
     """Open the database to read only; `None` if there is no file, or nothing in it yet. Never makes a file."""
     driver = threading.get_ident()
+    alone: database_file.Version | None = None
 
     def connect() -> sqlite3.Connection | None:
-        if not Path(path).exists():
+        nonlocal alone
+        if not database_file.exists(path):
             return None
         database_file.must_be_no_folder(path)
-        uri = Path(path).absolute().as_uri() + "?mode=ro"
+        try:
+            return opened("mode=ro")
+        except sqlite3.OperationalError as error:
+            alone = database_file.alone(path, error)
+        # SQLite needs a log, even an empty one, which this user may not make. Without a log all is in the file.
+        connection = None
+        try:
+            connection = opened("mode=ro&immutable=1")
+        finally:  # what it found may be half written
+            database_file.must_be_as_before(path, alone, connection)
+        return connection
+
+    def opened(options: str) -> sqlite3.Connection | None:
+        uri = f"{Path(path).absolute().as_uri()}?{options}"
         connection = fork_safe_connection.connect(uri, driver, uri=True, timeout=BUSY_TIMEOUT)
         try:
             ours = schema.prepare_reading(connection, path)
@@ -126,6 +156,8 @@ async def open_reading(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
         return connection
 
     async with _opened(connect, path, plain=plain) as session:
+        if session is not None and alone is not None:
+            session.check_after_each(partial(database_file.must_be_as_before, path, alone))
         yield session
 
 
