@@ -17,15 +17,35 @@ import httpx
 import pytest
 import typer
 from fastapi import FastAPI
+from redis import Redis
 from taskiq import InMemoryBroker
+from taskiq.api import run_receiver_task
+from taskiq.kicker import AsyncKicker
 from typer.testing import CliRunner
 
-from metrics_collector import MetricsCollector, Settings, flush, measure, metrics_collector
+from metrics_collector import (
+    MetricsCollector,
+    Settings,
+    cli,
+    flush,
+    get_metrics,
+    history,
+    measure,
+    metrics_collector,
+)
 from metrics_collector._recording import registry
+from metrics_collector._runtime import assembly
 from metrics_collector._runtime.collector import collector
+from metrics_collector._saving import taskiq
+from metrics_collector._saving.taskiq.shared import TASK_NAME
+from metrics_collector._support.rate_limited_log import RateLimitedLog
+from metrics_collector.cli import _health
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from metrics_collector.testing import RecordedMetrics
+    from tests.helpers.redis_server import RedisServer
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / ".github" / "docs"
@@ -214,6 +234,72 @@ async def test_the_queries_answer() -> None:
     assert [row[:2] for row in slowest] == [("charge_card", 13)]
     assert [row[:3] for row in failures] == [("charge_card", "OSError", 1)]
     assert len(calls) == 10
+
+
+async def _record_as_producer(settings: Settings) -> None:
+    async with MetricsCollector(settings):
+        with measure("charge_card"):
+            pass
+
+
+async def _save_as_worker(settings: Settings) -> None:
+    """What worker, scheduler and `health` do."""
+    log = RateLimitedLog()
+    broker = taskiq.make_broker(settings.redis_url, settings.redis_url, log=log)
+    taskiq.register(broker, make_worker=lambda: assembly.worker(settings, log), every=1, log=log)
+    receiving = asyncio.create_task(run_receiver_task(broker, run_startup=True))
+    request: Any = await AsyncKicker(TASK_NAME, broker, {}).kiq()
+    assert not (await request.wait_result(timeout=20)).is_err
+    assert (await _health.look("worker", settings)).healthy
+    receiving.cancel()
+    await asyncio.gather(receiving, return_exceptions=True)
+    await broker.shutdown()
+
+
+async def _read_as_reader(settings: Settings) -> None:
+    async with MetricsCollector(settings):
+        assert (await get_metrics("charge_card")).call_count == 1
+        assert [point.call_count for point in await history(None, since="1h")] == [1]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "refused", [(), ("INFO", "HELLO", "CONFIG", "CLIENT", "XINFO", "XPENDING")]
+)
+def test_the_users_of_redis_can_do_all_that_they_have_to(
+    refused: tuple[str, ...],
+    start_redis: Callable[..., RedisServer],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    renamed = tmp_path / "renamed.conf"
+    renamed.write_text("".join(f'rename-command {name} ""\n' for name in refused))
+    server = start_redis(appendonly="yes", include=str(renamed))
+    urls: dict[str, str] = {}
+    with Redis.from_url(server.url, protocol=2) as admin:
+        for line in _blocks("operations.md", "text")[0].splitlines():
+            _, user, *rules = line.replace("PASSWORD", "secret").split()
+            admin.execute_command("ACL", "SETUSER", user, *rules)
+            urls[user] = server.url.replace("//", f"//{user}:secret@")
+        for step, user in [
+            (_record_as_producer, "metrics-producer"),
+            (_save_as_worker, "metrics-worker"),
+            (_read_as_reader, "metrics-reader"),
+        ]:
+            monkeypatch.setenv("REDIS_URL", urls[user])
+            collector.reset()  # to be another process
+            asyncio.run(step(collector.settings()))
+        cli.run(["doctor"])
+        collector.reset()
+        missing = {entry["object"] for entry in admin.acl_log()}
+    found = capsys.readouterr().out
+    assert "1 entry saved" in found
+    assert ("the server does not tell" in found) is bool(refused)
+    assert re.findall("FAIL +([a-z]+)", found) == ["worker"]  # it has ended
+    assert not [record for record in caplog.records if record.name == "metrics_collector"]
+    assert missing <= {"client|setinfo"}  # which redis-py does without
 
 
 def test_the_test_command_is_the_one_that_ci_runs() -> None:

@@ -58,7 +58,7 @@ def commands_on(
 ) -> Commands:
     """The commands on a client of any kind."""
     fake = isinstance(client, fakeredis.FakeAsyncRedis)  # which has no INFO
-    connection = RedisConnection(client, label=label, known_version=fake)
+    connection = RedisConnection(client, label=label, known_server=fake)
     return Commands(
         connection,
         ProducerCommands(connection, max_items=max_items, max_backlog=max_backlog),

@@ -20,6 +20,7 @@ REDIS = RedisState(
     used_memory=1_500_000,
     maxmemory=0,
     dangers=(),
+    dangers_known=True,
 )
 DATABASE = DatabaseState(
     path="/data/metrics.db",

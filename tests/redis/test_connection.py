@@ -146,10 +146,19 @@ async def server_saying(
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
 
 
+def hello_saying(**fields: str) -> bytes:
+    words = [word.encode() for field in fields.items() for word in field]
+    texts = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+    return b"*%d\r\n%s" % (len(words), texts)
+
+
+@pytest.mark.parametrize("info", [None, b"-ERR unknown command 'INFO'\r\n", b""])
 @pytest.mark.parametrize("version", ["2.8.24", "5.0.14", "6.0.20", "6.1.240"])
-async def test_an_old_server_is_refused(version: str) -> None:
+async def test_an_old_server_is_refused(version: str, info: bytes | None) -> None:
+    if info is None:
+        info = b"redis_version:%s\r\n" % version.encode()
     async with (
-        server_saying(b"redis_version:%s\r\n" % version.encode()) as url,
+        server_saying(info, hello=hello_saying(server="redis", version=version)) as url,
         opened(url) as redis,
     ):
         message = f"Redis at {url} is version {version}; metrics-collector needs 6.2 or newer"
@@ -168,11 +177,12 @@ async def test_an_old_server_is_refused(version: str) -> None:
         b"redis_mode:standalone\r\n",
         b"redis_version:7.2.4\r\nvalkey_version:8.0.1\r\n",
         b"-NOPERM this user has no permissions to run the 'info' command\r\n",
+        b"-ERR unknown command 'INFO', with args beginning with: 'server'\r\n",
     ],
 )
 async def test_a_newer_server_and_one_that_does_not_tell_is_fine(info: bytes) -> None:
     async with server_saying(info) as url, opened(url) as redis:
-        await redis.connection.check_version()
+        await redis.connection.check_server()
         with pytest.raises(StoreUnavailableError, match="unknown command"):
             await redis.producer.look(PRODUCER)
 
@@ -201,7 +211,7 @@ async def test_no_server(unused_tcp_port: int) -> None:
             reader.heartbeats("worker"),
             heartbeat.beat({}, 1.0),
             heartbeat.stop(),
-            redis.connection.check_version(),
+            redis.connection.check_server(),
         ):
             with pytest.raises(StoreUnavailableError) as caught:
                 await command

@@ -8,7 +8,7 @@ import fakeredis
 import pytest
 
 from metrics_collector._redis.connection import RedisConnection, connect
-from metrics_collector._redis.server_risks import dangers
+from metrics_collector._redis.server_risks import Risks, risks, server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +40,9 @@ async def test_each_danger_is_named_with_its_remedy(
     options: dict[str, str], expected: list[str], start_redis: Callable[..., RedisServer]
 ) -> None:
     connection = RedisConnection(connect(start_redis(**options).url), label="redis://here")
-    found = await dangers(connection)
+    found, known = await risks(connection)
     await connection.aclose()
+    assert known
     assert len(found) == len(expected)
     for line, part in zip(found, expected, strict=True):
         assert line.startswith("Redis at redis://here ")
@@ -51,13 +52,41 @@ async def test_each_danger_is_named_with_its_remedy(
 async def test_a_server_that_does_not_say_is_no_danger(redis_server: RedisServer) -> None:
     client = connect(redis_server.url)
     await client.acl_setuser("default", commands=["-info", "-config"], keys=["*"], enabled=True)
-    assert await dangers(RedisConnection(client, label="here")) == []
+    connection = RedisConnection(client, label="here")
+    assert await risks(connection) == Risks([], known=False)
+    said = await server(connection)
+    assert said.version
+    assert said.used_memory is said.maxmemory is None
     await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("answers", "known"),
+    [
+        ([{"maxmemory": 0}, {"aof_enabled": 0}, {"save": ""}], True),
+        ([{"maxmemory": 0}, {"aof_enabled": 0}, {}], False),
+        ([{"maxmemory": ""}, {"aof_enabled": 1}], False),
+        ([7, [["aof_enabled"], 1], b"no"], False),
+        ([AttributeError(), None, []], False),
+    ],
+)
+async def test_an_answer_of_another_shape_says_nothing(answers: list[Any], known: bool) -> None:
+    class Client:
+        async def execute_command(self, *_: str) -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):  # redis-py's, as it reads INFO
+                raise answer
+            return answer
+
+    client: Any = Client()
+    client.register_script = str
+    found = await risks(RedisConnection(client, label="here"))
+    assert (found.known, len(found.dangers)) == (known, int(known))
 
 
 async def test_nor_is_one_that_is_away() -> None:
     server = fakeredis.FakeServer()
     server.connected = False
     client: Any = fakeredis.FakeAsyncRedis(server=server)
-    assert await dangers(RedisConnection(client, label="here")) == []
+    assert await risks(RedisConnection(client, label="here")) == Risks([], known=False)
     await client.aclose()

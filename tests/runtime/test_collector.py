@@ -74,10 +74,10 @@ class World:
         self.connections += 1
         client = fakeredis.FakeAsyncRedis(server=self.server)
         connection = commands_on(client).connection
-        connection.check_version = self.check_version  # type: ignore[method-assign]  # which fakeredis lacks
+        connection.check_server = self.check_server  # type: ignore[method-assign]  # which fakeredis lacks
         return connection
 
-    async def check_version(self) -> None:
+    async def check_server(self) -> None:
         for _ in range(3):
             await asyncio.sleep(0)
         if self.silent:

@@ -57,19 +57,20 @@ class RedisConnection:
     """Runs commands and the scripts in `lua/`, of which each has its contract in its first lines.
 
     A call that timed out or was cancelled may have taken effect; the protocol is made for that, so nothing retries.
-    Every method raises `StoreUnavailableError` when Redis does not answer or refuses.
+    Every method raises `StoreUnavailableError` when Redis does not answer or refuses, and `IncompatibleStoreError` when
+    it is of a kind that cannot be used.
 
     Args:
         client: bound to the loop on which this is used; closed by `aclose`.
         label: the URL without its secrets, for messages.
-        known_version: the server need not be asked for its version.
+        known_server: the server need not be asked what it is.
     """
 
-    def __init__(self, client: Redis, *, label: str, known_version: bool = False) -> None:
+    def __init__(self, client: Redis, *, label: str, known_server: bool = False) -> None:
         self._client: Any = client  # redis-py has no types for some of what is used here
         self.label = label
         self.keys = Keys()
-        self._known_version = known_version
+        self._known_server = known_server
         self._scripts = {
             name: client.register_script(
                 resources.files("metrics_collector._redis")
@@ -83,32 +84,54 @@ class RedisConnection:
         """Close the client's connections."""
         await self._client.aclose()
 
-    async def check_version(self) -> None:
-        """Look at the server's version, once; every script waits for it.
+    async def check_server(self) -> None:
+        """Look at the server's version, once; every command and script waits for it.
+
+        A server that does not say either may be used: the commands will tell.
 
         Raises:
             IncompatibleStoreError: it is below 6.2.
         """
-        from redis.exceptions import NoPermissionError
-
-        if self._known_version:
+        if self._known_server:
             return
-        info = {}
-        try:
-            info = await self.execute("INFO", "server")
-        except StoreUnavailableError as error:
-            if not isinstance(error.__cause__, NoPermissionError):
-                raise  # a user without INFO may go on: the commands will tell
-        version = str(info.get("redis_version", ""))
-        parts = [int(part) for part in version.split(".")[:2] if part.isdigit()]
+        said = await self.ask("INFO", "server")
+        version = said.get("redis_version", "")
+        if not version:  # HELLO is one of the few commands that no ACL forbids
+            version = (await self.ask("HELLO")).get("version", "")
+        parts = [int(part) for part in version.split(".")[:2] if part.isdecimal()]
         if parts and tuple(parts) < OLDEST_SERVER:
             raise IncompatibleStoreError(
                 f"Redis at {self.label} is version {version}; metrics-collector needs 6.2 or newer (or Valkey)"
             )
-        self._known_version = True
+        self._known_server = True
+
+    async def ask(self, *question: str) -> dict[str, str]:
+        """What Redis says of itself, as texts by their names; what it refuses to say, or says otherwise, is left out.
+
+        Many servers refuse such questions, by their ACL or by a command that is renamed, and a managed one may give an
+        answer of another shape.
+
+        Raises:
+            StoreUnavailableError: it cannot be reached.
+        """
+        from redis.exceptions import ResponseError
+
+        try:
+            answer: Any = await self._answer(self._client.execute_command(*question))
+            fields = (
+                dict(zip(*[iter(answer)] * 2, strict=False)) if isinstance(answer, list) else answer
+            )
+            return {_text(name): _text(value) for name, value in fields.items()}
+        except StoreUnavailableError as error:
+            if not isinstance(error.__cause__, ResponseError):
+                raise
+            return {}
+        except (AttributeError, TypeError, ValueError):  # another shape, to us or to redis-py
+            return {}
 
     async def execute(self, *command: Any) -> Any:
         """What Redis answers to one command."""
+        await self.check_server()
         return await self._answer(self._client.execute_command(*command))
 
     async def execute_all(self, *commands: Sequence[Any], atomic: bool = False) -> list[Any]:
@@ -116,6 +139,7 @@ class RedisConnection:
 
         With `atomic` either all of them take effect or none; a full Redis then refuses reads, too.
         """
+        await self.check_server()
         pipeline = self._client.pipeline(transaction=atomic)
         for command in commands:
             pipeline.execute_command(*command)
@@ -123,12 +147,12 @@ class RedisConnection:
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """What a script answers."""
-        await self.check_version()
+        await self.check_server()
         return await self._answer(self._scripts[script](keys=keys, args=arguments))
 
     async def run_each(self, script: str, groups: Iterable[Sequence[str]]) -> list[Any]:
         """What a script answers to each group of keys; while one answer is read, Redis makes the next one."""
-        await self.check_version()
+        await self.check_server()
         pipeline = self._client.pipeline(transaction=False)
         for keys in groups:
             await self._scripts[script](keys=keys, client=pipeline)
@@ -190,3 +214,7 @@ class RedisConnection:
         full = isinstance(error, exceptions.OutOfMemoryError) or "-OOM" in detail
         kind = StoreFullError if full else StoreUnavailableError
         return kind(f"Redis at {self.label} cannot be used: {detail}")
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

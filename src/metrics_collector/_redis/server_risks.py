@@ -2,47 +2,79 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from metrics_collector._errors import StoreUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from metrics_collector._redis.connection import RedisConnection
 
 
-async def server(redis: RedisConnection) -> dict[str, Any]:
-    """The fields of INFO, numbers as numbers; none where the server refuses or does not answer."""
-    return await _asked(redis, "INFO")
+class ServerState(NamedTuple):
+    """What the server says; `None` where it does not.
+
+    Attributes:
+        version: of Redis, or the one that the server is compatible with.
+        used_memory: bytes.
+        maxmemory: bytes; 0 for no limit.
+    """
+
+    version: str | None
+    used_memory: int | None
+    maxmemory: int | None
 
 
-async def dangers(redis: RedisConnection) -> list[str]:
-    """A line for each danger, with its remedy; none where the server does not say or cannot be asked."""
-    memory = await _asked(redis, "INFO", "memory")
-    found = []
-    policy = str(memory.get("maxmemory_policy", ""))
-    if memory.get("maxmemory") and policy.startswith("allkeys"):
-        found.append(
-            f"Redis at {redis.label} may evict entries before they are saved, as its maxmemory-policy is {policy}; "
-            "set it to noeviction"
-        )
-    persistence = await _asked(redis, "INFO", "persistence")
-    snapshots = await _asked(redis, "CONFIG GET", "save")
-    if persistence.get("aof_enabled") == 0 and snapshots.get("save") == "":
-        found.append(
-            f"Redis at {redis.label} keeps nothing on disk: if it dies, entries are lost whose producers have ended; "
-            "set its appendonly to yes"
-        )
-    return found
+class Risks(NamedTuple):
+    """What endangers entries that wait.
+
+    Attributes:
+        dangers: a line for each, with its remedy.
+        known: whether the server said all that it takes to be sure that there is no other one.
+    """
+
+    dangers: list[str]
+    known: bool
 
 
-async def _asked(redis: RedisConnection, *command: str) -> dict[str, Any]:
-    try:
-        fields = await redis.execute(*command)
-    except StoreUnavailableError:
-        return {}  # managed servers refuse CONFIG; and what is away is said elsewhere
-    text = {_text(name): _text(value) for name, value in fields.items()}
-    return {name: int(value) if value.isdigit() else value for name, value in text.items()}
+async def server(redis: RedisConnection) -> ServerState:
+    """What the server says of itself.
+
+    Raises:
+        StoreUnavailableError: it cannot be reached.
+    """
+    info = await redis.ask("INFO")
+    version = info.get("redis_version") or (await redis.ask("HELLO")).get("version")
+    return ServerState(version or None, _number(info, "used_memory"), _number(info, "maxmemory"))
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+async def risks(redis: RedisConnection) -> Risks:
+    """The dangers, as far as the server says; if it cannot be reached, none is known."""
+    dangers = []
+    known = False
+    with suppress(StoreUnavailableError):  # which is said elsewhere
+        memory = await redis.ask("INFO", "memory")
+        limit, policy = _number(memory, "maxmemory"), memory.get("maxmemory_policy", "")
+        if limit and policy.startswith("allkeys"):
+            dangers.append(
+                f"Redis at {redis.label} may evict entries before they are saved, as its maxmemory-policy is {policy}; "
+                "set it to noeviction"
+            )
+        persistence = await redis.ask("INFO", "persistence")
+        appended = _number(persistence, "aof_enabled")
+        # Managed servers refuse CONFIG, or leave out what they do not want to tell.
+        snapshots = None if appended else (await redis.ask("CONFIG GET", "save")).get("save")
+        if appended == 0 and snapshots == "":
+            dangers.append(
+                f"Redis at {redis.label} keeps nothing on disk: if it dies, entries are lost whose producers have "
+                "ended; set its appendonly to yes"
+            )
+        known = (limit == 0 or bool(policy)) and (bool(appended) or snapshots is not None)
+    return Risks(dangers, known)
+
+
+def _number(fields: Mapping[str, str], name: str) -> int | None:
+    value = fields.get(name, "")
+    return int(value) if value.isdecimal() else None

@@ -57,7 +57,7 @@ def redis_connection(settings: Settings, server: Any = None) -> RedisConnection:
     else:
         client = connect(settings.redis_url)
     label = mask_url(settings.redis_url)
-    return RedisConnection(client, label=label, known_version=is_embedded(settings))
+    return RedisConnection(client, label=label, known_server=is_embedded(settings))
 
 
 def redis_for_a_while(settings: Settings) -> AbstractAsyncContextManager[RedisConnection]:
@@ -117,7 +117,7 @@ def worker(settings: Settings, log: RateLimitedLog, redis: RedisConnection | Non
             await used.aclose()
 
     async def dangers() -> list[str]:
-        return [] if is_embedded(settings) else await server_risks.dangers(used)
+        return [] if is_embedded(settings) else (await server_risks.risks(used)).dangers
 
     return Worker(
         flush(settings, used, log),

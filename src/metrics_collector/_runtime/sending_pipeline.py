@@ -121,7 +121,7 @@ class SendingPipeline:
                 ) from error
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):
-                await self.redis.check_version()
+                await self.redis.check_server()
         except TimeoutError:
             raise StoreUnavailableError("Redis does not answer") from None
 

@@ -62,7 +62,7 @@ async def _run(seconds: float, settings: Settings, database: Store) -> None:
     embedded = assembly.is_embedded(settings)
     if not embedded:  # what would fail at the end fails better now
         async with assembly.redis_for_a_while(settings) as redis:
-            await redis.check_version()
+            await redis.check_server()
     where = "inside this process" if embedded else f"through {mask_url(settings.redis_url)}"
     _say(f"A pretend order service, measured for {seconds:g} s {where}.")
     async with _api.MetricsCollector(settings):

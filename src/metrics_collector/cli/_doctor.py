@@ -21,7 +21,7 @@ from metrics_collector.cli._text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from metrics_collector._reading.reports import Pipeline, ProcessState
+    from metrics_collector._reading.reports import Pipeline, ProcessState, RedisState
 
 _LIMIT: Final = 30.0  # seconds; each part has a shorter one of its own
 _STYLES: Final = {"ok": "green", "warn": "yellow", "FAIL": "bold red"}
@@ -82,13 +82,24 @@ def _facts(state: Pipeline, now: datetime) -> Iterator[tuple[str, Check | str | 
     else:
         limit = f" of {size(redis.maxmemory)}" if redis.maxmemory else ""
         used = "" if redis.used_memory is None else f", {size(redis.used_memory)}{limit} used"
-        yield "redis", f"version {redis.version} at {redis.url}{used}"
+        version = "unknown version" if redis.version is None else f"version {redis.version}"
+        yield "redis", f"{version} at {redis.url}{used}"
         if redis.error is None:
-            yield "persistence", "kept on disk and not evicted, as far as the server reports"
+            yield "persistence", _persistence(redis)
             yield "worker", _worker(_alive(state, "worker"), now)
             yield "scheduler", _processes(_alive(state, "scheduler"))
             yield from _traffic(state)
     yield from _database(state, now)
+
+
+def _persistence(redis: RedisState) -> Check | str:
+    if redis.dangers_known:
+        return "kept on disk and not evicted, as far as the server reports"
+    line = (
+        "the server does not tell, as INFO or CONFIG is refused: see to it that it keeps data on disk, and that its "
+        "maxmemory-policy is noeviction"
+    )
+    return Check("warn", "persistence", line)
 
 
 def _alive(state: Pipeline, role: str) -> list[ProcessState]:

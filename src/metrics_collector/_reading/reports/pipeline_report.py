@@ -48,6 +48,7 @@ async def _pipeline(sending: SendingPipeline) -> Pipeline:
         used_memory=flow.used_memory,
         maxmemory=flow.maxmemory,
         dangers=tuple(flow.dangers),
+        dangers_known=flow.dangers_known,
     )
     known = error is None
     report = Pipeline(

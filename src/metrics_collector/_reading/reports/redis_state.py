@@ -26,6 +26,7 @@ class Flow:
         self.used_memory: int | None = None
         self.maxmemory: int | None = None
         self.dangers: list[str] = []
+        self.dangers_known = False
         self.waiting = 0
         self.claims = 0
         self.lag: float | None = None
@@ -35,7 +36,7 @@ class Flow:
 
     async def look(self, redis: RedisConnection, *, embedded: bool) -> None:
         """Ask Redis; an `embedded` one is in this process, so that there is no other one and no server to ask."""
-        await redis.check_version()
+        await redis.check_server()
         reader = ReaderCommands(redis)
         self.waiting = await reader.waiting()
         self.claims, oldest = await reader.oldest()
@@ -49,10 +50,8 @@ class Flow:
             for process, state in (await reader.heartbeats(role)).items():
                 self.processes.append(_process_state(role, process, state))
         server = await server_risks.server(redis)
-        self.version = str(server["redis_version"]) if "redis_version" in server else None
-        self.used_memory = server.get("used_memory")
-        self.maxmemory = server.get("maxmemory")
-        self.dangers = await server_risks.dangers(redis)
+        self.version, self.used_memory, self.maxmemory = server
+        self.dangers, self.dangers_known = await server_risks.risks(redis)
 
 
 def moment(seconds: Any) -> datetime | None:

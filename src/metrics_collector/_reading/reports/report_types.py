@@ -127,10 +127,11 @@ class RedisState:
     url: str  # without its secrets
     embedded: bool  # it is inside this process; all that follows is then `None` or empty
     error: str | None  # why it cannot be used, or `None`; with an error the rest is `None` or empty
-    version: str | None  # of the server
+    version: str | None  # of the server; `None`, as the next two, if it does not say
     used_memory: int | None  # bytes
     maxmemory: int | None  # bytes; 0: no limit
     dangers: tuple[str, ...]  # what threatens the entries in it, a line with the remedy for each
+    dangers_known: bool  # whether the server says enough to be sure that there are no others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

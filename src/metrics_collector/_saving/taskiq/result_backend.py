@@ -34,6 +34,7 @@ class Results(RedisAsyncResultBackend[Any]):
             result_ex_time=EXPIRY,
             serializer=JSONSerializer(),  # Taskiq's own choice is pickle, which runs what it reads
             prefix_str=Keys().results,
+            protocol=2,  # 3 begins with HELLO, which some servers refuse
             driver_info=None,  # else each connection looks up redis-py's version on the disk
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),

@@ -7,12 +7,12 @@ import secrets
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from metrics_collector._redis.keys import Keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from redis.asyncio import Redis
 
@@ -65,8 +65,9 @@ class Stream:
     async def sweep(self) -> bool:
         """Acknowledge what dead workers took, and delete their consumers.
 
-        The same is done with what this worker took without knowing, as its connection broke during the reply. Returns
-        whether this worker is the one to send another request in place of those.
+        The same is done with what this worker took without knowing, as its connection broke during the reply. Where the
+        server refuses to say what was taken, or by whom, that is left: workers flush by a timer, too. Returns whether
+        this worker is the one to send another request in place of those.
         """
         idle = int(self._abandoned_after * 1000)
         ids = {*await self._pending(idle=idle), *await self._pending(consumername=self._name)}
@@ -81,15 +82,27 @@ class Stream:
         await self._delete_consumers(lambda name, _: name == self._name)
 
     async def _pending(self, **which: Any) -> list[bytes]:
-        entries: Any = await self._redis.xpending_range(
-            STREAM, GROUP, min="-", max="+", count=LENGTH, **which
+        entries = await _told(
+            self._redis.xpending_range(STREAM, GROUP, min="-", max="+", count=LENGTH, **which)
         )
         return [entry["message_id"] for entry in entries]
 
     async def _delete_consumers(self, gone: Callable[[str, float], bool]) -> None:
         """Delete the consumers for whom `gone(name, idle seconds)` holds."""
-        for consumer in await self._redis.xinfo_consumers(STREAM, GROUP):
+        for consumer in await _told(self._redis.xinfo_consumers(STREAM, GROUP)):
             name = consumer["name"].decode()
             # What it has pending would be deleted with it, so that has to be acknowledged first.
             if not consumer["pending"] and gone(name, consumer["idle"] / 1000):
                 await self._redis.xgroup_delconsumer(STREAM, GROUP, name)
+
+
+async def _told(question: Awaitable[Any]) -> Any:
+    """What the server answers, or nothing if it refuses the command: by its ACL, or by another name of it."""
+    try:
+        return await question
+    except NoPermissionError:
+        return []
+    except ResponseError as error:
+        if str(error).startswith("unknown command"):
+            return []
+        raise
