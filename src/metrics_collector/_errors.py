@@ -5,7 +5,7 @@ MetricsCollectorError
 ├── UnknownFunctionError      no function is known by that name
 ├── AmbiguousNameError        the short name matches several functions
 ├── StoreUnavailableError     Redis or the database could not be reached in time
-├── IncompatibleStoreError    Redis too old, or a database that is not ours or newer than this code
+├── IncompatibleStoreError    Redis too old or a cluster, or a database that is not ours or newer than this code
 └── ConfigurationError        a setting or an argument is wrong
 ```
 

@@ -21,7 +21,10 @@ from metrics_collector._runtime.collector import collector
 from metrics_collector.cli import _export
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.cli.conftest import Complaint, Output, Run
+    from tests.helpers.redis_server import RedisServer
 
 STRANGE = "demo.[red]\x1b[31m\nname"
 SHOWN = r"demo.[red]\x1b[31m\nname"
@@ -303,6 +306,22 @@ class TestDoctor:
         status, out, err = run("doctor")
         assert (status, err) == (1, "")
         assert re.fullmatch(found, out)
+
+    @pytest.mark.integration
+    def test_a_cluster(
+        self,
+        start_redis: Callable[..., RedisServer],
+        unused_tcp_port: int,
+        monkeypatch: pytest.MonkeyPatch,
+        run: Run,
+    ) -> None:
+        server = start_redis(cluster_enabled="yes", cluster_port=str(unused_tcp_port))
+        collector.reset()
+        monkeypatch.setenv("REDIS_URL", server.url)
+        refusal = f"Redis at {server.url} is a Redis Cluster, "
+        assert re.match(f"FAIL +redis +{refusal}", run("doctor").out)
+        for command in ("stats", "health", "health scheduler"):
+            assert run(command).err.startswith(f"metrics-collector: {refusal}")
 
 
 @pytest.mark.usefixtures("calls")

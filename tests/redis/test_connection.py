@@ -187,6 +187,27 @@ async def test_a_newer_server_and_one_that_does_not_tell_is_fine(info: bytes) ->
             await redis.producer.look(PRODUCER)
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("refused", [(), ("INFO", "HELLO")])
+async def test_a_cluster_is_refused(
+    refused: tuple[str, ...],
+    start_redis: Callable[..., RedisServer],
+    unused_tcp_port: int,
+    tmp_path: Path,
+) -> None:
+    renamed = tmp_path / "renamed.conf"
+    renamed.write_text("".join(f'rename-command {name} ""\n' for name in refused))
+    server = start_redis(
+        cluster_enabled="yes", cluster_port=str(unused_tcp_port), include=str(renamed)
+    )
+    async with opened(server.url) as redis:
+        client: Any = redis.connection._client
+        await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        with pytest.raises(IncompatibleStoreError, match="is a Redis Cluster"):
+            await redis.producer.push(PRODUCER, batch_of(Call()), 0)
+        assert await client.dbsize() == 0
+
+
 def told(error: BaseException) -> str:
     """All that a log could show of an error."""
     return "".join(traceback.format_exception(error)) + repr(error) + str(error)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._errors import (
     IncompatibleStoreError,
+    MetricsCollectorError,
     StoreFullError,
     StoreUnavailableError,
 )
@@ -85,24 +86,27 @@ class RedisConnection:
         await self._client.aclose()
 
     async def check_server(self) -> None:
-        """Look at the server's version, once; every command and script waits for it.
+        """Look at the server's version and kind, once; every command and script waits for it.
 
         A server that does not say either may be used: the commands will tell.
 
         Raises:
-            IncompatibleStoreError: it is below 6.2.
+            IncompatibleStoreError: it is below 6.2, or of a Redis Cluster.
         """
         if self._known_server:
             return
         said = await self.ask("INFO", "server")
-        version = said.get("redis_version", "")
+        version, mode = said.get("redis_version", ""), said.get("redis_mode", "")
         if not version:  # HELLO is one of the few commands that no ACL forbids
-            version = (await self.ask("HELLO")).get("version", "")
+            said = await self.ask("HELLO")
+            version, mode = said.get("version", ""), said.get("mode", "")
         parts = [int(part) for part in version.split(".")[:2] if part.isdecimal()]
         if parts and tuple(parts) < OLDEST_SERVER:
             raise IncompatibleStoreError(
                 f"Redis at {self.label} is version {version}; metrics-collector needs 6.2 or newer (or Valkey)"
             )
+        if mode == "cluster":
+            raise self._clustered()
         self._known_server = True
 
     async def ask(self, *question: str) -> dict[str, str]:
@@ -202,7 +206,7 @@ class RedisConnection:
             with suppress(RedisError, OSError):
                 await self._client.connection_pool.disconnect(inuse_connections=False)
 
-    def _translated(self, error: Exception) -> StoreUnavailableError:
+    def _translated(self, error: Exception) -> MetricsCollectorError:
         from redis import exceptions
 
         # uvloop's way to say that the other side has closed the connection, where asyncio's own loop is silent.
@@ -210,10 +214,19 @@ class RedisConnection:
         if not (closed or isinstance(error, exceptions.RedisError | OSError | TimeoutError)):
             raise error
         detail = str(error) or type(error).__name__
+        # What a cluster answers that has not said that it is one.
+        if isinstance(error, exceptions.ClusterCrossSlotError | exceptions.AskError):
+            return self._clustered()
         # Redis 6 says it of a script within another error.
         full = isinstance(error, exceptions.OutOfMemoryError) or "-OOM" in detail
         kind = StoreFullError if full else StoreUnavailableError
         return kind(f"Redis at {self.label} cannot be used: {detail}")
+
+    def _clustered(self) -> IncompatibleStoreError:
+        return IncompatibleStoreError(
+            f"Redis at {self.label} is a Redis Cluster, in which the keys of a pipeline would lie on several servers; "
+            "metrics-collector needs a Redis (or Valkey) with cluster-enabled no"
+        )
 
 
 def _text(value: Any) -> str:

@@ -200,7 +200,7 @@ class Collector:
 
         Raises:
             ConfigurationError: a setting is wrong, or differs from that of the run that is already there.
-            IncompatibleStoreError: Redis is too old.
+            IncompatibleStoreError: Redis is too old, or a cluster.
         """
         self.notice_fork()
         if settings is not None and self._isolated:

@@ -108,7 +108,7 @@ class SendingPipeline:
 
         Raises:
             StoreUnavailableError: it cannot be reached.
-            IncompatibleStoreError: it is too old.
+            IncompatibleStoreError: it is too old, or a cluster.
             ConfigurationError: METRICS_SPOOL_DIR cannot be used.
         """
         if self._spool is not None:
