@@ -115,7 +115,7 @@ async def test_leases_can_be_ignored(redis: Commands) -> None:
     await push(redis, Call(), first=2)
     assert (await redis.worker.claim(ignore_leases=True)).token == first
     done = await acknowledge(redis, first, 1, 1)
-    assert done == (True, {})
+    assert done[:2] == (True, {})
     second = await redis.worker.claim(ignore_leases=True)
     assert second.fresh
     assert second.token != first
@@ -174,7 +174,7 @@ async def test_an_acknowledgement_moves_a_chunk_from_pending_to_saved(
     )
     live = await live_totals(client)
     done = await acknowledge(redis, token, 3, 3, saved_state(batch, no=1), "1-3")
-    assert done == (True, {})
+    assert done[:2] == (True, {})
     assert await redis.reader.waiting() == 0
     assert not await client.exists(KEYS.claim(token), KEYS.claims)
     assert all_same(await live_totals(client), live)
@@ -276,12 +276,12 @@ async def test_redis_tells_of_a_later_commit(redis: Commands, client: Any) -> No
     await acknowledge(redis, token, 2, 2, saved_state(batch, no=7), "1-2", no=7)
     older = saved_state(batch_of(Call()), no=3)
     done = await acknowledge(redis, token, 9, 1, older, "1-1", no=3)
-    assert done == (False, {"app.f": 7})
+    assert done[:2] == (False, {"app.f": 7})
     assert (await redis.producer.look(PRODUCER)).saved == "1-2"
     assert (await held(client)).saved["app.f"].counts["call_count"] == 2
     # Another database's numbers say nothing about this one's.
     done = await acknowledge(redis, token, 9, 1, older, "1-1", db=OTHER_DB, no=3)
-    assert done == (False, {})
+    assert done[:2] == (False, {})
     assert (await redis.producer.look(PRODUCER)).saved == "1-1"
     assert (await held(client)).saved["app.f"].counts["call_count"] == 1
     await check_pending(client)

@@ -15,12 +15,14 @@ import fakeredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.asyncio.connection import AbstractConnection
 from rich.console import Console
 
 from metrics_collector import metrics_collector
 from metrics_collector._core.entries import MAX_ENTRY_BYTES, RejectedEntryError, decode
 from metrics_collector._reading.query import Query
 from metrics_collector._recording import recorder
+from metrics_collector._redis.connection import connect
 from metrics_collector._saving import flush as flush_module
 from metrics_collector._saving.flush import Flush
 from metrics_collector._sending.outbox import Outbox
@@ -44,12 +46,13 @@ from tests.helpers.pipeline import (
 from tests.helpers.rows import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from metrics_collector._core.entries import Entry
     from metrics_collector._recording.recorder import Record
     from metrics_collector._sending.batch import Batch
     from tests.helpers.pipeline import Commands
+    from tests.helpers.redis_server import RedisServer
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -243,6 +246,55 @@ async def test_names_that_code_may_have_come_through_unharmed(client: Any, path:
     assert {entry.func_name.removeprefix(f"{__name__}.") for entry in entries} == set(names)
     outbox.replied(await redis.producer.look(outbox.producer))
     assert outbox.counts().saved == 3 * len(names)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("name", "mark", "count"),
+    [
+        ("n" * 594 + "{:06}", None, 3000),
+        ("n" * 600, "KeyError", 3000),
+        ("\N{SNAIL}" * 994 + "{:06}", "\N{SNAIL}" * 300, 300),
+    ],
+    ids=["long", "long, one function", "longest"],
+)
+async def test_whatever_the_names_no_request_is_too_large_for_a_server(
+    name: str,
+    mark: str | None,
+    count: int,
+    start_redis: Callable[..., RedisServer],
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit = 1_000_000
+    server = start_redis(proto_max_bulk_len="1mb", client_query_buffer_limit="1mb")
+    packed = AbstractConnection.pack_command
+
+    def checked(connection: AbstractConnection, *words: Any) -> list[bytes]:
+        request = packed(connection, *words)
+        if sum(map(len, request)) > limit:  # as a proxy may
+            raise ConnectionError(f"{words[0]} of more than {limit} bytes")
+        return request
+
+    monkeypatch.setattr(AbstractConnection, "pack_command", checked)
+    monkeypatch.setattr(flush_module, "CHUNK", 40_000)
+    buffer: deque[Record] = deque((name.format(n), 0.0, 0.1 * n, mark) for n in range(count))
+    expected = Counter(name for name, *_ in buffer)
+    client = connect(server.url)
+    redis = commands_on(client)
+    outbox = Outbox(buffer, wall=lambda: NOON, monotonic=lambda: 0.0)
+    while outbox.holds_before(count):
+        await outbox.make_batch(count)
+        batch, need = outbox.next() or pytest.fail("no batch")
+        outbox.replied(await redis.producer.push(outbox.producer, batch, need), batch)
+    assert await save(client, path, []) == count
+    found = await asyncio.to_thread(contents, path)
+    assert Counter(entry.func_name for entry in found.entries) == expected
+    live = await redis.reader.live(expected)
+    assert all_same({name: one.totals for name, one in live.items()}, found.totals)
+    outbox.replied(await redis.producer.look(outbox.producer))
+    assert outbox.counts().saved == count
+    await client.aclose()
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf, -1e300, 1e300])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import threading
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from metrics_collector._core import entries as entry_codec
+from metrics_collector._core.entries import MAX_BATCH_BYTES
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import PushReply
 from metrics_collector._core.totals import Tally
@@ -358,6 +360,24 @@ def test_a_batch_is_what_its_records_say() -> None:
     assert g["c"]["error:KeyError"] == 1
 
 
+@pytest.mark.parametrize("length", [100, 1000])
+def test_a_batch_is_full_by_its_bytes_too(length: int) -> None:
+    names = ["\N{SNAIL}" * length, *(f"{n:06}" + "n" * (length - 6) for n in range(4000))]
+    outbox = Outbox(deque(record(name) for name in names))
+    while outbox.holds_before(len(names)):
+        asyncio.run(outbox.make_batch(len(names)))
+    contents = list(map(content_in, outbox._batches))
+    assert all(len(content.payload) < 1.01 * MAX_BATCH_BYTES for content in contents)
+    full = [content for content in contents[:-1] if len(content.payload) > 0.98 * MAX_BATCH_BYTES]
+    assert len(full) == len(contents) - 1
+    lines = [line for content in contents for line in content.payload.decode().split("\n")]
+    found = list(map(json.loads, lines))
+    assert [entry["func_name"] for entry in found] == names
+    assert [entry["id"] for entry in found] == [
+        f"{outbox.producer}-{n}" for n in range(1, len(names) + 1)
+    ]
+
+
 def test_no_two_outboxes_are_the_same_producer() -> None:
     producers = Counter(outbox_of(0).producer for _ in range(100))
 
@@ -624,8 +644,11 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("done", [0, 3])
-def test_ctrl_c_at_any_call_loses_nothing_and_doubles_nothing(done: int) -> None:
+@pytest.mark.parametrize(("done", "size"), [(0, 10**6), (3, 10**6), (1, 300)])
+def test_ctrl_c_at_any_call_loses_nothing_and_doubles_nothing(
+    done: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry_codec, "MAX_BATCH_BYTES", size)
     marks = [None, "KeyError", "", None, None, None]
 
     def make(outbox: Outbox) -> None:
@@ -650,6 +673,8 @@ def test_ctrl_c_at_any_call_loses_nothing_and_doubles_nothing(done: int) -> None
         finally:
             sys.setprofile(None)
         make(outbox)
+        while outbox.holds_before(len(marks)):
+            make(outbox)
         lines = []
         expected = 0
         for batch in outbox._batches:

@@ -694,6 +694,25 @@ async def test_redis_away_is_reported_and_waited_for(world: World) -> None:
     await world.check_at_rest(6)
 
 
+async def test_a_batch_that_is_too_large_is_sent_in_parts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier release's, and from where it was left off after a full backlog."""
+    monkeypatch.setattr(replay, "MAX_BATCH_BYTES", 450)  # three entries
+    world.redis.producer._max_backlog = 7
+    file = await world.leave(*batches(2, size=15))
+    pushed: list[int] = []
+    async with world.replaying():
+        while file.exists():
+            pushed.append(await world.client.llen("metrics_list"))
+            await world.save()
+            await asyncio.sleep(0.01)
+    assert max(pushed) <= 7
+    given = await world.client.hgetall(KEYS.producer(PRODUCER))
+    assert sum(field.startswith(b"given:") for field in given) >= 10
+    await world.check_at_rest(30)
+
+
 async def test_a_full_backlog_is_waited_for(world: World) -> None:
     world.redis.producer._max_backlog = 7
     file = await world.leave(*batches(5))

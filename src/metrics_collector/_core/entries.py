@@ -10,6 +10,7 @@ import json
 import math
 import re
 from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from metrics_collector._core.figures import CANCELLED, ERROR, OK, OUTCOMES
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from metrics_collector._recording.recorder import Record
 
 MAX_ENTRY_BYTES: Final = 65_536
+# The entries of one batch, and a third of what one request to Redis has at most: beside the entries it has the names of
+# their functions and the figures of each, neither of which are longer. Some servers and proxies refuse a request of
+# 1 MB (`client-query-buffer-limit`, or `proto-max-bulk-len` for one argument), and one that is refused holds up all
+# behind it. An entry that a producer makes has at most 15 kB, as names and error types are cut: it always fits.
+MAX_BATCH_BYTES: Final = 262_144
+MAX_REQUEST_BYTES: Final = 3 * MAX_BATCH_BYTES
 MAX_TEXT: Final = 10_000  # characters of a name, of an error type or of an id
 MAX_SECONDS: Final = (
     1e10  # three centuries: beyond it a sum would lose its nanoseconds, and infinity is near
@@ -103,9 +110,15 @@ class RejectedEntryError(ValueError):
 
 
 def encode(
-    records: Sequence[Record], producer: str, first: int, offset: float, tally: Tally
+    records: Sequence[Record],
+    producer: str,
+    first: int,
+    offset: float,
+    tally: Tally,
+    *,
+    room: int | None = None,
 ) -> list[str]:
-    """The JSON of each record, numbered from `first`; and each is noted in the tally.
+    """The JSON of each record, in ASCII, numbered from `first`; and each is noted in the tally.
 
     Args:
         records: what the recorder holds: (func_name, start, end, mark), both times of the monotonic clock.
@@ -113,6 +126,8 @@ def encode(
         first: number of the first record.
         offset: seconds to add to the monotonic clock for UTC epoch seconds.
         tally: gets the numbers just as the JSON has them.
+        room: bytes that all of the JSON may have; the records at the end that do not fit are left out, but never the
+            first one.
 
     Times are written to the nanosecond, which is what clocks tell, and moments to the microsecond.
     """
@@ -132,6 +147,11 @@ def encode(
         f'{heads[name]}{text}{tails[mark]}{number}"}}'
         for name, text, mark, number in zip(names, texts, marks, numbers, strict=True)
     ]
+    if room is not None and sum(map(len, lines)) > room:
+        sizes = accumulate(map(len, lines))
+        fitting = max(1, sum(size <= room for size in sizes))
+        lines, names, marks = lines[:fitting], names[:fitting], marks[:fitting]
+        execution_times, created_at = execution_times[:fitting], created_at[:fitting]
     tally.add_all(names, execution_times, created_at, marks)
     return lines
 

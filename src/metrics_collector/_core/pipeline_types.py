@@ -81,10 +81,12 @@ class Acknowledged(NamedTuple):
     Attributes:
         taken: whether the claim was as expected, so that the elements are off it.
         ahead: the functions of which Redis has seen a later commit than the acknowledged one, and that commit.
+        share: of the bytes that one request may have, how many it takes; 1.0 for all.
     """
 
     taken: bool
     ahead: dict[str, int]
+    share: float
 
 
 class Numbered(NamedTuple):

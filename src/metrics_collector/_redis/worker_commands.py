@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from metrics_collector._core.entries import MAX_ENTRY_BYTES
+from metrics_collector._core.entries import MAX_ENTRY_BYTES, MAX_REQUEST_BYTES
 from metrics_collector._core.pipeline_types import Acknowledged, Claim, FunctionState
 from metrics_collector._redis.connection import FUNCTIONS_A_CALL
 from metrics_collector._redis.keys import PRODUCER_TTL_MS
-from metrics_collector._support.groups import in_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from metrics_collector._core.pipeline_types import Numbered
     from metrics_collector._redis.connection import RedisConnection
 
 _BYTES_READ: Final = 8_000_000  # of a claim in one go, and up to 100 elements more
+_OVERHEAD: Final = 80  # bytes of a key beside the name in it, and of a number or two
+
+
+class _Part(NamedTuple):
+    """Of an acknowledgement what is about one function; `size` in bytes."""
+
+    func_name: str
+    keys: tuple[str, str]
+    arguments: tuple[str, str, int, int | str]
+    size: int
 
 
 class WorkerCommands:
@@ -60,7 +69,41 @@ class WorkerCommands:
         functions: Mapping[str, FunctionState],
         producers: Mapping[str, str],
     ) -> Acknowledged:
-        """Take `count` saved elements off a claim of `length`, and enter in the live totals what SQL has."""
+        """Take `count` saved elements off a claim of `length`, and enter in the live totals what SQL has.
+
+        If they are of so many functions that it takes more than one request may have (`share` above 1), nothing is
+        done: it is to be tried with fewer elements.
+        """
+        parts = [self._part(*function) for function in functions.items()]
+        size = sum(part.size for part in parts)
+        size += sum(_OVERHEAD + len(saved) for saved in producers.values())
+        share = size / MAX_REQUEST_BYTES
+        if share > 1 and count > 1:
+            return Acknowledged(taken=False, ahead={}, share=share)
+        return await self._acknowledge(token, length, count, db, no, parts, producers, share)
+
+    def _part(self, func_name: str, state: FunctionState) -> _Part:
+        keys = self._keys.totals(func_name), self._keys.saved(func_name)
+        arguments = (
+            "" if state.delta is None else state.delta.dumps(),
+            state.total.dumps(),
+            state.no,
+            "" if state.previous is None else state.previous,
+        )
+        size = 2 * (len(func_name.encode()) + _OVERHEAD) + len(arguments[0]) + len(arguments[1])
+        return _Part(func_name, keys, arguments, size)
+
+    async def _acknowledge(
+        self,
+        token: str,
+        length: int,
+        count: int,
+        db: str,
+        no: int,
+        parts: Sequence[_Part],
+        producers: Mapping[str, str],
+        share: float = 0.0,
+    ) -> Acknowledged:
         of = self._keys
         keys = [of.claim(token), of.claims, of.claimed, of.metrics_list]
         arguments: list[Any] = [
@@ -71,34 +114,45 @@ class WorkerCommands:
             PRODUCER_TTL_MS,
             no,
             db,
-            len(functions),
+            len(parts),
         ]
-        for func_name, ack in functions.items():
-            keys += [of.totals(func_name), of.saved(func_name)]
-            arguments += [
-                ack.delta.dumps() if ack.delta is not None else "",
-                ack.total.dumps(),
-                ack.no,
-                "" if ack.previous is None else ack.previous,
-            ]
+        for part in parts:
+            keys += part.keys
+            arguments += part.arguments
         keys += map(of.producer, producers)
         arguments += producers.values()
         taken, ahead = await self._redis.run("ack", keys, arguments)
-        names = list(functions)
         return Acknowledged(
-            bool(taken), {names[i - 1]: seen for i, seen in zip(*[iter(ahead)] * 2, strict=True)}
+            bool(taken),
+            {parts[i - 1].func_name: seen for i, seen in zip(*[iter(ahead)] * 2, strict=True)},
+            share,
         )
 
     async def reconcile(self, db: str, no: int, totals: Mapping[str, Numbered]) -> dict[str, int]:
         """Make the live totals of these functions what SQL and the pending entries say; as `Acknowledged.ahead`."""
         ahead: dict[str, int] = {}
-        for names in in_groups(list(totals), FUNCTIONS_A_CALL):
-            functions = {name: FunctionState(None, *totals[name], None) for name in names}
-            done = await self.acknowledge("", 0, 0, db=db, no=no, functions=functions, producers={})
-            ahead |= done.ahead
+        for parts in _in_requests(
+            self._part(name, FunctionState(None, *numbered, None))
+            for name, numbered in totals.items()
+        ):
+            ahead |= (await self._acknowledge("", 0, 0, db, no, parts, {})).ahead
         return ahead
 
     async def function_names(self) -> set[str]:
         """The functions that have live totals, or of which Redis holds SQL's part."""
         keys = self._keys
         return await self._redis.names(keys.totals("")) | await self._redis.names(keys.saved(""))
+
+
+def _in_requests(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
+    """The parts in their order, as many together as one request may have."""
+    some: list[_Part] = []
+    size = 0
+    for part in parts:
+        if some and (len(some) == FUNCTIONS_A_CALL or size + part.size > MAX_REQUEST_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(part)
+        size += part.size
+    if some:
+        yield some

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from metrics_collector._storage.base import Store, StoreWriter
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
-CHUNK: Final = 40_000  # entries in one transaction
+CHUNK: Final = 40_000  # entries in one transaction, or fewer where they are of very many functions
 FUNCTIONS: Final = 500  # reconciled in one call
 DAY: Final = 86400.0
 
@@ -56,6 +56,7 @@ class Flush:
         self._wall = wall
         # The random id that Redis had at the last claim: with another one it has lost its data meanwhile.
         self.life: str | None = None
+        self._chunk = CHUNK  # entries that one request acknowledges
 
     async def drain(self, *, ignore_leases: bool = False, once: bool = False) -> int:
         """Save what waits in Redis, until nothing does; the number of entries newly saved.
@@ -94,7 +95,8 @@ class Flush:
                 async with self._store.writing() as writer:
                     while True:
                         # Not read again after a fork: with frequent forks no chunk would ever be saved.
-                        length, elements = head = head or await self._source.read(token, CHUNK)
+                        head = head or await self._source.read(token, self._chunk)
+                        length, elements = head
                         if not elements:
                             # Another worker saved it, too, or Redis lost it. This removes its lease.
                             await self._acknowledge(token, length, 0, None, writer)
@@ -122,7 +124,7 @@ class Flush:
     ) -> bool:
         """Remove the first elements of a claim; whether it was as long as it was when they were read."""
         db, no = (done.db, done.no) if done else await writer.state()
-        taken, ahead = await self._source.acknowledge(
+        taken, ahead, share = await self._source.acknowledge(
             token,
             length,
             count,
@@ -131,6 +133,13 @@ class Flush:
             functions=done.functions if done else {},
             producers=done.producers if done else {},
         )
+        if share > 1:
+            # They are read again, fewer at a time: the ledger knows that SQL has them.
+            self._chunk = max(1, int(count / share))
+        elif (
+            count == self._chunk and share < 1 / 2
+        ):  # twice as many have at most twice as many functions
+            self._chunk = min(2 * self._chunk, CHUNK)
         await self._renew_id_if_restored(db, ahead, writer)
         return taken
 

@@ -66,6 +66,7 @@ class Outbox:
         self._retried = 0
         self._lines: list[str] = []
         self._tally = Tally()  # of `_lines`
+        self._size = 0  # bytes of `_lines`
         self._last = 0  # number of the newest entry
         self._batches: deque[Batch] = deque()  # those to be sent, or sent again, in order
         self._only_in_redis = Intervals()  # acknowledged, and removed from memory at its limit
@@ -114,7 +115,7 @@ class Outbox:
             return bool(self._buffer) and self._drained < until
 
     def fill(self, batch: int = BATCH) -> bool:
-        """Encode a slice of the buffer into the open batch; whether that is full now, with `batch` entries."""
+        """Encode a slice of the buffer into the open batch; whether that is full now, by `batch` entries or bytes."""
         offset = self._wall() - self._monotonic()
         with self._lock:
             records: list[Record] = []
@@ -122,8 +123,18 @@ class Outbox:
                 count = min(SLICE, batch - len(self._lines), len(self._buffer))
                 # In one call, within which no Ctrl-C comes: so each record is in one of the two.
                 records.extend(starmap(self._buffer.popleft, repeat((), count)))
-                lines = entries.encode(records, self.producer, self._last + 1, offset, self._tally)
+                lines = entries.encode(
+                    records,
+                    self.producer,
+                    self._last + 1,
+                    offset,
+                    self._tally,
+                    room=entries.MAX_BATCH_BYTES - self._size,
+                )
+                left = len(records) - len(lines)
+                self._buffer.extendleft(starmap(records.pop, repeat((), left)))  # as above
                 last = self._last + len(lines)
+                size = self._size + sum(map(len, lines))
             except BaseException as error:
                 self._tally = entries.tally_of(self._lines)  # without the part of this slice
                 if isinstance(error, Exception):  # it would fail again
@@ -134,7 +145,8 @@ class Outbox:
             # Without any call, and so without a Ctrl-C in between.
             self._lines += lines
             self._last = last
-            return len(self._lines) >= batch
+            self._size = size
+            return len(self._lines) >= batch or left > 0
 
     def close_batch(self) -> None:
         """Make the open batch one that can be sent."""
@@ -145,7 +157,7 @@ class Outbox:
                     made = Batch(self._last - len(self._lines) + 1, self._last, content)
                     tally = Tally()
                 # Again, no Ctrl-C comes before the call is over.
-                self._lines, self._tally = [], tally
+                self._lines, self._tally, self._size = [], tally, 0
                 self._batches.append(made)
 
     async def make_batch(self, until: int, batch: int = BATCH) -> None:
@@ -342,7 +354,7 @@ class Outbox:
         The lock is not taken: a thread of the parent may have held it.
         """
         self._buffer = deque()
-        self._lines, self._tally = [], Tally()
+        self._lines, self._tally, self._size = [], Tally(), 0
         self._batches = deque()
 
     @property

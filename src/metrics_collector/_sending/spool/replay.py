@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from metrics_collector._core.entries import MAX_BATCH_BYTES
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._sending.batch import Batch, content_of
@@ -20,7 +21,7 @@ from metrics_collector._sending.spool import spool_file
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from metrics_collector._core.pipeline_types import PushReply
     from metrics_collector._support.rate_limited_log import RateLimitedLog
@@ -137,6 +138,19 @@ class Replay:
         self._log.trouble("replay", "%s", what)
 
 
+def _parts(first: int, payload: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """The entries from `first` on, as many together as a batch may have: earlier releases counted no bytes."""
+    lines: list[bytes] = []
+    size = 0
+    for line in payload.split(b"\n"):
+        if lines and size + len(line) > MAX_BATCH_BYTES:
+            yield first, first + len(lines) - 1, b"\n".join(lines)
+            first, lines, size = first + len(lines), [], 0
+        lines.append(line)
+        size += len(line)
+    yield first, first + len(lines) - 1, b"\n".join(lines)
+
+
 class _OrphanedFile:
     """A file whose process has ended, and what of it SQL does not have yet."""
 
@@ -179,10 +193,13 @@ class _OrphanedFile:
             if frame.last <= reply.seen or given.covers(frame.first, frame.last):
                 continue
             payload = await process.in_thread(partial(spool_file.payload, self._descriptor, frame))
-            batch = Batch(frame.first, frame.last, content_of(payload))
-            answer = await destination.push(self._producer, batch, 0, force=True)
-            if answer.kind == "full":
-                break
+            for first, last, part in _parts(frame.first, payload):
+                if given.covers(first, last):
+                    continue
+                batch = Batch(first, last, content_of(part))
+                answer = await destination.push(self._producer, batch, 0, force=True)
+                if answer.kind == "full":
+                    return False
         return not self._frames
 
     def done(self) -> None:
