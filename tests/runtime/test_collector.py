@@ -40,6 +40,7 @@ from metrics_collector._runtime.sending_pipeline import SendingPipeline
 from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.worker import Worker
 from metrics_collector._support import process
+from tests.helpers.commands import finished
 from tests.helpers.pipeline import commands_on
 from tests.helpers.threads import allow_no_loops, allow_no_more, at_once, working
 
@@ -1076,6 +1077,41 @@ def test_reset_begins_anew(world: World) -> None:
     call(1)
     asyncio.run(send())
     assert world.numbers()[-1] == (collector.outbox.producer, 1)
+
+
+_IN_A_SUBINTERPRETER = """
+import asyncio, threading
+from metrics_collector import ConfigurationError, MetricsCollector
+from metrics_collector import get_metrics, metrics_collector, send, statistics
+@metrics_collector(name="f")
+def f(): return 42
+assert [f(), f()] == [42, 42]
+for refused in (MetricsCollector().__aenter__, send, lambda: get_metrics("f")):
+    try: asyncio.run(refused())
+    except ConfigurationError as error: said = str(error)
+    else: raise AssertionError
+assert said.startswith("this is a subinterpreter"), said
+found = statistics()
+assert (found.buffered, found.last_error) == (2, said), found
+assert threading.active_count() == 1
+"""
+
+
+def test_a_subinterpreter_is_refused_and_measured_functions_run() -> None:
+    """As of mod_wsgi, which ends them: with a thread of ours that aborts the process."""
+    program = f"""
+import sys, pydantic
+try: import _interpreters as interpreters
+except ImportError: import _xxsubinterpreters as interpreters
+new = sys.version_info >= (3, 13)
+one = interpreters.create("legacy") if new else interpreters.create(isolated=False)
+wrong = interpreters.run_string(one, {_IN_A_SUBINTERPRETER!r})
+interpreters.destroy(one)
+print(wrong)
+"""
+    done = finished(sys.executable, "-c", program, REDIS_URL="redis://127.0.0.1:1/0")
+    assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr
+    assert done.stderr.startswith("this is a subinterpreter, from which no metrics are sent")
 
 
 def test_statistics_add_up_at_any_moment(world: World) -> None:

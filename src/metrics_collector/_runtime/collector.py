@@ -118,9 +118,10 @@ class Collector:
         """What an action with the pipeline returns; it runs in the thread, while the caller's loop goes on.
 
         Raises:
-            ConfigurationError: a setting is wrong.
+            ConfigurationError: a setting is wrong, or this is a subinterpreter.
             StoreUnavailableError: no thread can be started, or there is no pipeline.
         """
+        _refuse_subinterpreter()
         self.notice_fork()
         self.settings()
         before = self._thread
@@ -143,6 +144,7 @@ class Collector:
         """The sender thread; it is started if there is none.
 
         Raises:
+            ConfigurationError: this is a subinterpreter.
             OSError: no loop can be made, for lack of a socket.
             RuntimeError: no thread can be started, as at the exit of the interpreter.
         """
@@ -165,6 +167,7 @@ class Collector:
             self.log.trouble("threads", "%s", uwsgi.NO_THREADS)
         before = self._thread
         try:
+            _refuse_subinterpreter()
             # Set before it starts, so that a signal handler that records in between finds it.
             self._thread = thread = self._new_thread(before)
             thread.start()
@@ -192,6 +195,11 @@ class Collector:
                 self.log.trouble("start", "cannot start the sender thread; retrying: %s", error)
                 self.outbox.enforce(USUAL_MAX_BUFFERED)
                 self._next_try = time.monotonic() + _PAUSE
+        except ConfigurationError as error:  # not of a setting, which the thread reads
+            self.failed(str(error))
+            self.log.trouble("start", "%s", error)
+            self.outbox.enforce(USUAL_MAX_BUFFERED)
+            self._next_try = time.monotonic() + _PAUSE
 
     async def enter(self, settings: Settings | None) -> Run | None:
         """Begin a run, and check that Redis can be used; `None` if metrics are switched off.
@@ -199,9 +207,11 @@ class Collector:
         Without settings it has those of the run that is already there, or of the environment.
 
         Raises:
-            ConfigurationError: a setting is wrong, or differs from that of the run that is already there.
+            ConfigurationError: a setting is wrong, or differs from that of the run that is already there; or this is a
+                subinterpreter.
             IncompatibleStoreError: Redis is too old, or a cluster.
         """
+        _refuse_subinterpreter()
         self.notice_fork()
         if settings is not None and self._isolated:
             settings = _in_place_of(settings, self.settings())
@@ -345,6 +355,9 @@ class Collector:
         fork_detection.notice()
         with self._lock:
             thread, self._thread = self._thread, None
+        if process.in_subinterpreter():
+            self._end_last_send(complete=False)
+            return
         running = thread is not None and thread.alive()
         just_failed = self._last_send.just_failed()
         spooling = self._spool is not None and bool(self.outbox.count_volatile(embedded=False))
@@ -368,6 +381,15 @@ class Collector:
             return self.settings().exit_timeout
         except MetricsCollectorError:
             return _USUAL_EXIT_TIMEOUT
+
+
+def _refuse_subinterpreter() -> None:
+    # A thread that stays aborts the process when that interpreter ends, and pydantic loads in one of several only.
+    if process.in_subinterpreter():
+        raise ConfigurationError(
+            "this is a subinterpreter, from which no metrics are sent: measured functions run, and what they record is "
+            "lost; run the program in the main interpreter (mod_wsgi: WSGIApplicationGroup %{GLOBAL})"
+        )
 
 
 def _in_place_of(settings: Settings, pinned: Settings) -> Settings:

@@ -8,7 +8,7 @@ import contextlib
 import importlib
 import sys
 import threading
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
 from metrics_collector._support import threads
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
+
+
+@cache
+def in_subinterpreter() -> bool:
+    """Whether this is another interpreter than the main one of its process."""
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from Python 3.13 on, and before
+        with contextlib.suppress(ImportError):
+            interpreters = importlib.import_module(name)
+            return bool(interpreters.get_current() != interpreters.get_main())
+    return False
 
 
 def exiting() -> bool:
