@@ -214,6 +214,16 @@ async def test_entries_count_in_their_own_minute_however_late(
         await flush.drain()
 
 
+async def test_what_a_window_counts(flush: Flush, query: Query, path: Path) -> None:
+    await flush.drain()
+    minute = at(NOON + 60), at(NOON + 120)
+    assert await query.counted(at(NOON + 61), at(NOON + 119)) == minute
+    assert await query.counted(at(NOON + 61), None) == (minute[0], None)
+    async with SQLiteStore(str(path)).writing() as writer:
+        await writer.purge({"minute": NOON + 3600}, NOON + 7200)
+    assert await query.counted(at(NOON + 61), at(NOON + 119)) == (at(NOON), at(NOON + 3600))
+
+
 async def test_no_database_here_but_somewhere(redis: Commands, flush: Flush, path: Path) -> None:
     elsewhere = path.with_name("elsewhere.db")
     await push(redis, Call())

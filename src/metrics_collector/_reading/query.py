@@ -144,16 +144,27 @@ class Query:
     async def _window(
         self, since: datetime | None, until: datetime | None, func_name: str | None
     ) -> dict[str, Totals]:
-        """The totals between two moments, in whole minutes: the minute of `since` and that of `until` count in full."""
-        start = 0 if since is None else floor(since.timestamp(), "minute")
-        end = None if until is None else ceil(until.timestamp(), "minute")
+        """The totals between two moments, as `counted` says."""
         async with self.snapshot(func_name) as (reader, purged, pending, _):
-            ranges = cover(start, end, purged)
+            ranges = _ranges(since, until, purged)
             found = {} if reader is None else await reader.sums(ranges, func_name)
             for entry in pending:
                 if any(rollup_range.covers(entry.created_at) for rollup_range in ranges):
                     count(found.setdefault(entry.func_name, Totals()), entry)
         return found
+
+    async def counted(
+        self, since: datetime | None, until: datetime | None
+    ) -> tuple[datetime, datetime | None]:
+        """The time that is counted between two moments; `None` as end: no limit.
+
+        It is of whole minutes, the first and the last in full, or of hours or days where only those are kept.
+        """
+        async with self.saved() as reader:
+            purged = {} if reader is None else await reader.purged()
+        ranges = _ranges(since, until, purged)
+        end = ranges[-1].end
+        return _moment(ranges[0].start), None if end is None else _moment(end)
 
     @asynccontextmanager
     async def snapshot(
@@ -233,7 +244,7 @@ def _points(
                 key = floor(entry.created_at, rollup_range.resolution), entry.func_name
                 count(points.setdefault(key, Totals()), entry)
     starts = {
-        at: (datetime.fromtimestamp(at, UTC), rollup_range.resolution)
+        at: (_moment(at), rollup_range.resolution)
         for at in {at for at, _ in points}
         for rollup_range in ranges
         if rollup_range.covers(at)
@@ -242,6 +253,17 @@ def _points(
         HistoryPoint(start=starts[at][0], resolution=starts[at][1], **figures(name, totals))
         for (at, name), totals in sorted(points.items(), key=itemgetter(0))
     ]
+
+
+def _ranges(
+    since: datetime | None, until: datetime | None, purged: Mapping[str, int]
+) -> list[RollupRange]:
+    start = 0 if since is None else floor(since.timestamp(), "minute")
+    return cover(start, None if until is None else ceil(until.timestamp(), "minute"), purged)
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 async def _unsaved(pending: _Pending, reader: StoreReader) -> _Pending:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from metrics_collector import _api
 from metrics_collector._core.units import counted
+from metrics_collector._reading import asking
 from metrics_collector.cli import _choice, _columns, _figures, _json, _times
 from metrics_collector.cli._console import console
 from metrics_collector.cli._reading import run as read
@@ -29,7 +31,7 @@ def run(
 ) -> None:
     """Run the command."""
     start, end = _times.window(since, until)
-    found = read(_api.list_metrics(since=start, until=end))
+    found, counted_time = read(_ask(start, end))
     fitting = [one for one in found if wanted is None or _choice.fits(one.func_name, wanted)]
     shown = sorted(fitting, key=lambda one: _choice.rank(one, order))[:limit]
     if as_json:
@@ -41,9 +43,23 @@ def run(
         _write_plain(shown)
     else:
         console.print(_figures.functions(shown, console.width))
-        if len(shown) < len(fitting):
-            rest = counted(len(fitting) - len(shown), "function", "functions")
-            console.print(f"{rest} more", style="dim")
+        rest = len(fitting) - len(shown)
+        notes = [f"{counted(rest, 'function', 'functions')} more"] if rest else []
+        notes += [counted_time] if counted_time else []
+        if notes:
+            console.print("; ".join(notes), style="dim")
+
+
+async def _ask(
+    start: datetime | None, end: datetime | None
+) -> tuple[list[FunctionMetrics], str | None]:
+    """The figures, and of a window also from when to when they are."""
+    found = await _api.list_metrics(since=start, until=end)
+    if start is None and end is None:
+        return found, None
+    since, until = await asking.read(lambda query: query.counted(start, end))
+    now = datetime.now(UTC)
+    return found, _times.counted(since, min(until or now, now))
 
 
 def _write_plain(metrics: Sequence[FunctionMetrics]) -> None:

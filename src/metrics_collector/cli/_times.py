@@ -52,6 +52,11 @@ def local(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
+def counted(since: datetime, until: datetime) -> str:
+    """Which time it is that was counted."""
+    return f"{local(since)} to {local(until)} ({zone(until)})"
+
+
 def zone(moment: datetime) -> str:
     """What this machine calls its zone at a moment, such as `CET`."""
     return moment.astimezone().tzname() or "local"
