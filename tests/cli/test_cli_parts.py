@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_collector import FunctionMetrics
-from metrics_collector._core.totals import Totals
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
 from metrics_collector._reading.reports import FunctionRow, Overview, Window
 from metrics_collector.cli import _choice, _columns, _doctor, _names, _output, _times
@@ -139,7 +138,7 @@ class TestColumns:
 class TestSparkline:
     @given(st.lists(st.integers(0, 10**9), max_size=60), st.integers(1, 30))
     def test_bars_are_as_high_as_their_numbers(self, numbers: list[int], width: int) -> None:
-        bars = sparkline(numbers, width)
+        bars = sparkline(numbers, [60] * len(numbers), width)
         assert len(bars) == width
         assert set(bars) <= set(BARS)
         assert (bars.strip() == "") == (sum(numbers) == 0)
@@ -151,7 +150,11 @@ class TestSparkline:
                 assert max(heights) == 8
 
     def test_the_last_numbers_are_at_the_right(self) -> None:
-        assert sparkline([8, 0, 4], 5) == "  █ ▄"
+        assert sparkline([8, 0, 4], [60, 60, 60], 5) == "  █ ▄"
+
+    def test_a_step_that_is_partly_over_does_not_dip(self) -> None:
+        assert sparkline([3, 6, 6, 6, 3], [30, 60, 60, 60, 30], 5) == "█████"
+        assert sparkline([3, 6, 6, 6, 3], [30, 60, 60, 60, 30], 3) == "███"
 
 
 def drawn(values: Sequence[float | None], *, filled: bool, width: int = 30, height: int = 8) -> str:
@@ -205,7 +208,8 @@ class TestPlot:
 def row(name: str, calls: Sequence[int], errors: int = 0) -> FunctionRow:
     return FunctionRow(
         metrics=FunctionMetrics(func_name=name, call_count=sum(calls), error_count=errors),
-        totals_before=Totals(),
+        totals_compared=None,
+        totals_before=None,
         calls=tuple(calls),
         errors=(0,) * len(calls),
         times=(0.0,) * len(calls),
@@ -220,13 +224,22 @@ def reading(first: int, calls: Mapping[str, Sequence[int]], step: int = 60) -> O
     until = datetime.fromtimestamp(starts[-1] + step, UTC)
     nothing = FunctionMetrics(func_name="")
     return Overview(
-        window=Window(since=since, until=until, step=step, starts=starts, before=since),
+        window=Window(
+            since=since, until=until, end=None, step=step, starts=starts, comparison=None
+        ),
         rows=tuple(row(name, numbers) for name, numbers in calls.items()),
         total=nothing,
-        total_before=nothing,
-        functions_before=0,
+        compared=None,
+        before=None,
         left_out=0,
     )
+
+
+def begun(overview: Overview, second: int) -> Overview:
+    """The same with a window that begins so late in its first step."""
+    window = overview.window
+    starts = (window.starts[0] + second, *window.starts[1:])
+    return replace(overview, window=replace(window, starts=starts))
 
 
 def rates_of(*readings: Overview) -> Rates:
@@ -243,10 +256,17 @@ class TestRates:
         [
             ([reading(0, {"f": [5]})], None),
             ([reading(0, {"f": [5, 7]}), reading(1, {"f": [9, 4]})], (2 + 4) / 2),
+            ([begun(reading(0, {"f": [9, 7]}), 5), begun(reading(0, {"f": [8, 9]}), 6)], 1.0),
             ([reading(0, {}), reading(0, {"f": [6]})], 3.0),
             ([reading(0, {"f": [6]}), reading(1, {})], 0.0),
         ],
-        ids=["one reading", "the window moves on", "a new function", "one that is gone"],
+        ids=[
+            "one reading",
+            "the window moves on",
+            "within a step",
+            "a new function",
+            "one that is gone",
+        ],
     )
     def test_of_a_function(self, readings: list[Overview], rate: float | None) -> None:
         assert rates_of(*readings).of("f") == rate
@@ -315,9 +335,9 @@ class TestTopColumns:
 
     def test_order(self) -> None:
         lines = [
-            top_columns.Line(row("a", [1], errors=5), 1.0),
-            top_columns.Line(row("b", [9]), None),
-            top_columns.Line(row("c", [1]), 3.0),
+            top_columns.Line(row("a", [1], errors=5), 1.0, [60]),
+            top_columns.Line(row("b", [9]), None, [60]),
+            top_columns.Line(row("c", [1]), 3.0, [60]),
         ]
         for order, names in {"calls": "bac", "calls/s": "cab", "errors": "abc"}.items():
             shown = top_columns.ordered(lines, order)

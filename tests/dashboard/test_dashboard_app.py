@@ -82,7 +82,7 @@ def own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 async def calls(tmp_path: Path) -> list[Call]:
-    """Some calls of the last minutes, and some of five hours ago, all saved."""
+    """Some calls of the last minutes, and some of five and fifty hours ago, all saved."""
     now = time.time()
     calls = [
         # Whole 64ths of a second: their sum is exact however the hours divide them.
@@ -92,6 +92,7 @@ async def calls(tmp_path: Path) -> list[Call]:
     calls += [Call(f"shop.cart.f{n}", now - 300 - n, 0.001) for n in range(40)]
     calls += [Call(EVIL, now - 60, 1.0, EVIL)]
     calls += [Call("shop.pay", now - 5 * 3600, 0.5, "TimeoutError")]
+    calls += [Call("shop.old", now - 50 * 3600, 0.5)]
     await save(calls, tmp_path / "metrics.db")
     return calls
 
@@ -156,7 +157,7 @@ class TestJson:
     async def test_a_longer_window_has_the_older_calls(
         self, local: httpx.AsyncClient, calls: list[Call]
     ) -> None:
-        answer = (await local.get("/api/overview?window=24h")).json()
+        answer = (await local.get("/api/overview?window=7d")).json()
         assert answer["totals"]["call_count"] == len(calls)
 
     @pytest.mark.usefixtures("calls")
@@ -247,7 +248,8 @@ class TestJson:
         assert {name: function["totals"][name] for name in metrics} == metrics
         for some in (row, function["totals"], *function["points"], overview["totals"]):
             assert metrics.keys() <= some.keys()
-            assert metrics.keys() <= some.get("before", metrics).keys()
+            for side in ("before", "compared"):
+                assert metrics.keys() <= some.get(side, metrics).keys()
         text = re.sub(r"<[^>]+>", " ", (await local.get("/api")).text)
         for name in metrics:
             assert re.search(rf"\b{name}\b", text), name

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import astuple, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_collector import MetricsCollector, Settings, metrics_collector
+from metrics_collector._core import windows
+from metrics_collector._core.as_json import iso
 from metrics_collector._core.models import FunctionMetrics, figures
-from metrics_collector._core.rollup_ranges import SECONDS
+from metrics_collector._core.rollup_ranges import SECONDS, kept
 from metrics_collector._core.totals import Totals
 from metrics_collector._errors import ConfigurationError, UnknownFunctionError
 from metrics_collector._reading import reports
@@ -33,9 +39,12 @@ from metrics_collector._reading.reports.redis_state import Flow
 from metrics_collector._redis.heartbeat import Heartbeat
 from metrics_collector._runtime.collector import collector
 from metrics_collector._storage.sqlite import SQLiteStore
+from metrics_collector.dashboard import _function, _overview
+from metrics_collector.dashboard._state import State
 from tests.helpers.driving import drive
 from tests.helpers.folders import fast_folder
 from tests.helpers.pipeline import (
+    NOON,
     REFUSED,
     TIMEOUT,
     Call,
@@ -86,17 +95,16 @@ class Scene:
         self.query = Query(Pending(elements.pending), database, names)
 
     def within(self, window: Window) -> list[Entry]:
-        end = window.starts[-1] + window.step
-        return [e for e in self.entries if window.starts[0] <= e.created_at < end]
+        return self.between(window.since, window.until + timedelta(minutes=1))
 
-    def before(self, window: Window) -> list[Entry]:
-        """Those that are saved before the window; pending ones are late, and no part of the comparison."""
-        start = window.before.timestamp()
-        return [e for e in self.entries if start <= e.created_at < window.starts[0]]
+    def between(self, since: datetime, until: datetime) -> list[Entry]:
+        start, end = since.timestamp(), until.timestamp()
+        return [e for e in self.entries if start <= e.created_at < end]
 
 
 def step_of(window: Window, entry: Entry) -> int:
-    return int((entry.created_at - window.starts[0]) // window.step)
+    """The step in which it lies, as whoever reads the window's JSON finds it."""
+    return sum(start <= entry.created_at for start in window.starts) - 1
 
 
 def metrics_of(name: str, entries: Sequence[Entry]) -> FunctionMetrics:
@@ -144,23 +152,27 @@ def assert_steps(row: FunctionRow, window: Window, entries: Sequence[Entry]) -> 
 
 @given(histories, spans)
 def test_the_period_before_is_as_long(history: Any, span: str) -> None:
-    saved = [(*call[:4], "saved") for call in history]
     with fast_folder() as folder:
-        scene = Scene(folder, saved)
+        scene = Scene(folder, [*history, ("app.g", 0.25, None, 70 * DAY, "saved")])
         report = asyncio.run(overview_report._overview(scene.query, span, None))
         window = report.window
-        length = len(window.starts) * window.step
-        assert window.before.timestamp() == max(0, window.starts[0] - length)
-        before = scene.before(window)
-        assert_same(report.total_before, metrics_of("", before))
-        assert report.functions_before == len({e.func_name for e in before})
+        assert window.comparison is not None
+        start, since, until, unit = window.comparison
+        length = timedelta(seconds=SECONDS[unit])
+        assert until <= window.until < until + length
+        assert until - since == since - start
+        assert window.until - window.since - length < until - since <= window.until - window.since
+        assert unit == "minute" or until - since > timedelta(hours=4)
+        compared, before = scene.between(since, until), scene.between(start, since)
+        for side, entries in ((report.compared, compared), (report.before, before)):
+            assert side is not None
+            assert_same(side.metrics, metrics_of("", entries))
+            assert side.functions == len({e.func_name for e in entries})
         for row in report.rows:
-            mine = [e for e in before if e.func_name == row.metrics.func_name]
-            assert row.before.call_count == len(mine)
-            assert row.before.error_count == sum(bool(e.error_occurred) for e in mine)
-            assert row.before.total_execution_time == pytest.approx(
-                sum(e.execution_time for e in mine)
-            )
+            name = row.metrics.func_name
+            for found, entries in ((row.compared, compared), (row.before, before)):
+                assert found is not None
+                assert_same(found, metrics_of(name, [e for e in entries if e.func_name == name]))
 
 
 @given(histories, spans)
@@ -177,10 +189,9 @@ def test_errors_and_when_they_were_seen(history: Any, span: str) -> None:
         assert seen == sorted(seen, reverse=True)
         for row in rows:
             entries = expected[row.func_name, row.error_type]
-            minutes = [int(e.created_at) // 60 * 60 for e in entries]
+            moments = [datetime.fromtimestamp(e.created_at, UTC) for e in entries]
             assert row.count == sum(row.counts) == len(entries)
-            assert row.first_seen_at.timestamp() == min(minutes)
-            assert row.last_seen_at.timestamp() == max(minutes)
+            assert (row.first_seen_at, row.last_seen_at) == (min(moments), max(moments))
             assert [n for n in row.counts if n] == [
                 sum(step_of(window, e) == step for e in entries)
                 for step in sorted({step_of(window, e) for e in entries})
@@ -197,11 +208,11 @@ def test_a_function_is_what_its_entries_add_up_to(history: Any, span: str) -> No
         window = report.window
         mine = [e for e in scene.within(window) if e.func_name == name]
         assert_same(report.metrics, metrics_of(name, mine))
-        steps = sorted({window.starts[0] + step_of(window, e) * window.step for e in mine})
+        steps = sorted({window.starts[step_of(window, e)] for e in mine})
         assert [point.start.timestamp() for point in report.points] == steps
         for point in report.points:
             at = point.start.timestamp()
-            some = [e for e in mine if at <= e.created_at < at + window.step]
+            some = [e for e in mine if window.starts[step_of(window, e)] == at]
             assert point.histogram == metrics_of(name, some).histogram
             assert point.error_count == sum(bool(e.error_occurred) for e in some)
         slowest = sorted((e.execution_time for e in mine), reverse=True)[:3]
@@ -262,7 +273,8 @@ def test_what_is_over_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) 
     for _ in range(3):
         report = asyncio.run(overview_report._overview(query, timedelta(hours=24), before))
         assert report.total.call_count == 1
-    assert len(times) == 3  # the steps that are over, the last one, and the period before
+    # Minutes of one hour and the hours after it, of the window and of the period before; and its last minutes.
+    assert len(times) == len(set(times))
 
 
 def test_too_many_waiting_entries_are_left_out_and_reported(
@@ -287,7 +299,7 @@ def test_too_many_waiting_entries_are_left_out_and_reported(
     st.booleans(),
     st.fixed_dictionaries({}, optional={"minute": st.floats(0, 500), "hour": st.floats(0, 500)}),
 )
-def test_windows_are_of_whole_steps(
+def test_windows_and_their_steps(
     ago: float, steps: int, coarse: bool, gone: dict[str, float]
 ) -> None:
     today = int(time.time()) // DAY * DAY
@@ -295,19 +307,190 @@ def test_windows_are_of_whole_steps(
     purged = {"hour": today - int(hour) * DAY}
     purged["minute"] = max(purged["hour"], today - int(gone.get("minute", 500.0)) * DAY)
     window = window_steps.window(timedelta(seconds=ago), None, purged, steps=steps, coarse=coarse)
-    rollup_range = window_steps.rollup_range(window)
-    assert window.step % SECONDS[rollup_range.resolution] == 0
-    assert [b - a for a, b in zip(window.starts, window.starts[1:], strict=False)] == [
-        window.step
-    ] * (len(window.starts) - 1)
-    assert window.starts[0] % window.step == 0
-    assert window.since.timestamp() == window.starts[0]
-    assert window.starts[-1] < window.until.timestamp() <= window.starts[-1] + window.step
+    ranges = window_steps.ranges(window, purged)
+    # As much as was asked for, and no more than is needed.
     asked = window.until.timestamp() - ago
-    assert window.starts[0] <= asked + 1e-3 < window.starts[0] + window.step + 1e-3
+    first = window.since.timestamp()
+    assert first <= asked + 1e-3 < first + SECONDS[kept(first, purged)] + 1e-3
+    # All that it is made of is still there, each once and in one step.
+    assert (ranges[0].start, ranges[-1].end, window.end) == (first, None, None)
+    for one, other in pairwise([*ranges, None]):
+        assert one is not None
+        assert other is None or one.end == other.start
+        assert one.resolution == "day" or purged[one.resolution] <= one.start
+    assert window.starts[0] == first
+    assert all(start % window.step == 0 for start in window.starts[1:])
+    assert all(
+        window.step % SECONDS[one.resolution] == 0
+        or window.step_at(one.start) == window.step_at((one.end or inf) - 1)
+        for one in ranges
+    )
     assert len(window.starts) <= steps + 1 or window.step == 365 * DAY
-    # All that it is made of is still there.
-    assert rollup_range.resolution == "day" or purged[rollup_range.resolution] <= asked
+    # A part of a step is drawn beside whole ones: it is neither much less nor much more.
+    assert sum(window.lengths) == pytest.approx(window.seconds)
+    if len(window.starts) > 1:
+        assert all(window.step / 2 <= length <= 1.5 * window.step for length in window.lengths)
+        assert set(window.lengths[1:-1]) <= {window.step}
+
+
+ZONES = [UTC, timezone(timedelta(hours=-9, minutes=-30)), timezone(timedelta(hours=5, minutes=45))]
+relative = st.sampled_from(["15m", "1h", "24h", "36h", "2d"]) | st.timedeltas(
+    timedelta(minutes=2), timedelta(days=3)
+)
+between = st.tuples(relative, st.none() | st.floats(0, 0.99), st.sampled_from(ZONES))
+"""How far back a window begins, how much of it lies after its end (`None`: it ends now), and whose time it is in."""
+
+
+def at_noon(seconds: float, patch: pytest.MonkeyPatch) -> float:
+    """Let it be so many seconds after noon of some day, for windows."""
+    now = datetime.fromtimestamp(NOON + seconds, UTC)
+    clock = type("Clock", (datetime,), {"now": staticmethod(lambda _: now)})
+    patch.setattr(window_steps, "datetime", clock)
+    return now.timestamp()
+
+
+def sql(folder: str, since: datetime, until: datetime) -> dict[Any, list[float]]:
+    """What the rows of a time say of each function, and of each type of error of one.
+
+    Those are calls, errors, seconds, first and last moment.
+    """
+    with closing(sqlite3.connect(Path(folder, "metrics.db"))) as connection:
+        found = connection.execute(
+            "SELECT func_name, error_type, count(*), sum(error_occurred), sum(execution_time), min(created_at), "
+            "max(created_at) FROM metrics WHERE created_at >= ? AND created_at < ? GROUP BY func_name, error_type",
+            (since.timestamp(), until.timestamp()),
+        ).fetchall()
+    said: dict[Any, list[float]] = {}
+    for name, error, *figures_of in found:
+        said[name, error] = figures_of
+        calls, errors, seconds, first, last = said.get(name, [0, 0, 0.0, inf, 0.0])
+        one = figures_of
+        said[name] = [calls + one[0], errors + one[1], seconds + one[2]]
+        said[name] += [min(first, one[3]), max(last, one[4])]
+    return said
+
+
+@given(
+    histories,
+    between,
+    st.floats(0, DAY / 2),
+    st.fixed_dictionaries({}, optional={"minute": st.floats(0, 3), "hour": st.floats(0, 3)}),
+)
+def test_what_is_shown_is_what_the_rows_in_sql_say(
+    history: Any, asked: Any, second: float, gone: dict[str, float]
+) -> None:
+    with fast_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        now = at_noon(second, patch)
+        store = SQLiteStore(str(Path(folder, "metrics.db")), plain=True)
+        lines = [
+            lines_of(batch_of(Call(name, s, mark), first=n, at=now - ago - s))[0]
+            for n, (name, s, mark, ago, _) in enumerate(history, start=1)
+        ]
+        drive(save(store, lines, now=now))
+        drive(_purge(store, {name: now - days * DAY for name, days in gone.items()}, now))
+        query = Query(Pending([]), store, frozenset(call[0] for call in history))
+
+        back, share, zone = asked
+        moment = windows.moment(back, datetime.fromtimestamp(now, UTC))
+        assert moment is not None
+        since = back if share is None else moment.astimezone(zone)
+        until = None
+        if share is not None:
+            until = datetime.fromtimestamp(now - share * (now - moment.timestamp()), zone)
+        report = asyncio.run(overview_report._overview(query, since, until))
+        window, rows = asyncio.run(error_report._errors(query, since, until))
+        shown = _overview._show(report, State())
+        assert (window.since, window.until) == (report.window.since, report.window.until)
+        found = sql(folder, window.since, _end(window))
+        listed = asyncio.run(query.functions(moment, until))
+        calls = {name: said[0] for name, said in found.items() if isinstance(name, str)}
+        assert {one.func_name: one.call_count for one in listed} == calls
+        assert shown["totals"]["call_count"] == sum(calls.values())
+        assert {row["func_name"] for row in shown["table"]["rows"]} == calls.keys()
+        for row in shown["table"]["rows"]:
+            check_figures(row, found[row["func_name"]], window.seconds)
+            one = asyncio.run(function_report._function(query, row["func_name"], since, until))
+            page = _function._show(one)
+            assert (one.window.since, one.window.until) == (window.since, window.until)
+            check_figures(page["totals"], found[row["func_name"]], window.seconds)
+            check_comparison(folder, row["func_name"], one.window, page["totals"])
+            check_comparison(folder, row["func_name"], report.window, row)
+            ends = [*one.window.starts[1:], _end(one.window).timestamp()]
+            steps = {
+                iso(start): (start, end) for start, end in zip(one.window.starts, ends, strict=True)
+            }
+            for point in page["points"]:
+                start, end = (datetime.fromtimestamp(at, UTC) for at in steps[point["start"]])
+                said = sql(folder, start, end)[row["func_name"]]
+                check_figures(point, said, (min(end, window.until) - start).total_seconds())
+        if not gone:  # as soon as there is something to compare, and no sooner
+            first = min(e.created_at for e in entries_of(lines)) // 60 * 60
+            comparison = report.window.comparison
+            assert comparison is None or first <= comparison.before.timestamp()
+            length = window.until - window.since + timedelta(days=1)
+            assert comparison or first > (window.since - length).timestamp()
+        for error in rows:
+            said = found[error.func_name, error.error_type]
+            assert error.count == sum(error.counts) == said[1]
+            moments = (error.first_seen_at.timestamp(), error.last_seen_at.timestamp())
+            assert moments == pytest.approx(said[3:], abs=1e-5)
+
+
+def _end(window: Window) -> datetime:
+    if window.end is None:
+        return window.until + timedelta(minutes=1)
+    return datetime.fromtimestamp(window.end, UTC)
+
+
+async def _purge(store: SQLiteStore, before: dict[str, float], now: float) -> None:
+    async with store.writing() as writer:
+        await writer.purge(before, now)
+
+
+def check_figures(shown: dict[str, Any], said: Sequence[Any], seconds: float) -> None:
+    calls, errors, time_taken, _, last = said
+    assert (shown["call_count"], shown["error_count"]) == (calls, errors)
+    assert shown["total_execution_time"] == pytest.approx(time_taken)
+    assert shown["calls_per_second"] == pytest.approx(calls / seconds)
+    assert datetime.fromisoformat(shown["last_called_at"]).timestamp() == pytest.approx(last)
+
+
+def check_comparison(folder: str, name: str, window: Window, shown: dict[str, Any]) -> None:
+    if window.comparison is None:
+        assert shown["before"] is shown["compared"] is None
+        return
+    before, since, until, _ = window.comparison
+    sides = {"before": (before, since), "compared": (since, until)}
+    for side, (start, end) in sides.items():
+        said = sql(folder, start, end).get(name)
+        if said is None:
+            assert shown[side]["call_count"] == 0
+        else:
+            check_figures(shown[side], said, (until - since).total_seconds())
+
+
+@pytest.mark.parametrize("span", ["15m", "1h", "24h"])
+@pytest.mark.parametrize("second", [1.5, 23 * 60 + 40.0])
+def test_a_steady_call_a_minute_is_steady(
+    path: Path, span: str, second: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = at_noon(second, monkeypatch)
+    store = SQLiteStore(str(path), plain=True)
+    minutes = range(int(NOON) - 2 * DAY, int(now), 60)
+    drive(save(store, [foreign("app.f", at=float(at)) for at in minutes], now=now))
+    query = Query(Pending([]), store, NOTHING)
+    report = asyncio.run(overview_report._overview(query, span, None))
+    one = asyncio.run(function_report._function(query, "app.f", span, None))
+    assert report.total.call_count == one.metrics.call_count
+    assert report.compared is not None
+    assert report.before is not None
+    assert report.compared.metrics.call_count == report.before.metrics.call_count > 0
+    for (row,), window in ((report.rows, report.window),):
+        for calls, length in zip(row.calls, window.lengths, strict=True):
+            assert calls == pytest.approx(length / 60, abs=1)
+    far = asyncio.run(overview_report._overview(query, "36h", None))
+    assert far.window.comparison is None  # as not all is known of what came before
+    assert far.before is far.compared is None
 
 
 @pytest.mark.parametrize("since", [None, "soon", timedelta(days=-1), "0h"])
@@ -323,9 +506,9 @@ def test_a_window_in_the_future() -> None:
 
 
 def test_the_longest_window() -> None:
-    window = window_steps.window(datetime(1, 1, 1, tzinfo=UTC), None, {}, steps=60)
+    window = window_steps.window(datetime(1, 1, 1, tzinfo=UTC), None, {}, steps=60, beginning=0)
     assert window.starts[0] == 0
-    assert window.before.timestamp() == 0
+    assert window.comparison is None
 
 
 # The whole, on the collector

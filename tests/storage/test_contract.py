@@ -17,7 +17,7 @@ from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import unnumbered
 from metrics_collector._core.rollup_ranges import SECONDS, RollupRange
 from metrics_collector._core.totals import Totals
-from metrics_collector._storage.base import EntryFilter, ErrorSpan, StepCounts, StoreState
+from metrics_collector._storage.base import EntryFilter, ErrorTime, StepCounts, StoreState
 from metrics_collector._storage.sqlite import SQLiteStore
 from tests.helpers.folders import fast_folder
 from tests.helpers.outside import element
@@ -170,11 +170,15 @@ async def test_names_of_all_kinds_are_kept(store: Store) -> None:
     async with reading(store) as reader:
         assert sorted(await reader.function_names()) == sorted(names)
         assert (await reader.totals_of([*names, "app.nobody"])).keys() == set(names)
-        failed = await reader.failures(RollupRange("day", 0, None), None)
+        failed = await reader.failures([RollupRange("day", 0, None)], None)
         assert failed.keys() == {(name, name[:100]) for name in names}
-        spans = [ErrorSpan(*pair, *starts, *starts) for pair, starts in failed.items()]
-        narrowed = await reader.narrowed(spans, DAY, "minute")
-        assert narrowed == [span._replace(first=int(NOON), last=int(NOON)) for span in spans]
+        times = [ErrorTime(*pair, *at, *at) for pair, at in failed.items()]
+        times = [time._replace(end=time.end + DAY) for time in times]
+        for by in ("hour", "minute"):
+            assert set(await reader.occurrences(times, by, last=True)) == {int(NOON)}
+        for last in (False, True):
+            moments = await reader.occurrences(times, "entry", last=last)
+            assert set(moments) == {NOON + 0.5}
     assert names[0] in store.examples.slowest(names[0], NOON, LATER)
 
 
@@ -202,8 +206,10 @@ async def test_outcomes_and_fields_that_are_not_known_are_kept(store: Store) -> 
         }
         assert set(await reader.slowest("app.f", minute, 10)) == set(entries)
         assert await reader.counts(minute, 60) == [StepCounts("app.f", int(NOON), 4, 2, 2.0)]
-        failures = await reader.failures(minute, None)
+        failures = await reader.failures([minute], None)
         assert failures.keys() == {("app.f", "OSError"), ("app.f", "Exception")}
+        times = [ErrorTime(*pair, minute.start, minute.start + 60) for pair in failures]
+        assert await reader.occurrences(times, "entry", last=True) == [NOON, NOON]
 
 
 async def test_two_workers_save_one_claim_once(store: Store) -> None:
@@ -474,25 +480,28 @@ async def test_counts_in_steps_of_rollups_or_of_several(store: Store, filled: li
 async def test_failures_and_when_they_were_first_and_last(
     store: Store, filled: list[Entry]
 ) -> None:
-    del filled
     noon = int(NOON)
-    rollup_range = RollupRange("hour", noon, noon + 3 * 3600)
+    ranges = [RollupRange("hour", noon + n * 3600, noon + (n + 1) * 3600) for n in range(3)]
     expected = {
         ("app.f", "KeyError"): {noon: 2, noon + 7200: 1},
         ("app.g", "OSError"): {noon + 3600: 1},
         ("app.f", "OSError"): {noon + 7200: 1},
     }
-    spans = [ErrorSpan(*pair, min(at), max(at)) for pair, at in expected.items()]
+    times = [ErrorTime(*pair, noon, noon + 3 * 3600) for pair in expected]
+    failed = [[e.created_at for e in filled if (e.func_name, e.error) == pair] for pair in expected]
     async with reading(store) as reader:
-        assert await reader.failures(rollup_range, None) == expected
-        assert (await reader.failures(rollup_range, "app.g")).keys() == {("app.g", "OSError")}
-        narrowed = await reader.narrowed(spans, 3600, "minute")
-        first = (noon, noon + 7260)
-        others = [(noon + 3720, noon + 3720), (noon + 7380, noon + 7380)]
-        assert [one[2:] for one in narrowed] == [first, *others]
-    await purge(store, minute=noon + 3600)
+        assert await reader.failures(ranges, None) == expected
+        assert (await reader.failures(ranges, "app.g")).keys() == {("app.g", "OSError")}
+        for last, pick in ((False, min), (True, max)):
+            minutes = [int(pick(one)) // 60 * 60 for one in failed]
+            assert await reader.occurrences(times, "minute", last=last) == minutes
+            assert await reader.occurrences(times, "entry", last=last) == list(map(pick, failed))
+        early = [time._replace(end=noon + 7200) for time in times]
+        assert (await reader.occurrences(early, "entry", last=True))[2] is None
+    await purge(store, minute=noon + 3600, entry=noon + 3600)
     async with reading(store) as reader:
-        assert (await reader.narrowed(spans, 3600, "minute"))[0][2:] == first
+        for by in ("minute", "entry"):
+            assert (await reader.occurrences(early, by, last=True))[0] is None
 
 
 async def test_the_slowest(store: Store, filled: list[Entry]) -> None:
@@ -502,8 +511,26 @@ async def test_the_slowest(store: Store, filled: list[Entry]) -> None:
         assert [e.execution_time for e in found] == [4.0, 3.0, 2.0]
         assert [e.outcome for e in found] == ["cancelled", "error", "error"]
         assert len(await reader.slowest("app.f", rollup_range, 100)) == 5
+        part = RollupRange("hour", int(NOON), int(NOON) + 60)  # of an hour with slower ones
+        assert [e.execution_time for e in await reader.slowest("app.f", part, 1)] == [
+            max(e.execution_time for e in filled if e.created_at < NOON + 60)
+        ]
         assert await reader.slowest("app.nobody", rollup_range, 3) == []
     assert found[0].id == f"{PRODUCER}-{filled[3].number}"
+
+
+async def test_where_what_is_kept_begins(store: Store, filled: list[Entry]) -> None:
+    del filled
+    noon = int(NOON)
+    await save(store, [foreign(at=NOON + 90)], token="b" * 16)
+    for gone, first in (
+        ({}, noon),
+        ({"minute": noon + 3600}, noon),
+        ({"hour": NOW}, noon - DAY / 2),
+    ):
+        await purge(store, **gone)
+        async with reading(store) as reader:
+            assert await reader.beginning() == first
 
 
 async def test_a_fingerprint_is_that_of_the_figures(store: Store) -> None:
@@ -513,7 +540,7 @@ async def test_a_fingerprint_is_that_of_the_figures(store: Store) -> None:
     for number, at in enumerate([NOON, NOON + 120, NOON + 10, NOON + 3700, NOON - 60]):
         await save(store, [foreign("app.f", at=at)], token=f"{number:016x}")
         async with reading(store) as reader:
-            found.append(await reader.fingerprint(ranges))
+            found.append([await reader.fingerprint(one) for one in ranges])
     assert [one == other for one, other in pairwise(found)] == [True, False, False, True]
 
 

@@ -420,7 +420,7 @@ async def answers(store: SQLiteStore) -> list[object]:
             ledger,
             await reader.purged(),
             sorted(await reader.counts(rollup_range, 60)),
-            await reader.failures(rollup_range, None),
+            await reader.failures([rollup_range], None),
             await reader.slowest("app.f", rollup_range, 3),
             sorted(await reader.function_names()),
         ]

@@ -40,7 +40,14 @@ def ceil(moment: float, resolution: str) -> int:
     return -int(-moment // SECONDS[resolution]) * SECONDS[resolution]
 
 
-def cover(start: int, end: int | None, purged: Mapping[str, int]) -> list[RollupRange]:
+def kept(moment: float, purged: Mapping[str, int]) -> str:
+    """The finest resolution that is kept from a moment on; days where none is."""
+    return next(name for name in SECONDS if name == "day" or purged.get(name, 0) <= moment)
+
+
+def cover(
+    start: int, end: int | None, purged: Mapping[str, int], coarsest: str = "day"
+) -> list[RollupRange]:
     """Cover a time with as few rollups as can be: minutes, hours, days, hours, minutes.
 
     Where it begins or ends within an hour (or day) whose minutes (or hours) are purged, all of that counts.
@@ -48,8 +55,9 @@ def cover(start: int, end: int | None, purged: Mapping[str, int]) -> list[Rollup
     Args:
         start, end: whole minutes; `None` as end: no end.
         purged: resolution → before when its rollups are purged.
+        coarsest: no coarser resolution is taken; it has to be kept from the start on.
     """
-    return _cover("day", start, end, purged) if end is None or start < end else []
+    return _cover(coarsest, start, end, purged) if end is None or start < end else []
 
 
 def _cover(

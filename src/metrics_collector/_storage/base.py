@@ -82,13 +82,13 @@ class StepCounts(NamedTuple):
     execution_time: float
 
 
-class ErrorSpan(NamedTuple):
-    """Where one type of error of one function was counted first and last: the beginnings of two rollups."""
+class ErrorTime(NamedTuple):
+    """A time, from `start` to before `end`, in which one type of error of one function was counted."""
 
     func_name: str
     error_type: str
-    first: int
-    last: int
+    start: int
+    end: int
 
 
 ErrorCounts: TypeAlias = "dict[tuple[str, str], dict[int, int]]"
@@ -133,8 +133,11 @@ class StoreReader(OpenStore, Protocol):
     async def sums(self, ranges: Iterable[RollupRange], func_name: str | None) -> dict[str, Totals]:
         """The totals over some times, by function."""
 
-    async def fingerprint(self, ranges: Iterable[RollupRange]) -> object:
-        """What is equal only as long as no figure in these times has changed; costs less than to read them."""
+    async def beginning(self) -> int | None:
+        """Where the earliest of what is kept begins, by the finest rollups that are kept there; `None`: nothing is."""
+
+    async def fingerprint(self, rollup_range: RollupRange) -> object:
+        """What is equal only as long as no figure in this time has changed; costs less than to read them."""
 
     async def counts(self, rollup_range: RollupRange, step: int) -> list[StepCounts]:
         """Counts of all functions in each step of a time in which they were called.
@@ -144,24 +147,27 @@ class StoreReader(OpenStore, Protocol):
             step: seconds; the rollups of the range are as long, or divide it.
         """
 
-    async def failures(self, rollup_range: RollupRange, func_name: str | None) -> ErrorCounts:
-        """How often each type of error was counted in some time."""
+    async def failures(self, ranges: Iterable[RollupRange], func_name: str | None) -> ErrorCounts:
+        """How often each type of error was counted in some times."""
 
-    async def narrowed(
-        self, spans: Sequence[ErrorSpan], length: int, resolution: str
-    ) -> list[ErrorSpan]:
-        """The same spans by finer rollups; an end stays as it is where the finer ones are not kept.
+    async def occurrences(
+        self, times: Sequence[ErrorTime], by: str, *, last: bool
+    ) -> list[float | None]:
+        """When each of these errors was counted first, or last, in its time; `None` where that is not kept.
 
         Args:
-            spans: by rollups that are `length` seconds long.
-            length: 3600, for example.
-            resolution: of the finer ones.
+            times: fast for entries only if they are short.
+            by: a resolution: by where its rollups begin; or "entry": to the moment.
+            last: and not first.
         """
 
     async def slowest(
         self, func_name: str, rollup_range: RollupRange, count: int
     ) -> list[StoredEntry]:
-        """The slowest entries of a function in a time that are kept, at most so many, the slowest first."""
+        """The slowest entries of a function in a time that are kept, at most so many, the slowest first.
+
+        The time may end within a rollup.
+        """
 
     async def entries(self, which: EntryFilter, cursor: str | None, count: int) -> EntryPage:
         """Entries in the order in which they were saved; a later page may come from a later reading.

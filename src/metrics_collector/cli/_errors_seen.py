@@ -39,6 +39,7 @@ def run(*, since: str, until: str | None, as_json: bool) -> None:
         sys.stderr.write("no errors in this time\n")
     elif console.is_terminal:
         console.print(_table(window, rows, console.width))
+        console.print(_times.counted(window.since, window.until), style="dim")
     else:
         _write_plain(rows)
 
@@ -66,7 +67,8 @@ def _table(window: Window, rows: Sequence[ErrorRow], width: int) -> Table:
     times = (f"first seen ({zone})", f"last seen ({zone})", "when")
     headings = ("count", *(times if wide else times[1:2]))
     cells = [
-        _cells(row) if wide else [count(row.count), _times.local(row.last_seen_at)] for row in rows
+        _cells(row, window) if wide else [count(row.count), _times.local(row.last_seen_at)]
+        for row in rows
     ]
     most = _room(headings, rows, cells, width)
     return grid(
@@ -80,9 +82,9 @@ def _table(window: Window, rows: Sequence[ErrorRow], width: int) -> Table:
     )
 
 
-def _cells(row: ErrorRow) -> list[str]:
+def _cells(row: ErrorRow, window: Window) -> list[str]:
     times = [_times.local(row.first_seen_at), _times.local(row.last_seen_at)]
-    return [count(row.count), *times, sparkline(row.counts, _BARS)]
+    return [count(row.count), *times, sparkline(row.counts, window.lengths, _BARS)]
 
 
 def _room(

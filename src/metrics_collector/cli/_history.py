@@ -66,15 +66,21 @@ def _draw(report: FunctionReport, figure: Figure) -> None:
 def _curve(report: FunctionReport, figure: Figure, begin: str, end: str) -> Text:
     from metrics_collector.cli._plot import plot
 
+    window = report.window
     points = {int(point.start.timestamp()): figure.of(point) for point in report.points}
-    nothing = 0 if figure.counts else None
+    values = [points.get(start, 0 if figure.counts else None) for start in window.starts]
+    if figure.counts:  # as many as a whole step would have
+        values = [
+            (n or 0) * window.step / length
+            for n, length in zip(values, window.lengths, strict=True)
+        ]
     return plot(
-        [points.get(start, nothing) for start in report.window.starts],
+        values,
         filled=figure.counts,
         width=console.width,
         height=max(5, min(_HEIGHT, console.height - _AROUND)),
         label=(lambda number: f"{number:,.10g}") if figure.counts else _label,
-        ends=(begin, f"{end} {_times.zone(report.window.until)}"),
+        ends=(begin, f"{end} {_times.zone(window.until)}"),
     )
 
 

@@ -28,18 +28,19 @@ async def build(name: str, state: State) -> dict[str, Any]:
 
 def _show(report: FunctionReport) -> dict[str, Any]:
     window = report.window
+    lengths = dict(zip(map(float, window.starts), window.lengths, strict=True))
     return {
         "func_name": report.func_name,
         "window": window.as_dict(),
         "totals": {
             **_shown.figures(report.metrics, window.seconds),
-            "before": _shown.figures(report.metrics_before, window.seconds),
+            **_shown.compared(window, report.compared, report.before),
         },
         "points": [
             {
                 "start": iso(point.start),
                 "resolution": point.resolution,
-                **_shown.figures(point, _shown.passed(window, point.start)),
+                **_shown.figures(point, lengths[point.start.timestamp()]),
             }
             for point in report.points
         ],

@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector._core.as_json import figures_as_json
 from metrics_collector._core.figures import FIGURES, TOTAL
 from metrics_collector._reading import reports
 from metrics_collector.dashboard import _shown, _table
@@ -39,7 +38,7 @@ async def build(state: State) -> dict[str, Any]:
 
 
 def _show(report: Overview, state: State) -> dict[str, Any]:
-    seconds = report.window.seconds
+    window = report.window
     whole = report.total.total_execution_time
 
     def share(one: FunctionRow) -> float | None:
@@ -48,25 +47,22 @@ def _show(report: Overview, state: State) -> dict[str, Any]:
     def row(one: FunctionRow) -> dict[str, Any]:
         return {
             "func_name": one.metrics.func_name,
-            **_shown.figures(one.metrics, seconds),
+            **_shown.figures(one.metrics, window.seconds),
             "share": share(one),
-            "before": figures_as_json(one.before),
+            **_shown.compared(window, one.compared, one.before),
             "by_step": {"call_count": one.calls},
         }
 
     return {
-        "window": report.window.as_dict(),
+        "window": window.as_dict(),
         "totals": {
             "function_count": len(report.rows),
-            **_shown.figures(report.total, seconds),
-            "before": {
-                "function_count": report.functions_before,
-                **_shown.figures(report.total_before, seconds),
-            },
+            **_shown.figures(report.total, window.seconds),
+            **_together(report),
         },
         "by_step": {
-            "call_count": _sums((one.calls for one in report.rows), len(report.window.starts)),
-            "error_count": _sums((one.errors for one in report.rows), len(report.window.starts)),
+            "call_count": _sums((one.calls for one in report.rows), len(window.starts)),
+            "error_count": _sums((one.errors for one in report.rows), len(window.starts)),
         },
         "top": [
             {
@@ -86,6 +82,17 @@ def _show(report: Overview, state: State) -> dict[str, Any]:
         ),
         "left_out": report.left_out,
     }
+
+
+def _together(report: Overview) -> dict[str, Any]:
+    """All functions in the times that are compared."""
+    now, before = report.compared, report.before
+    if now is None or before is None:
+        return _shown.compared(report.window, None, None)
+    found = _shown.compared(report.window, now.metrics, before.metrics)
+    found["compared"]["function_count"] = now.functions
+    found["before"]["function_count"] = before.functions
+    return found
 
 
 def _sums(series: Iterable[Sequence[int]], steps: int) -> list[int]:

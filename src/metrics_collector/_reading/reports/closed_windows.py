@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from metrics_collector._core.totals import Totals
+from metrics_collector._core.figures import ERROR
+from metrics_collector._core.totals import CALLS, Totals
+from metrics_collector._storage.base import StepCounts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from metrics_collector._core.rollup_ranges import RollupRange
-    from metrics_collector._storage.base import StepCounts, StoreReader
+    from metrics_collector._storage.base import StoreReader
 
-_KEPT: Final = 8  # parts: a few windows, each with the period before
+T = TypeVar("T")
+
+_KEPT: Final = 24  # times: a few windows, each with the period before
+_KEPT_PARTS: Final = 3 * _KEPT  # of which they consist
 
 
 class Part:
-    """The figures of all functions in some time, in sum and, if asked for, by step; not to be changed."""
+    """The figures of all functions in one range, in sum and by step, which may be a single one; not to be changed."""
 
     def __init__(self, sums: Mapping[str, Totals], counts: Sequence[StepCounts]) -> None:
         self.sums = sums
@@ -32,33 +37,91 @@ class Part:
         return self._total
 
 
+class Whole:
+    """The figures of all functions in some ranges together; not to be changed."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = parts
+        self._sums: Mapping[str, Totals] | None = parts[0].sums if len(parts) == 1 else None
+
+    @property
+    def sums(self) -> Mapping[str, Totals]:
+        """By function; takes long at first, as `Part.total`."""
+        if self._sums is None:
+            found: dict[str, Totals] = {}
+            for part in self.parts:
+                for name, some in part.sums.items():
+                    found.setdefault(name, Totals()).merge(some)
+            self._sums = found
+        return self._sums
+
+    @property
+    def total(self) -> Totals:
+        """Of all functions together."""
+        return Totals.sum(part.total for part in self.parts)
+
+
 class Closed:
-    """Reads parts, and remembers the last ones.
+    """Reads the figures in some time, and remembers the last ones.
 
     A part stays as it is as long as its rollups, calls, seconds and last call do.
     """
 
     def __init__(self) -> None:
         self._parts: dict[object, tuple[object, Part]] = {}
+        self._wholes: dict[object, Whole] = {}
 
     async def read(
-        self, reader: StoreReader, label: str, ranges: Sequence[RollupRange], step: int | None
-    ) -> Part:
-        """The figures in these times; with a `step` (seconds) also by step, and then there is one time."""
+        self,
+        reader: StoreReader,
+        label: str,
+        ranges: Mapping[RollupRange, int | None],
+    ) -> Whole:
+        """The figures in these ranges, each of which has the step (seconds) to count by; `None`: it is a single one."""
         db, _ = await reader.state()
-        now = await reader.fingerprint(ranges)
-        key = label, db, tuple(ranges), step
+        parts = [
+            await self._part(reader, (label, db), rollup_range, step)
+            for rollup_range, step in ranges.items()
+        ]
+        key = label, db, tuple(ranges.items())
+        known = self._wholes.get(key)
+        if known is None or known.parts != parts:
+            known = Whole(parts)
+        _remember(self._wholes, key, known, _KEPT)
+        return known
+
+    async def _part(
+        self, reader: StoreReader, where: object, rollup_range: RollupRange, step: int | None
+    ) -> Part:
+        now = await reader.fingerprint(rollup_range)
+        key = where, rollup_range, step
         known = self._parts.get(key)
         if known is None or known[0] != now:
-            known = now, await _read(reader, ranges, step)
-        # Threads may share it: one statement each, and whatever order they come in.
-        self._parts.pop(key, None)
-        self._parts[key] = known
-        for oldest in list(self._parts)[:-_KEPT]:
-            self._parts.pop(oldest, None)
+            known = now, await _read(reader, rollup_range, step)
+        _remember(self._parts, key, known, _KEPT_PARTS)
         return known[1]
 
 
-async def _read(reader: StoreReader, ranges: Sequence[RollupRange], step: int | None) -> Part:
-    counts = [] if step is None else await reader.counts(ranges[0], step)
-    return Part(await reader.sums(ranges, None), counts)
+def _remember(kept: dict[object, T], key: object, value: T, most: int) -> None:
+    # Threads may share it: one statement each, and whatever order they come in.
+    kept.pop(key, None)
+    kept[key] = value
+    for oldest in list(kept)[:-most]:
+        kept.pop(oldest, None)
+
+
+async def _read(reader: StoreReader, rollup_range: RollupRange, step: int | None) -> Part:
+    sums = await reader.sums([rollup_range], None)
+    if step is not None:
+        return Part(sums, await reader.counts(rollup_range, step))
+    counts = (
+        StepCounts(
+            name,
+            rollup_range.start,
+            some.counts.get(CALLS, 0),
+            some.counts.get(ERROR.counted, 0),
+            some.execution_time,
+        )
+        for name, some in sums.items()
+    )
+    return Part(sums, list(counts))

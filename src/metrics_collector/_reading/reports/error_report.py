@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._reading import asking
 from metrics_collector._reading.reports import window_steps
 from metrics_collector._reading.reports.overview_report import MOST_PENDING, STEPS, within
 from metrics_collector._reading.reports.report_types import ErrorRow
-from metrics_collector._storage.base import ErrorSpan
+from metrics_collector._storage.base import ErrorTime
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
@@ -24,8 +26,15 @@ if TYPE_CHECKING:
 
 _Pair = tuple[str, str]  # function and type of error
 
-Failures = tuple[ErrorSpan, "Mapping[int, int]"]
-"""One type of error of one function: from when to when, to the minute if those are kept; and counts by time."""
+
+class Failures(NamedTuple):
+    """What a store has of one type of error of one function: UTC epoch seconds, and counts by time."""
+
+    func_name: str
+    error_type: str
+    first: float
+    last: float
+    counts: Mapping[int, int]
 
 
 async def errors(since: Moment, until: Moment = None) -> tuple[Window, tuple[ErrorRow, ...]]:
@@ -49,13 +58,48 @@ async def failures(
     """What a store has of each type of error in a window, of one function or (`None`) of all."""
     if reader is None:
         return []
-    rollup_range = window_steps.rollup_range(window)
-    found = await reader.failures(rollup_range, func_name)
-    spans = [ErrorSpan(*pair, min(counts), max(counts)) for pair, counts in found.items()]
-    finest = window_steps.finest(rollup_range, purged)
-    if finest != rollup_range.resolution and spans:
-        spans = await reader.narrowed(spans, SECONDS[rollup_range.resolution], finest)
-    return list(zip(spans, found.values(), strict=True))
+    ranges = window_steps.ranges(window, purged)
+    found = await reader.failures(ranges, func_name)
+    ends = [(one.start, SECONDS[one.resolution]) for one in ranges]
+
+    def time(pair: _Pair, start: int) -> ErrorTime:
+        _, length = ends[bisect_right(ends, start, key=itemgetter(0)) - 1]
+        return ErrorTime(*pair, start, start + length)
+
+    firsts = [time(pair, min(counts)) for pair, counts in found.items()]
+    lasts = [time(pair, max(counts)) for pair, counts in found.items()]
+    sights = zip(
+        await _moments(reader, purged, firsts, last=False),
+        await _moments(reader, purged, lasts, last=True),
+        strict=True,
+    )
+    return [
+        Failures(*pair, first, last, counts)
+        for (pair, counts), (first, last) in zip(found.items(), sights, strict=True)
+    ]
+
+
+async def _moments(
+    reader: StoreReader, purged: Mapping[str, int], times: list[ErrorTime], *, last: bool
+) -> list[float]:
+    """When the first, or last, error was counted in each time: as precisely as it is kept."""
+    moments: list[float] = [time.start for time in times]
+    for by in ("hour", "minute", "entry"):
+        length = SECONDS.get(by, 0)
+        # Of a time that is only partly kept the last one is still the last, but the first one is not the first.
+        kept = [
+            number
+            for number, time in enumerate(times)
+            if time.end - time.start > length
+            and purged.get(by, 0) < (time.end if last else time.start + 1)
+        ]
+        found = await reader.occurrences([times[number] for number in kept], by, last=last)
+        for number, moment in zip(kept, found, strict=True):
+            if moment is not None:
+                moments[number] = moment
+                start = int(moment)
+                times[number] = times[number]._replace(start=start, end=start + length)
+    return moments
 
 
 def error_rows(
@@ -63,16 +107,15 @@ def error_rows(
 ) -> list[ErrorRow]:
     """The types of errors in a window: those of a store, and those of entries that it does not have."""
     sights: dict[_Pair, _Sight] = {}
-    for span, counts in found:
-        sight = sights[span.func_name, span.error_type] = _Sight(window)
-        for start, by in counts.items():
+    for one in found:
+        sight = sights[one.func_name, one.error_type] = _Sight(window)
+        for start, by in one.counts.items():
             sight.add(start, by)
-        sight.first, sight.last = span.first, span.last
+        sight.first, sight.last = one.first, one.last
     for entry in within(window, pending):
         if entry.error is not None:
-            minute = entry.created_at // 60 * 60
             pair = entry.func_name, entry.error
-            sights.setdefault(pair, _Sight(window)).add(minute, 1)
+            sights.setdefault(pair, _Sight(window)).add(entry.created_at, 1)
     return [
         ErrorRow(
             func_name=name,
@@ -95,7 +138,7 @@ class _Sight:
         self.first: float = float("inf")
         self.last: float = float("-inf")
 
-    def add(self, start: float, by: int) -> None:
-        self.counts[int(start - self._window.starts[0]) // self._window.step] += by
-        self.first = min(self.first, start)
-        self.last = max(self.last, start)
+    def add(self, moment: float, by: int) -> None:
+        self.counts[self._window.step_at(moment)] += by
+        self.first = min(self.first, moment)
+        self.last = max(self.last, moment)

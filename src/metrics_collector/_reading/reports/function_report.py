@@ -7,13 +7,13 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.models import FunctionMetrics, HistoryPoint, figures
-from metrics_collector._core.rollup_ranges import SECONDS, RollupRange
+from metrics_collector._core.rollup_ranges import RollupRange, floor, kept
 from metrics_collector._core.totals import Totals
 from metrics_collector._reading import asking
 from metrics_collector._reading.query import count
 from metrics_collector._reading.reports import window_steps
 from metrics_collector._reading.reports.error_report import error_rows, failures
-from metrics_collector._reading.reports.overview_report import MOST_PENDING, within
+from metrics_collector._reading.reports.overview_report import MOST_PENDING, counted, within
 from metrics_collector._reading.reports.report_types import FunctionReport, SlowEntry
 
 if TYPE_CHECKING:
@@ -38,15 +38,28 @@ async def function(name: str, since: Moment, until: Moment = None) -> FunctionRe
 async def _function(query: Query, asked: str, since: Moment, until: Moment) -> FunctionReport:
     name = await query.resolve(asked)
     async with query.snapshot(name, most=MOST_PENDING) as (reader, purged, waiting, left_out):
-        window = window_steps.window(since, until, purged, steps=STEPS)
+        window = window_steps.window(
+            since,
+            until,
+            purged,
+            steps=STEPS,
+            beginning=None if reader is None else await reader.beginning(),
+        )
         pending = within(window, waiting)
         rollups: list[Rollup] = []
-        before: dict[str, Totals] = {}
+        compared = before = None
         slowest: list[Entry | StoredEntry] = [*pending]
         if reader is not None:
-            rollups = await reader.rollups([window_steps.rollup_range(window)], name)
-            before = await reader.sums(window_steps.ranges_before(window, purged), name)
+            rollups = await reader.rollups(window_steps.ranges(window, purged), name)
             slowest += await _slowest(reader, purged, window, name)
+            if window.comparison is not None:
+                start, middle, end, _ = window.comparison
+                ranges = window_steps.ranges_compared(window, purged)
+                late = counted(waiting, middle, end)
+                compared = _together(name, await reader.sums(ranges, name), late)
+                ranges = window_steps.ranges_before(window, purged)
+                late = counted(waiting, start, middle)
+                before = _together(name, await reader.sums(ranges, name), late)
         failed = await failures(reader, purged, window, name)
     errors = error_rows(window, failed, pending)
     steps = _by_step(window, rollups, pending)
@@ -55,11 +68,12 @@ async def _function(query: Query, asked: str, since: Moment, until: Moment) -> F
         func_name=name,
         window=window,
         metrics=FunctionMetrics(**figures(name, Totals.sum(steps.values()))),
-        metrics_before=FunctionMetrics(**figures(name, before.get(name, Totals()))),
+        compared=compared,
+        before=before,
         points=tuple(
             HistoryPoint(
                 start=datetime.fromtimestamp(start, UTC),
-                resolution=window_steps.rollup_range(window).resolution,
+                resolution=window_steps.resolution(window),
                 **figures(name, totals),
             )
             for start, totals in sorted(steps.items())
@@ -80,14 +94,22 @@ async def _function(query: Query, asked: str, since: Moment, until: Moment) -> F
     )
 
 
+def _together(
+    name: str, saved: Mapping[str, Totals], late: Mapping[str, Totals]
+) -> FunctionMetrics:
+    totals = Totals.sum(part[name] for part in (saved, late) if name in part)
+    return FunctionMetrics(**figures(name, totals))
+
+
 def _by_step(
     window: Window, rollups: Iterable[Rollup], pending: Iterable[Entry]
 ) -> dict[int, Totals]:
     steps: dict[int, Totals] = {}
     for rollup in rollups:
-        steps.setdefault(rollup.start // window.step * window.step, Totals()).merge(rollup.totals)
+        start = window.starts[window.step_at(rollup.start)]
+        steps.setdefault(start, Totals()).merge(rollup.totals)
     for entry in pending:
-        start = int(entry.created_at) // window.step * window.step
+        start = window.starts[window.step_at(entry.created_at)]
         count(steps.setdefault(start, Totals()), entry)
     return steps
 
@@ -95,8 +117,7 @@ def _by_step(
 async def _slowest(
     reader: StoreReader, purged: Mapping[str, int], window: Window, name: str
 ) -> list[StoredEntry]:
-    rollup_range = window_steps.rollup_range(window)
-    finest = window_steps.finest(rollup_range, purged)
+    first, finest = window.starts[0], kept(window.starts[0], purged)
     # Where the entries are gone, the highest maxima of their rollups are of no use.
-    start = max(rollup_range.start, purged.get("entry", 0) // SECONDS[finest] * SECONDS[finest])
-    return await reader.slowest(name, RollupRange(finest, start, rollup_range.end), SLOWEST)
+    start = max(first, floor(purged.get("entry", 0), finest))
+    return await reader.slowest(name, RollupRange(finest, start, window.end), SLOWEST)

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from math import inf
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._core.models import FunctionMetrics, figures
-from metrics_collector._core.rollup_ranges import RollupRange
 from metrics_collector._core.totals import Totals
 from metrics_collector._reading import asking
 from metrics_collector._reading.query import count
 from metrics_collector._reading.reports import window_steps
-from metrics_collector._reading.reports.closed_windows import Closed, Part
-from metrics_collector._reading.reports.report_types import FunctionRow, Overview
-from metrics_collector._storage.base import StepCounts
+from metrics_collector._reading.reports.closed_windows import Closed, Whole
+from metrics_collector._reading.reports.report_types import FunctionRow, Overview, Together
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+    from datetime import datetime
 
     from metrics_collector._core.entries import Entry
+    from metrics_collector._core.rollup_ranges import RollupRange
     from metrics_collector._core.windows import Moment
-    from metrics_collector._reading.query import Query, Snapshot
+    from metrics_collector._reading.query import Query
     from metrics_collector._reading.reports.report_types import Window
+    from metrics_collector._storage.base import StepCounts
 
 STEPS: Final = 60
 MOST_PENDING: Final = 20_000  # entries in Redis that are read: about 0.1 s
-_NOTHING: Final = Part({}, ())
+_NOTHING: Final = Whole(())
 _closed = Closed()
 
 
@@ -38,84 +40,151 @@ async def overview(since: Moment, until: Moment = None) -> Overview:
 
 
 async def _overview(query: Query, since: Moment, until: Moment) -> Overview:
-    parts: list[Part] = []
-    before = _NOTHING
-    async with query.snapshot(None, most=MOST_PENDING) as snapshot:
-        reader, purged = snapshot.reader, snapshot.purged
-        window = window_steps.window(since, until, purged, steps=STEPS, coarse=True)
+    read = _Read()
+    async with query.snapshot(None, most=MOST_PENDING) as (reader, purged, pending, left_out):
+        window = window_steps.window(
+            since,
+            until,
+            purged,
+            steps=STEPS,
+            coarse=True,
+            beginning=None if reader is None else await reader.beginning(),
+        )
         if reader is not None:
             label = query.store.label
-            whole, last = window_steps.rollup_range(window), window.starts[-1]
-            for first, end in ((whole.start, last), (last, whole.end)):
-                if end is None or first < end:
-                    ranges = [RollupRange(whole.resolution, first, end)]
-                    parts.append(await _closed.read(reader, label, ranges, window.step))
-            ranges = window_steps.ranges_before(window, purged)
-            before = await _closed.read(reader, label, ranges, None)
-    return await process.in_thread(lambda: _assemble(window, snapshot, parts, before))
+            ranges = window_steps.ranges(window, purged)
+            compared = window_steps.ranges_compared(window, purged)
+            before = window_steps.ranges_before(window, purged)
+            read = _Read(
+                await _closed.read(reader, label, _by_step(window, ranges)),
+                await _closed.read(reader, label, _by_step(window, compared)),
+                await _closed.read(reader, label, dict.fromkeys(before)),
+            )
+    return await process.in_thread(lambda: _assemble(window, read, pending, left_out))
 
 
-def _assemble(window: Window, snapshot: Snapshot, parts: Iterable[Part], before: Part) -> Overview:
+class _Read(NamedTuple):
+    """What SQL has: of a window, of what is compared, and of the period before that."""
+
+    window: Whole = _NOTHING
+    compared: Whole = _NOTHING
+    before: Whole = _NOTHING
+
+
+def _by_step(window: Window, ranges: Iterable[RollupRange]) -> dict[RollupRange, int | None]:
+    """The ranges, and the step by which those are to be read that lie in more than one."""
+    found: dict[RollupRange, int | None] = {}
+    for one in ranges:
+        several = one.end is not None and window.step_at(one.start) != window.step_at(one.end - 1)
+        found[one] = window.step if several else None
+    return found
+
+
+def _assemble(window: Window, read: _Read, pending: Iterable[Entry], left_out: int) -> Overview:
     totals: dict[str, Totals] = {}
-    total = Totals()
     steps = Steps(window)
-    for part in parts:
+    for part in read.window.parts:
         for name, some in part.sums.items():
             totals.setdefault(name, Totals()).merge(some)
-        total.merge(part.total)
         steps.add(part.counts)
-    for entry in within(window, snapshot.pending):
+    total = read.window.total
+    for entry in within(window, pending):
         count(totals.setdefault(entry.func_name, Totals()), entry)
         count(total, entry)
-        at, failed = int(entry.created_at), entry.error_occurred
-        steps.add([StepCounts(entry.func_name, at, 1, failed, entry.execution_time)])
-    rows = [_row(name, some, steps, before.sums) for name, some in totals.items()]
+        steps.add_entry(entry)
+    compared = before = None
+    if window.comparison is not None:
+        start, since, until, _ = window.comparison
+        compared = _Side(read.compared, pending, since, until)
+        before = _Side(read.before, pending, start, since)
+    rows = [_row(name, some, steps, compared, before) for name, some in totals.items()]
     rows.sort(key=lambda row: (-row.metrics.total_execution_time, row.metrics.func_name))
     return Overview(
         window=window,
         rows=tuple(rows),
         total=FunctionMetrics(**figures("", total)),
-        total_before=FunctionMetrics(**figures("", before.total)),
-        functions_before=len(before.sums),
-        left_out=snapshot.left_out,
+        compared=None if compared is None else compared.together(),
+        before=None if before is None else before.together(),
+        left_out=left_out,
     )
 
 
-def _row(name: str, totals: Totals, steps: Steps, before: Mapping[str, Totals]) -> FunctionRow:
+def _row(
+    name: str, totals: Totals, steps: Steps, compared: _Side | None, before: _Side | None
+) -> FunctionRow:
     return FunctionRow(
         metrics=FunctionMetrics(**figures(name, totals)),
-        totals_before=before.get(name, Totals()),
+        totals_compared=None if compared is None else compared.of(name),
+        totals_before=None if before is None else before.of(name),
         calls=tuple(steps.calls[name]),
         errors=tuple(steps.errors[name]),
         times=tuple(steps.times[name]),
     )
 
 
+class _Side:
+    """One side of a comparison: what SQL has of a time, and what it lacks."""
+
+    def __init__(
+        self, saved: Whole, pending: Iterable[Entry], since: datetime, until: datetime
+    ) -> None:
+        self._saved = saved
+        self._pending = counted(pending, since, until)
+
+    def of(self, name: str) -> Totals:
+        parts = (self._saved.sums.get(name), self._pending.get(name))
+        found = [part for part in parts if part is not None]
+        return found[0] if len(found) == 1 else Totals.sum(found)
+
+    def together(self) -> Together:
+        total = Totals.sum((self._saved.total, *self._pending.values()))
+        return Together(
+            metrics=FunctionMetrics(**figures("", total)),
+            functions=len(self._saved.sums.keys() | self._pending.keys()),
+        )
+
+
 class Steps:
     """Calls, errors and seconds of each function in each step of a window."""
 
     def __init__(self, window: Window) -> None:
-        self._first = window.starts[0]
-        self._step = window.step
+        self._window = window
         self._count = len(window.starts)
         self.calls: dict[str, list[int]] = {}
         self.errors: dict[str, list[int]] = {}
         self.times: dict[str, list[float]] = {}
 
     def add(self, counts: Iterable[StepCounts]) -> None:
-        """Add what was counted in some steps, or at some moments within them."""
+        """Add what SQL has of some time in the window."""
         for name, start, calls, errors, time in counts:
-            if name not in self.calls:
-                self.calls[name] = [0] * self._count
-                self.errors[name] = [0] * self._count
-                self.times[name] = [0.0] * self._count
-            index = (start - self._first) // self._step
-            self.calls[name][index] += calls
-            self.errors[name][index] += errors
-            self.times[name][index] += time
+            self._add(name, self._window.step_at(start), calls, errors, time)
+
+    def add_entry(self, entry: Entry) -> None:
+        """Add what SQL does not have."""
+        index = self._window.step_at(entry.created_at)
+        self._add(entry.func_name, index, 1, entry.error_occurred, entry.execution_time)
+
+    def _add(self, name: str, index: int, calls: int, errors: int, time: float) -> None:
+        if name not in self.calls:
+            self.calls[name] = [0] * self._count
+            self.errors[name] = [0] * self._count
+            self.times[name] = [0.0] * self._count
+        self.calls[name][index] += calls
+        self.errors[name][index] += errors
+        self.times[name][index] += time
+
+
+def counted(pending: Iterable[Entry], since: datetime, until: datetime) -> dict[str, Totals]:
+    """The totals of entries from one moment to before another, by function."""
+    start, end = since.timestamp(), until.timestamp()
+    found: dict[str, Totals] = {}
+    for entry in pending:
+        if start <= entry.created_at < end:
+            count(found.setdefault(entry.func_name, Totals()), entry)
+    return found
 
 
 def within(window: Window, pending: Iterable[Entry]) -> list[Entry]:
-    """The entries that lie in a window, its last step in full."""
-    rollup_range = window_steps.rollup_range(window)
-    return [entry for entry in pending if rollup_range.covers(entry.created_at)]
+    """The entries that are counted in a window."""
+    first, end = window.starts[0], inf if window.end is None else window.end
+    return [entry for entry in pending if first <= entry.created_at < end]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from metrics_collector._core.as_json import iso
+from metrics_collector._core.as_json import as_json, iso
 from metrics_collector._core.models import FunctionMetrics, figures
 
 if TYPE_CHECKING:
@@ -15,20 +16,46 @@ if TYPE_CHECKING:
     from metrics_collector._core.totals import Totals
 
 
+class Comparison(NamedTuple):
+    """Two times of one length: from `since` to `until`, which is about the window, and as long before that."""
+
+    before: datetime
+    since: datetime
+    until: datetime
+    unit: str  # "minute", "hour" or "day": both are of whole ones that are over
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A time in steps of one length. It may begin a little before what was asked for: steps are whole."""
+    """The time that is counted, in steps.
+
+    It may begin a little before what was asked for, and end after it: at whole minutes, or hours or days where only
+    those are kept.
+    """
 
     since: datetime
     until: datetime  # not after now
-    step: int  # seconds of one step; 60, or a multiple of it
-    starts: tuple[int, ...]  # of each step, UTC epoch seconds; the last may be under way
-    before: datetime  # the beginning of the period before, which is as long, in whole steps
+    end: int | None  # UTC epoch seconds before which all lies that is counted; `None`: no limit
+    step: int  # seconds of a step; 60, or a multiple of it
+    # Of each step, UTC epoch seconds, at multiples of `step` but for the first. The first and the last one may be half
+    # as long, or half as long again.
+    starts: tuple[int, ...]
+    comparison: Comparison | None  # `None`: what came before is not known
 
     @property
     def seconds(self) -> float:
         """How long it is."""
         return (self.until - self.since).total_seconds()
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        """Seconds of each step that are over."""
+        ends = (*self.starts[1:], self.until.timestamp())
+        return tuple(end - start for start, end in zip(self.starts, ends, strict=True))
+
+    def step_at(self, moment: float) -> int:
+        """The number of the step in which a moment (or the beginning of a rollup) of the window lies."""
+        return max(0, bisect_right(self.starts, moment) - 1)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -38,7 +65,7 @@ class Window:
             "seconds": self.seconds,
             "step": self.step,
             "starts": [iso(start) for start in self.starts],
-            "before": iso(self.before),
+            "comparison": None if self.comparison is None else as_json(self.comparison._asdict()),
         }
 
 
@@ -47,15 +74,37 @@ class FunctionRow:
     """One function in the overview."""
 
     metrics: FunctionMetrics
-    totals_before: Totals  # in the period before
+    totals_compared: Totals | None  # in the time that is compared; `None` if none is
+    totals_before: Totals | None  # in the period before that
     calls: tuple[int, ...]  # of each step of the window, as the next two
     errors: tuple[int, ...]
     times: tuple[float, ...]  # the sum of the calls' seconds
 
     @property
-    def before(self) -> FunctionMetrics:
-        """Its figures in the period before; made when they are asked for, as few of a thousand functions are shown."""
-        return FunctionMetrics(**figures(self.metrics.func_name, self.totals_before))
+    def compared(self) -> FunctionMetrics | None:
+        """Its figures in the time that is compared with the period before.
+
+        Made when they are asked for, as few of a thousand functions are shown.
+        """
+        return self._figures(self.totals_compared)
+
+    @property
+    def before(self) -> FunctionMetrics | None:
+        """Its figures in the period before."""
+        return self._figures(self.totals_before)
+
+    def _figures(self, totals: Totals | None) -> FunctionMetrics | None:
+        if totals is None:
+            return None
+        return FunctionMetrics(**figures(self.metrics.func_name, totals))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """All functions in one of the times that are compared."""
+
+    metrics: FunctionMetrics  # under the name ""
+    functions: int  # how many were called
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +114,8 @@ class Overview:
     window: Window
     rows: tuple[FunctionRow, ...]  # the functions called in it, those with most total time first
     total: FunctionMetrics  # the figures of all of them together, under the name ""
-    total_before: FunctionMetrics  # the same for the previous period, without error types
-    functions_before: int  # how many functions were called then
+    compared: Together | None  # in the time that is compared; `None` if none is
+    before: Together | None  # in the period before that
     left_out: int  # entries in Redis that are not in these figures: too many to be read now
 
 
@@ -77,7 +126,8 @@ class ErrorRow:
     func_name: str
     error_type: str  # name of the exception's type
     count: int  # how often it was raised
-    # Both in the window, and at the beginning of their minute (or hour or day, where minutes are no longer kept).
+    # Both in the window; where the entry is no longer kept, the beginning of its minute (or hour or day, where minutes
+    # are not kept either).
     first_seen_at: datetime
     last_seen_at: datetime
     counts: tuple[int, ...]  # of each step of the window
@@ -100,7 +150,8 @@ class FunctionReport:
     func_name: str  # its full name
     window: Window
     metrics: FunctionMetrics
-    metrics_before: FunctionMetrics  # in the period before
+    compared: FunctionMetrics | None  # in the time that is compared; `None` if none is
+    before: FunctionMetrics | None  # in the period before that
     points: tuple[HistoryPoint, ...]  # of each step in which it was called; `start` is the step's
     errors: tuple[ErrorRow, ...]  # its types of errors, the most frequent first
     slowest: tuple[SlowEntry, ...]  # of the entries that are kept, at most 20, the slowest first

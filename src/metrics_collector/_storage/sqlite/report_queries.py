@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._core.totals import ERROR_PREFIX
 from metrics_collector._storage import rows as shared
-from metrics_collector._storage.base import EntryPage, ErrorSpan, StepCounts, StoredEntry
+from metrics_collector._storage.base import EntryPage, StepCounts, StoredEntry
 from metrics_collector._storage.rows import FIGURE_COLUMNS
-from metrics_collector._storage.sqlite.reads import within
+from metrics_collector._storage.sqlite.reads import purged, within
 from metrics_collector._storage.steps import Statement, compute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from metrics_collector._core.rollup_ranges import RollupRange
-    from metrics_collector._storage.base import EntryFilter, ErrorCounts
+    from metrics_collector._storage.base import EntryFilter, ErrorCounts, ErrorTime
     from metrics_collector._storage.sqlite.session import Steps
 
 _ENTRY: Final = ", ".join(StoredEntry._fields)
+
+# Where and when the error `k` was counted; one that came without a type is counted as an Exception.
+_ROLLUP: Final = (
+    "SELECT start FROM rollups WHERE func_name = json_extract(k.value, '$[0]') "
+    "AND resolution = json_extract(k.value, '$[5]') "
+    "AND start >= json_extract(k.value, '$[2]') AND start < json_extract(k.value, '$[3]') "
+    "AND instr(details, json_extract(k.value, '$[4]')) ORDER BY start"
+)
+_FAILURE: Final = (
+    "SELECT created_at FROM metrics WHERE func_name = json_extract(k.value, '$[0]') "
+    "AND created_at >= json_extract(k.value, '$[2]') AND created_at < json_extract(k.value, '$[3]') "
+    "AND error_occurred AND coalesce(nullif(error_type, ''), 'Exception') = json_extract(k.value, '$[1]') "
+    "ORDER BY created_at"
+)
 
 
 def counts(rollup_range: RollupRange, step: int) -> Steps[list[StepCounts]]:
@@ -36,62 +51,60 @@ def counts(rollup_range: RollupRange, step: int) -> Steps[list[StepCounts]]:
     return (yield from compute(lambda: [StepCounts(*row) for row in rows]))
 
 
-def fingerprint(ranges: Iterable[RollupRange]) -> Steps[list[Any]]:
-    """As `StoreReader.fingerprint`: number of rollups, calls, seconds and the last call in each time."""
-    found: list[Any] = []
-    for rollup_range in ranges:
-        where, parameters = within(rollup_range, None)
-        found += yield Statement(
+def beginning() -> Steps[int | None]:
+    """As `StoreReader.beginning`."""
+    gone = yield from purged()
+    first: int | None = None
+    for resolution in reversed(SECONDS):
+        if first is None or gone.get(resolution, 0) <= first:
+            ((start,),) = yield Statement(
+                "SELECT min(start) FROM rollups WHERE resolution = ?", (resolution,)
+            )
+            first = first if start is None else start
+    return first
+
+
+def fingerprint(rollup_range: RollupRange) -> Steps[list[Any]]:
+    """As `StoreReader.fingerprint`: number of rollups, calls, seconds and the last call."""
+    where, parameters = within(rollup_range, None)
+    return (
+        yield Statement(
             "SELECT count(*), sum(call_count), sum(execution_time), max(last_called_at) "
             f"FROM rollups WHERE {where}",
             parameters,
         )
-    return found
+    )
 
 
-def failures(rollup_range: RollupRange, func_name: str | None) -> Steps[ErrorCounts]:
+def failures(ranges: Iterable[RollupRange], func_name: str | None) -> Steps[ErrorCounts]:
     """As `StoreReader.failures`."""
-    where, parameters = within(rollup_range, func_name)
-    rows = yield Statement(
-        f"SELECT {FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where} AND error_count > 0",
-        parameters,
-    )
-    return (yield from compute(partial(shared.failures, rows)))
+    found: list[Any] = []
+    for rollup_range in ranges:
+        where, parameters = within(rollup_range, func_name)
+        found += yield Statement(
+            f"SELECT {FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where} AND error_count > 0",
+            parameters,
+        )
+    return (yield from compute(partial(shared.failures, found)))
 
 
-def narrowed(spans: Sequence[ErrorSpan], length: int, resolution: str) -> Steps[list[ErrorSpan]]:
-    """As `StoreReader.narrowed`."""
+def occurrences(times: Sequence[ErrorTime], by: str, *, last: bool) -> Steps[list[float | None]]:
+    """As `StoreReader.occurrences`."""
+    found = _FAILURE if by == "entry" else _ROLLUP
     # The very text that the rollups were written with; paths of SQLite's JSON functions cannot name every key.
-    keys = [
-        (span.func_name, json.dumps(ERROR_PREFIX + span.error_type) + ":", span.first, span.last)
-        for span in spans
-    ]
-
-    def edge(column: int, order: str) -> str:
-        start = f"json_extract(k.value, '$[{column}]')"
-        return (
-            "(SELECT start FROM rollups WHERE func_name = json_extract(k.value, '$[0]') AND resolution = ? "
-            f"AND start >= {start} AND start < {start} + ? "
-            f"AND instr(details, json_extract(k.value, '$[1]')) ORDER BY start {order} LIMIT 1)"
-        )
-
+    keys = [(*time, json.dumps(ERROR_PREFIX + time.error_type) + ":", by) for time in times]
     rows = yield Statement(
-        f"SELECT {edge(2, 'ASC')}, {edge(3, 'DESC')} FROM json_each(?) AS k ORDER BY k.key",
-        (*2 * (resolution, length), json.dumps(keys)),
+        f"SELECT ({found} {'DESC' if last else 'ASC'} LIMIT 1) FROM json_each(?) AS k ORDER BY k.key",
+        (json.dumps(keys),),
     )
-    return [
-        span._replace(
-            first=span.first if first is None else first, last=span.last if last is None else last
-        )
-        for span, (first, last) in zip(spans, rows, strict=True)
-    ]
+    return [moment for (moment,) in rows]
 
 
 def slowest(func_name: str, rollup_range: RollupRange, count: int) -> Steps[list[StoredEntry]]:
     """As `StoreReader.slowest`.
 
-    So many are in so many rollups with the highest maxima, and no others need be looked at; but one more, as a part of
-    the first one's entries may no longer be kept.
+    So many are in so many rollups with the highest maxima, and no others need be looked at; but two more, as a part of
+    the first one's entries may no longer be kept, and a part of the last one's may lie after the time.
     """
     where, parameters = within(rollup_range, func_name)
     columns = ", ".join(f"m.{column}" for column in StoredEntry._fields)
@@ -99,9 +112,16 @@ def slowest(func_name: str, rollup_range: RollupRange, count: int) -> Steps[list
         f"SELECT {columns} FROM ("
         f"SELECT start FROM rollups WHERE {where} GROUP BY start ORDER BY max(max_execution_time) DESC LIMIT ?"
         ") AS r CROSS JOIN metrics AS m "
-        "ON m.func_name = ? AND m.created_at >= r.start AND m.created_at < r.start + ? "
+        "ON m.func_name = ? AND m.created_at >= r.start AND m.created_at < min(r.start + ?, ?) "
         "ORDER BY m.execution_time DESC LIMIT ?",
-        (*parameters, count + 1, func_name, SECONDS[rollup_range.resolution], count),
+        (
+            *parameters,
+            count + 2,
+            func_name,
+            SECONDS[rollup_range.resolution],
+            inf if rollup_range.end is None else rollup_range.end,
+            count,
+        ),
     )
     return [StoredEntry(*row) for row in rows]
 

@@ -13,7 +13,7 @@ from metrics_collector.cli._names import short_name
 from metrics_collector.cli._sparkline import sparkline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from metrics_collector._core.figures import Figure
     from metrics_collector._reading.reports import FunctionRow
@@ -33,6 +33,7 @@ class Line(NamedTuple):
 
     row: FunctionRow
     rate: float | None
+    lengths: Sequence[float]  # seconds of each step of the window
 
 
 class Column(NamedTuple):
@@ -66,7 +67,11 @@ COLUMNS: Final = (
     Column("calls/s", 8, 9, lambda line: line.rate, lambda line, _: rate(line.rate)),
     *map(_column, figures.COLUMNS),
     Column(
-        "activity", _BARS, _ACTIVITY, None, lambda line, width: sparkline(line.row.calls, width)
+        "activity",
+        _BARS,
+        _ACTIVITY,
+        None,
+        lambda line, width: sparkline(line.row.calls, line.lengths, width),
     ),
 )
 NAME: Final = "function"

@@ -17,28 +17,33 @@ class Rates:
     """How many calls each function has a second, by the readings so far.
 
     A window moves on while it is read; so the steps that two readings share are compared, and what is new counts in
-    full.
+    full, unless it is the first one, which is new only as the window begins later.
     """
 
     def __init__(self) -> None:
         self._step = 0
-        self._calls: dict[str, dict[int, int]] = {}  # of the last reading, by step
+        self._starts: tuple[int, ...] = ()  # of the steps of the last reading
+        self._calls: dict[str, dict[int, int]] = {}  # in them
         self._counts: dict[str, int] = {}  # seen since the first reading
         self._readings: deque[tuple[float, Mapping[str, int]]] = deque()
 
     def add(self, overview: Overview, at: float) -> None:
         """Take a reading in; `at` is a moment of a monotonic clock, in seconds."""
         if overview.window.step != self._step:
-            self._calls, self._step = {}, overview.window.step
+            self._calls, self._starts, self._step = {}, (), overview.window.step
             self._readings.clear()
         starts = overview.window.starts
+        cut = starts[0] if self._starts and starts[0] not in self._starts else None
+        self._starts = starts
         calls = {
             row.metrics.func_name: dict(zip(starts, row.calls, strict=True))
             for row in overview.rows
         }
         for name, steps in calls.items():
             before = self._calls.get(name, {})
-            new = sum(number - before.get(start, 0) for start, number in steps.items())
+            new = sum(
+                number - before.get(start, 0) for start, number in steps.items() if start != cut
+            )
             self._counts[name] = self._counts.get(name, 0) + max(0, new)
         self._calls = calls
         self._readings.append((at, dict(self._counts)))

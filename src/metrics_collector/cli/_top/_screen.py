@@ -184,8 +184,9 @@ class Top(App[None]):
         field.display = bool(note)
 
     def _fitting(self) -> list[Line]:
+        lengths = self._overview.window.lengths
         return [
-            Line(row, self._rates.of(row.metrics.func_name))
+            Line(row, self._rates.of(row.metrics.func_name), lengths)
             for row in self._overview.rows
             if _choice.fits(row.metrics.func_name, self._wanted)
         ]

@@ -29,7 +29,7 @@ function longDuration(seconds) {
 function rates(perSecond) {
   const most = Math.max(...perSecond);
   const [seconds, unit] = [[1, "a second"], [60, "a minute"], [3600, "an hour"]].find(([length]) => most * length >= 1 || length === 3600);
-  return { y: perSecond.map((n) => n * seconds), unit };
+  return { y: perSecond.map((n) => n * seconds), unit, scale: seconds };
 }
 
 function colours() {
@@ -74,7 +74,7 @@ const counts = (c, numbers, more) => axis(c, { tickformat: "~s", ...(Math.max(..
 
 function timeAxis(c, window, more) {
   return {
-    type: "date", range: [time(window.starts[0]), time(window.starts.at(-1) + window.step)],
+    type: "date", range: [time(window.starts[0]), time(epoch(window.until))],
     gridcolor: "rgba(0,0,0,0)", linecolor: c.line, tickcolor: c.line, nticks: NARROW.matches ? 4 : 8, tickangle: 0,
     hoverformat: window.step < 86400 ? "%e %b %H:%M UTC" : "%e %b %Y",
     showspikes: true, spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: c.muted, spikesnap: "cursor",
@@ -82,10 +82,16 @@ function timeAxis(c, window, more) {
   };
 }
 
-// Bars stand over the whole of their step.
+// Bars stand over the whole of their step, of which the first and the last one may be shorter or longer.
 const bars = (window, y, more) => ({
-  type: "bar", x: window.starts.map(time), y, width: window.step * 930, offset: window.step * 35, ...more,
+  type: "bar", x: window.starts.map(time), y,
+  width: window.lengths.map((seconds) => seconds * 930), offset: window.lengths.map((seconds) => seconds * 35), ...more,
 });
+
+// Counts of each step as bars: how many a second, minute or hour.
+const perSecond = (window, numbers) => numbers.map((n, step) => n / window.lengths[step]);
+
+const ERRORS = (unit) => `%{customdata:,} errors (%{y:,.3~r} ${unit})<extra></extra>`;
 
 function top({ top }, c, element) {
   if (!top.length) return null;
@@ -114,24 +120,23 @@ function top({ top }, c, element) {
 }
 
 function calls({ window, by_step }, c) {
-  // The last step may be under way; its very first seconds would say anything.
-  const passed = (start) => Math.max(window.step / 10, Math.min(window.step, epoch(window.until) - start));
-  const { y, unit } = rates(by_step.call_count.map((n, index) => n / passed(window.starts[index])));
+  const { y, unit } = rates(perSecond(window, by_step.call_count));
+  const failed = rates(perSecond(window, by_step.error_count));
   return {
     traces: [
       bars(window, y, {
         name: "calls", marker: { color: c.calls }, hovertemplate: `%{y:,.3~r} calls ${unit}<extra></extra>`,
       }),
-      bars(window, by_step.error_count, {
-        name: "errors", yaxis: "y2", marker: { color: c.failed }, hovertemplate: "%{y:,} errors<extra></extra>",
+      bars(window, failed.y, {
+        name: "errors", yaxis: "y2", marker: { color: c.failed }, customdata: by_step.error_count, hovertemplate: ERRORS(failed.unit),
       }),
     ],
     layout: {
       hovermode: "x unified", xaxis: timeAxis(c, window, { anchor: "y2" }),
       margin: { l: 44, r: 8, t: 22, b: 26 },
       yaxis: axis(c, { domain: [0.42, 1], tickformat: ",.3~r" }),
-      yaxis2: counts(c, by_step.error_count, { domain: [0, 0.27], nticks: 3 }),
-      annotations: [caption(c, `Calls ${unit}`, 1), caption(c, "Errors", 0.28)],
+      yaxis2: axis(c, { domain: [0, 0.27], tickformat: ",.3~r", nticks: 3 }),
+      annotations: [caption(c, `Calls ${unit}`, 1), caption(c, `Errors ${failed.unit}`, 0.28)],
     },
     zooms: true,
   };
@@ -141,7 +146,7 @@ function functionOverTime({ window, points, heatmap, percentiles, lines }, c) {
   if (!points.length) return null;
   const at = new Map(points.map((point) => [epoch(point.start), point]));
   const series = (field) => window.starts.map((start) => at.get(start)?.[field] ?? null);
-  const x = window.starts.map((start) => time(start + window.step / 2));
+  const x = window.starts.map((start, step) => time(start + window.lengths[step] / 2));
   const line = (name, index) => ({
     type: "scatter", mode: points.length > 1 ? "lines+markers" : "markers", marker: { size: points.length > 5 ? 3.5 : 7 }, name, x, y: series(name), yaxis: "y3",
     line: { color: c[lines[name]], width: 1.8, dash: index === percentiles.length - 1 ? "dot" : "solid" }, connectgaps: false,
@@ -149,6 +154,8 @@ function functionOverTime({ window, points, heatmap, percentiles, lines }, c) {
     showlegend: true, legend: "legend",
   });
   const { y, unit } = rates(series("calls_per_second").map((n) => n ?? 0));
+  const errors = series("error_count").map((n) => n ?? 0);
+  const failed = rates(perSecond(window, errors));
   const bounds = heatmap.bounds.map((bound, index) => bound || heatmap.bounds[index + 1] / 1.4 || 1e-9);
   const z = heatmap.counts[0]?.map((_, row) => heatmap.counts.map((column) => column[row])) ?? [];
   return {
@@ -156,12 +163,12 @@ function functionOverTime({ window, points, heatmap, percentiles, lines }, c) {
       bars(window, y, {
         name: "calls", showlegend: false, marker: { color: c.calls }, hovertemplate: `%{y:,.3~r} calls ${unit}<extra></extra>`,
       }),
-      bars(window, series("error_count").map((n) => n ?? 0), {
-        name: "errors", showlegend: false, yaxis: "y2", marker: { color: c.failed }, hovertemplate: "%{y:,} errors<extra></extra>",
+      bars(window, failed.y, {
+        name: "errors", showlegend: false, yaxis: "y2", marker: { color: c.failed }, customdata: errors, hovertemplate: ERRORS(failed.unit),
       }),
       ...percentiles.map(line),
       {
-        type: "heatmap", yaxis: "y4", x: [...window.starts, window.starts.at(-1) + window.step].map(time), y: bounds,
+        type: "heatmap", yaxis: "y4", x: [...window.starts, epoch(window.until)].map(time), y: bounds,
         z: z.map((row) => row.map((n) => (n ? Math.log(n + 1) : null))), showscale: false,
         xgap: 0.5, ygap: 0.5, zmin: 0, colorscale: [[0, c.few], [1, c.many]],
         text: z.map((row, index) => row.map((n) => `${n.toLocaleString("en")} calls took ${duration(bounds[index])} to ${duration(bounds[index + 1])}`)),
@@ -172,11 +179,11 @@ function functionOverTime({ window, points, heatmap, percentiles, lines }, c) {
       hovermode: "x", hoversubplots: "axis", margin: { l: 56, r: 10, t: 22, b: 26 },
       xaxis: timeAxis(c, window, { anchor: "y4" }),
       yaxis: axis(c, { domain: [0.83, 1], tickformat: ",.3~r", nticks: 4 }),
-      yaxis2: counts(c, series("error_count"), { domain: [0.67, 0.77], nticks: 3 }),
+      yaxis2: axis(c, { domain: [0.67, 0.77], tickformat: ",.3~r", nticks: 3 }),
       yaxis3: axis(c, { domain: [0.36, 0.61], tickformat: "~s", ticksuffix: "s" }),
       yaxis4: axis(c, { domain: [0, 0.3], type: "log", rangemode: "normal", ...timeTicks(bounds[0], bounds.at(-1)) }),
       annotations: [
-        caption(c, `Calls ${unit}`, 1), caption(c, "Errors", 0.775), caption(c, "Percentiles", 0.615),
+        caption(c, `Calls ${unit}`, 1), caption(c, `Errors ${failed.unit}`, 0.775), caption(c, "Percentiles", 0.615),
         caption(c, "Latency heatmap", 0.305),
       ],
       showlegend: true, legend: { ...legend(c), y: 0.61 },
@@ -224,21 +231,24 @@ function errors({ window, types, other_types: others }, c) {
   const palette = ["failed", ...SERIES].map((name) => c[name]);
   const all = types.map((one, index) => ({ ...one, colour: palette[index] }));
   if (others.type_count) all.push({ ...others, error_type: `${others.type_count} other type${others.type_count === 1 ? "" : "s"}`, colour: c.other });
+  const highest = window.starts.map((_, step) => all.reduce((sum, one) => sum + one.counts[step], 0));
+  const { unit, scale } = rates(perSecond(window, highest));
   return {
-    traces: all.map((one) => bars(window, one.counts, {
-      name: plain(shortened(one.error_type, 40)), marker: { color: one.colour }, hovertemplate: `%{y:,} ${plain(shortened(one.error_type, 40))}<extra></extra>`,
+    traces: all.map((one) => bars(window, perSecond(window, one.counts).map((n) => n * scale), {
+      name: plain(shortened(one.error_type, 40)), marker: { color: one.colour }, customdata: one.counts,
+      hovertemplate: `%{customdata:,} ${plain(shortened(one.error_type, 40))} (%{y:,.3~r} ${unit})<extra></extra>`,
     })),
     layout: {
       barmode: "stack", hovermode: "x unified", xaxis: timeAxis(c, window),
-      yaxis: counts(c, window.starts.map((_, step) => all.reduce((sum, one) => sum + one.counts[step], 0)), {}),
-      showlegend: true, legend: { ...legend(c), x: 0, xanchor: "left" }, margin: { l: 44, r: 8, t: 30, b: 26 },
+      yaxis: axis(c, { tickformat: ",.3~r" }), annotations: [caption(c, `Errors ${unit}`, 1)],
+      showlegend: true, legend: { ...legend(c), x: 0, xanchor: "left", y: 1.12 }, margin: { l: 44, r: 8, t: 48, b: 26 },
     },
     zooms: true,
   };
 }
 
 // The column of trends: one chart behind the table, in which each row of the table has its own strip.
-function sparklines({ rows }, c, element) {
+function sparklines({ window, rows }, c, element) {
   const cells = [...element.parentElement.querySelectorAll("tbody td.trend")];
   const area = element.parentElement.getBoundingClientRect();
   const [first, last] = [cells[0]?.getBoundingClientRect(), cells.at(-1)?.getBoundingClientRect()];
@@ -253,9 +263,10 @@ function sparklines({ rows }, c, element) {
   cells.forEach((cell, index) => {
     const box = cell.getBoundingClientRect();
     const [ground, height] = [box.bottom - first.top - 11, box.height - 22];
-    const most = Math.max(...rows[index], 1);
-    const xs = rows[index].map((_, step) => step / Math.max(1, rows[index].length - 1));
-    const ys = rows[index].map((n) => ground - (n / most) * height);
+    const trend = perSecond(window, rows[index]);
+    const most = Math.max(...trend) || 1;
+    const xs = trend.map((_, step) => step / Math.max(1, trend.length - 1));
+    const ys = trend.map((n) => ground - (n / most) * height);
     line.x.push(...xs, null);
     line.y.push(...ys, null);
     fill.x.push(0, ...xs, 1, 0, null);
@@ -284,7 +295,7 @@ function zoomed(element, change) {
   const { window } = pageData();
   const moment = (text) => epoch(`${String(text).replace(" ", "T")}Z`.replace("ZZ", "Z"));
   from = Math.floor(Math.max(moment(from), window.starts[0]) / 60) * 60;
-  to = Math.ceil(Math.min(moment(to), window.starts.at(-1) + window.step) / 60) * 60;
+  to = Math.ceil(Math.min(moment(to), epoch(window.until)) / 60) * 60;
   const text = (at) => `${time(at).slice(0, 16)}Z`;
   element.dispatchEvent(new CustomEvent("zoom", { bubbles: true, detail: { since: text(from), until: text(Math.max(to, from + 60)) } }));
 }
@@ -292,7 +303,9 @@ function zoomed(element, change) {
 // What the page has for the charts; steps begin at seconds, to reckon with.
 function pageData() {
   const values = JSON.parse(document.getElementById("data").textContent);
-  values.window.starts = values.window.starts.map(epoch);
+  const { starts, until } = values.window;
+  values.window.starts = starts.map(epoch);
+  values.window.lengths = starts.map((start, step) => epoch(starts[step + 1] ?? until) - epoch(start));
   values.lines = Object.fromEntries(values.percentiles?.map(({ name }, index) => [name, SERIES[index]]) ?? []); // the same ones however many are shown
   values.percentiles = values.percentiles?.filter(({ spare }) => !(spare && NARROW.matches)).map(({ name }) => name);
   return values;
