@@ -71,13 +71,14 @@ def as_numbered(rows: Iterable[Sequence[Any]]) -> dict[str, Numbered]:
 
 
 def failures(rows: Sequence[Sequence[Any]]) -> ErrorCounts:
-    """As `StoreReader.failures`, of rows as `as_rollups` takes them."""
+    """As `StoreReader.failures`, of rows of details, function and beginning."""
     found: ErrorCounts = {}
-    for rollup in as_rollups(rows):
-        for field, by in rollup.totals.counts.items():
+    several = json.loads(f"[{','.join([details for details, _, _ in rows])}]")
+    for (_, name, start), details in zip(rows, several, strict=True):
+        for field, by in details.items():
             if field.startswith(ERROR_PREFIX):
-                pair = rollup.func_name, field.removeprefix(ERROR_PREFIX)
-                found.setdefault(pair, {})[rollup.start] = by
+                counts = found.setdefault((name, field.removeprefix(ERROR_PREFIX)), {})
+                counts[start] = counts.get(start, 0) + by
     return found
 
 

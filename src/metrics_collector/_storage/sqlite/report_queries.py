@@ -11,7 +11,6 @@ from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._core.totals import ERROR_PREFIX
 from metrics_collector._storage import rows as shared
 from metrics_collector._storage.base import EntryPage, StepCounts, StoredEntry
-from metrics_collector._storage.rows import FIGURE_COLUMNS
 from metrics_collector._storage.sqlite.reads import purged, within
 from metrics_collector._storage.steps import Statement, compute
 
@@ -82,7 +81,7 @@ def failures(ranges: Iterable[RollupRange], func_name: str | None) -> Steps[Erro
     for rollup_range in ranges:
         where, parameters = within(rollup_range, func_name)
         found += yield Statement(
-            f"SELECT {FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where} AND error_count > 0",
+            f"SELECT details, func_name, start FROM rollups WHERE {where} AND error_count > 0",
             parameters,
         )
     return (yield from compute(partial(shared.failures, found)))
