@@ -6,36 +6,38 @@ garbage; a call cannot afford to ask.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import math
 import os
 import sys
 import threading
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._support import fork_hooks, uwsgi
 
+if TYPE_CHECKING:
+    from types import FrameType
+
 # Process → who runs its hooks: the thread, and the very call. No lock, as nobody would release that of a child.
 _claims: Final[dict[int, tuple[int, object]]] = {}
+
+_LOCKING: Final = ("logging", "threading", "concurrent.futures")  # modules
 
 
 def notice() -> bool:
     """Run the hooks of a child, if this is one in which they have not run; whether it was."""
     pid = os.getpid()
-    if pid == fork_hooks.pid:
+    if pid == fork_hooks.pid or _amid_locks():
         return False
     thread = threading.get_ident()
     claim = (thread, object())
     owner = _claims.setdefault(pid, claim)
     if owner is claim:
         own_since = uwsgi.own_since()
-        if own_since is None:
-            with fork_hooks.child_that_began(_began()):
-                if not _repair():
-                    fork_hooks.in_child()
-        else:
-            with fork_hooks.child_that_began(own_since):
+        with fork_hooks.child_that_began(_began() if own_since is None else own_since):
+            if own_since is not None or not _repair():
                 fork_hooks.in_child()
         return True
     if owner[0] != thread:  # else a hook has led here
@@ -58,11 +60,22 @@ def _began() -> float:
     return time.perf_counter() - age
 
 
-def _repair() -> bool:
-    """Do what C code has to do after a fork, so that this process can import modules and start threads; whether it was.
+def _amid_locks() -> bool:
+    """Whether a collection of garbage has interrupted code that has a lock which `_repair` renews: later, then."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - no public way
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith(_LOCKING):
+            return True
+        frame = frame.f_back
+    return False
 
-    The parent may have forked while the sender's thread, which this process lacks, imported a module: each import here
-    would wait for its lock. What is to be done ends all other threads, and all other interpreters.
+
+def _repair() -> bool:
+    """Do what C code has to do after a fork, so that this process can have threads and import modules; whether it was.
+
+    The parent may have forked while the sender's thread, which this process lacks, waited for the interpreter or
+    imported a module: a second thread here, or the same import, would wait for ever. What is to be done ends all other
+    threads, and all other interpreters.
     """
     ctypes = sys.modules.get("ctypes")  # to import it might be what waits
     try:
@@ -70,7 +83,9 @@ def _repair() -> bool:
             return False
     except OSError:
         return False
-    ctypes.pythonapi.PyOS_AfterFork_Child()  # which calls all hooks
+    loop = asyncio._get_running_loop()  # noqa: SLF001 - as below
+    ctypes.pythonapi.PyOS_AfterFork_Child()  # which runs all hooks
+    asyncio._set_running_loop(loop)  # noqa: SLF001 - from Python 3.12 on it is no longer known then, though it runs
     bootstrap: Any = importlib._bootstrap  # noqa: SLF001 - no public way
     for name, reference in tuple(bootstrap._module_locks.items()):  # noqa: SLF001 - as above
         lock = reference()
