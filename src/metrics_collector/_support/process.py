@@ -38,10 +38,10 @@ def exiting() -> bool:
 
 def at_exit(action: Callable[[], None]) -> None:
     """Have something done as the process ends; after `os._exit`, or a signal that kills, it is not."""
-    celery = sys.modules.get("celery.signals")
-    if celery is not None:
-        # Celery's pool ends its children by `os._exit`.
-        celery.worker_process_shutdown.connect(lambda **_: action(), weak=False)
+    # Celery's pool ends its children by `os._exit`. Another thread may be importing Celery now.
+    shutdown = getattr(sys.modules.get("celery.signals"), "worker_process_shutdown", None)
+    if shutdown is not None:
+        shutdown.connect(lambda **_: action(), weak=False)
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
         # Children of multiprocessing end without atexit.
