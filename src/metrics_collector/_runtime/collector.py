@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import gc
 import math
 import sys
 import threading
@@ -28,7 +27,7 @@ from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator
 
     from metrics_collector._core.models import Statistics
     from metrics_collector._recording.recorder import Record
@@ -398,11 +397,6 @@ def _in_place_of(settings: Settings, pinned: Settings) -> Settings:
     return settings.model_copy(update={name: getattr(pinned, name) for name in names})
 
 
-def _on_collection(phase: str, _details: Mapping[str, int]) -> None:
-    if phase == "start":
-        collector.notice_fork()
-
-
 _abandoned: Final[list[Any]] = []
 
 collector: Final = Collector()
@@ -412,5 +406,4 @@ atexit.register(fork_hooks.wait_for_modules)  # after the one below
 # the program has registered until then. This one runs after nearly all of them, and sends what they record.
 atexit.register(collector.at_exit)
 fork_hooks.register("collector", in_child=collector.after_fork)
-gc.callbacks.append(_on_collection)
 uwsgi.after_fork(collector.notice_fork)

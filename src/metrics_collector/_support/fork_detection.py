@@ -1,7 +1,6 @@
 """Children that C code has forked without Python's hooks, as uWSGI does unless it is told otherwise.
 
-Such a child is noticed by its process id, wherever entries are sent or counted and at each collection of
-garbage; a call cannot afford to ask.
+Such a child is noticed by its process id, wherever entries are sent or counted; a call cannot afford to ask.
 """
 
 from __future__ import annotations
@@ -13,23 +12,18 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from metrics_collector._support import fork_hooks, uwsgi
 
-if TYPE_CHECKING:
-    from types import FrameType
-
 # Process → who runs its hooks: the thread, and the very call. No lock, as nobody would release that of a child.
 _claims: Final[dict[int, tuple[int, object]]] = {}
-
-_LOCKING: Final = ("logging", "threading", "concurrent.futures")  # modules
 
 
 def notice() -> bool:
     """Run the hooks of a child, if this is one in which they have not run; whether it was."""
     pid = os.getpid()
-    if pid == fork_hooks.pid or _amid_locks():
+    if pid == fork_hooks.pid:
         return False
     thread = threading.get_ident()
     claim = (thread, object())
@@ -58,16 +52,6 @@ def _began() -> float:
         return -math.inf
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     return time.perf_counter() - age
-
-
-def _amid_locks() -> bool:
-    """Whether a collection of garbage has interrupted code that has a lock which `_repair` renews: later, then."""
-    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - no public way
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith(_LOCKING):
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _repair() -> bool:
