@@ -1,0 +1,71 @@
+"""A child of a fork that Python did not hear of, as its process id tells."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import sys
+import time
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from metrics_collector._support import fork_detection, fork_hooks
+
+
+@pytest.fixture(autouse=True)
+def child(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """This process as such a child; when it began, as its hooks were told."""
+    began: list[float] = []
+    monkeypatch.setattr(fork_hooks, "_hooks", {step: [] for step in fork_hooks.ORDER})
+    fork_hooks.register("recorder", in_child=lambda: began.append(fork_hooks.began))
+    monkeypatch.setattr(fork_hooks, "pid", -1)
+    monkeypatch.setattr(fork_detection, "_claims", {})
+    return began
+
+
+def test_its_hooks_run_once_and_know_when_it_began(child: list[float]) -> None:
+    assert fork_detection.notice()
+    assert not fork_detection.notice()
+    (began,) = child
+    assert began < time.perf_counter()
+    assert fork_hooks.pid == os.getpid()
+
+
+def test_a_hook_may_lead_to_another_look() -> None:
+    others: list[bool] = []
+    fork_hooks.register("collector", in_child=lambda: others.append(fork_detection.notice()))
+    assert fork_detection.notice()
+    assert others == [False]
+
+
+def test_where_the_system_tells_nothing_all_records_are_its_own(
+    child: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setitem(sys.modules, "ctypes", ModuleType("ctypes"))
+    monkeypatch.setattr(fork_detection, "open", missing, raising=False)
+    monkeypatch.setattr(os, "listdir", missing)
+    assert fork_detection.notice()
+    assert child == [-math.inf]
+
+
+def test_alone_it_does_what_python_does_after_a_fork(
+    child: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "listdir", lambda _: ["1"])
+    python = SimpleNamespace(PyOS_AfterFork_Child=fork_hooks.in_child)
+    monkeypatch.setitem(sys.modules, "ctypes", SimpleNamespace(pythonapi=python))
+    locks: Any = importlib._bootstrap._module_locks  # type: ignore[attr-defined]  # what is repaired
+    monkeypatch.setitem(locks, "half_imported", lambda: SimpleNamespace(owner=-1))
+    monkeypatch.setitem(sys.modules, "half_imported", ModuleType("half_imported"))
+
+    assert fork_detection.notice()
+
+    assert len(child) == 1
+    assert "half_imported" not in sys.modules
+    assert "half_imported" not in locks
