@@ -144,6 +144,18 @@ child = ctypes.PyDLL(None).fork()
 calls(10)
 if child: calls(20); assert os.waitpid(child, 0)[1] == 0
 """,
+    "a fork that Python does not hear of, beside the sender": """
+import ctypes
+calls(10)
+asyncio.run(send())
+child = ctypes.PyDLL(None).fork()
+if not child:
+    async def main():
+        await many(20); await send()
+        async with asyncio.timeout(20): await asyncio.sleep(0.01)
+    asyncio.run(main())
+else: calls(20); assert os.waitpid(child, 0)[1] == 0
+""",
     "a child of such a fork that reads and never ends in order": """
 import ctypes, redis
 calls(20)
@@ -322,10 +334,14 @@ gevent.joinall([gevent.spawn(calls, 5) for _ in range(6)])
 
 def test_where_no_loop_can_be_made_the_end_says_what_is_lost(tmp_path: Path) -> None:
     body = """
-import socket
-def refused(*_): raise RuntimeError("no sockets here")  # as a user's tests may have it
-socket.socketpair = refused
+import gc, socket
+class Refused(socket.socket):  # as a user's tests may have it
+    def __new__(cls, *_, **__): raise RuntimeError("no sockets here")
+socket.socket = Refused
+before = os.listdir("/proc/self/fd")
 calls(50)
+gc.collect()
+assert os.listdir("/proc/self/fd") == before
 """
     with _program(tmp_path, body, *WARNINGS, url="redis://127.0.0.1:1/0") as program:
         assert program.wait() == 0, program.output

@@ -1,28 +1,31 @@
-"""A child of a fork that Python did not hear of, as its process id tells."""
+"""A child of a fork that Python did not hear of, as its process id shows."""
 
 from __future__ import annotations
 
+import _imp
 import importlib
 import math
 import os
 import sys
+import threading
 import time
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from metrics_collector._support import fork_detection, fork_hooks
+from metrics_collector._support import fork_detection, fork_hooks, threads
+from tests.helpers.threads import working
 
 
 @pytest.fixture(autouse=True)
 def child(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """This process as such a child; when it began, as its hooks were told."""
+    """This process as such a child; when it began, as its hooks learned."""
     began: list[float] = []
     monkeypatch.setattr(fork_hooks, "_hooks", {step: [] for step in fork_hooks.ORDER})
     fork_hooks.register("recorder", in_child=lambda: began.append(fork_hooks.began))
     monkeypatch.setattr(fork_hooks, "pid", -1)
-    monkeypatch.setattr(fork_detection, "_claims", {})
+    monkeypatch.setattr(threads, "_forbidden", None)
     return began
 
 
@@ -32,6 +35,16 @@ def test_its_hooks_run_once_and_know_when_it_began(child: list[float]) -> None:
     (began,) = child
     assert began < time.perf_counter()
     assert fork_hooks.pid == os.getpid()
+    assert not fork_detection._claims
+
+
+def test_beside_another_thread_none_of_ours_is_started() -> None:
+    over = threading.Event()
+    with working(lambda: over.wait(20)):
+        assert fork_detection.notice()
+        over.set()
+    with pytest.raises(RuntimeError, match="entries are sent at the end"):
+        threads.start(threads.daemon(lambda: None, "none"))
 
 
 def test_a_hook_may_lead_to_another_look() -> None:
@@ -47,7 +60,6 @@ def test_where_the_system_tells_nothing_all_records_are_its_own(
     def missing(*_: object, **__: object) -> None:
         raise FileNotFoundError
 
-    monkeypatch.setitem(sys.modules, "ctypes", ModuleType("ctypes"))
     monkeypatch.setattr(fork_detection, "open", missing, raising=False)
     monkeypatch.setattr(os, "listdir", missing)
     assert fork_detection.notice()
@@ -58,7 +70,14 @@ def test_alone_it_does_what_python_does_after_a_fork(
     child: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "listdir", lambda _: ["1"])
-    python = SimpleNamespace(PyOS_AfterFork_Child=fork_hooks.in_child)
+    held: list[bool] = []
+
+    def after_fork() -> None:
+        held.append(_imp.lock_held())
+        _imp.release_lock()
+        fork_hooks.in_child()
+
+    python = SimpleNamespace(PyOS_AfterFork_Child=after_fork)
     monkeypatch.setitem(sys.modules, "ctypes", SimpleNamespace(pythonapi=python))
     locks: Any = importlib._bootstrap._module_locks  # type: ignore[attr-defined]  # what is repaired
     monkeypatch.setitem(locks, "half_imported", lambda: SimpleNamespace(owner=-1))
@@ -67,5 +86,30 @@ def test_alone_it_does_what_python_does_after_a_fork(
     assert fork_detection.notice()
 
     assert len(child) == 1
+    assert held == [True]
+    threads.start(threads.daemon(lambda: None, "one"))
     assert "half_imported" not in sys.modules
     assert "half_imported" not in locks
+
+
+def test_an_import_lock_that_nobody_releases_is_left_where_python_would_abort(
+    child: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "listdir", lambda _: ["1"])
+    monkeypatch.setattr(sys, "version_info", (3, 13))
+    locked, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        _imp.acquire_lock()
+        locked.set()
+        over.wait(20)
+        _imp.release_lock()
+
+    with working(hold):
+        locked.wait(20)
+        noticed = fork_detection.notice()
+        over.set()
+    assert noticed
+    assert len(child) == 1
+    with pytest.raises(RuntimeError, match="a thread may hang here"):
+        threads.start(threads.daemon(lambda: None, "none"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import mmap
 import os
 from types import SimpleNamespace
 from typing import Any
@@ -12,36 +11,52 @@ import pytest
 
 from metrics_collector._support import fork_hooks, uwsgi
 
+LOADER = -1  # a process id that is not this one's
+
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """UWSGI's module in the process that loads applications."""
+    """UWSGI's module in a process that it forked from the one which loads applications."""
     module: Any = SimpleNamespace(number=0, opt={}, worker_id=lambda: module.number)
     monkeypatch.setattr(uwsgi, "_uwsgi", module)
-    monkeypatch.setattr(uwsgi, "_sent", mmap.mmap(-1, 1))
+    monkeypatch.setattr(uwsgi, "_loader", LOADER)
+    monkeypatch.setattr(uwsgi, "_sent", bytearray(1))
     return module
 
 
 def test_elsewhere_nothing_is_done() -> None:
     uwsgi.after_fork(pytest.fail)
     assert not uwsgi.about_to_fork()
+    assert not uwsgi.forked()
     assert not uwsgi.without_threads()
-    assert uwsgi.own_since() is None
 
 
 def test_the_first_worker_alone_sends_what_was_recorded_before(
     host: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert uwsgi.about_to_fork()
-    assert fork_hooks.pid == os.getpid()
-    owns = []
-    for host.number in (2, 1, 1):
-        assert not uwsgi.about_to_fork()
-        owns.append(uwsgi.own_since())
-    assert owns == [math.inf, -math.inf, math.inf]
+    began: list[float] = []
+    monkeypatch.setattr(fork_hooks, "_hooks", {step: [] for step in fork_hooks.ORDER})
+    fork_hooks.register("modules", in_child=uwsgi._inherit)
+    fork_hooks.register("recorder", in_child=lambda: began.append(fork_hooks.began))
 
-    monkeypatch.setattr(fork_hooks, "pid", -1)  # the hooks ran in a worker, which has forked
-    assert uwsgi.own_since() is None
+    for host.number in (2, 1, 1):
+        monkeypatch.setattr(fork_hooks, "pid", LOADER)
+        assert uwsgi.forked()
+        fork_hooks.in_child()
+        assert not uwsgi.forked()
+
+    assert began == [math.inf, -math.inf, math.inf]
+    assert fork_hooks.began == math.inf
+
+
+def test_applications_are_loaded_where_no_worker_is(
+    host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not uwsgi.about_to_fork()
+    monkeypatch.setattr(uwsgi, "_loader", os.getpid())
+    assert uwsgi.about_to_fork()
+    host.number = 1  # without a master, it is the worker as well
+    assert not uwsgi.about_to_fork()
 
 
 def test_the_hook_of_another_is_called_too(host: Any) -> None:

@@ -1,4 +1,4 @@
-"""What PyInstaller is told of this package, by the entry point `pyinstaller40`.
+"""What PyInstaller has to know of this package; it finds it by the entry point `pyinstaller40`.
 
 It sees imports. The hooks add what a frozen program needs beyond them: files, and modules imported by their names.
 """

@@ -120,7 +120,7 @@ class Collector:
             ConfigurationError: a setting is wrong, or this is a subinterpreter.
             StoreUnavailableError: no thread can be started, or there is no pipeline.
         """
-        _refuse_subinterpreter()
+        process.refuse_subinterpreter()
         self.notice_fork()
         self.settings()
         before = self._thread
@@ -158,15 +158,15 @@ class Collector:
             return thread
 
     def _start_thread(self) -> SenderThread:
-        if not self._exit_hooked:
-            self._exit_hooked = True
-            process.at_exit(self.at_exit)
-        if uwsgi.without_threads():
-            self.failed(uwsgi.NO_THREADS)
-            self.log.trouble("threads", "%s", uwsgi.NO_THREADS)
         before = self._thread
         try:
-            _refuse_subinterpreter()
+            if not self._exit_hooked:
+                self._exit_hooked = True
+                process.at_exit(self.at_exit)
+            if uwsgi.without_threads():
+                self.failed(uwsgi.NO_THREADS)
+                self.log.trouble("threads", "%s", uwsgi.NO_THREADS)
+            process.refuse_subinterpreter()
             # Set before it starts, so that a signal handler that records in between finds it.
             self._thread = thread = self._new_thread(before)
             thread.start()
@@ -189,14 +189,15 @@ class Collector:
         try:
             self._ensure_thread()
         except (OSError, RuntimeError) as error:  # no socket for its loop, no thread
-            self.failed(f"cannot start the sender thread: {error}")
-            if not process.exiting():
-                self.log.trouble("start", "cannot start the sender thread; retrying: %s", error)
-                self.outbox.enforce(USUAL_MAX_BUFFERED)
-                self._next_try = time.monotonic() + _PAUSE
+            self._put_off(f"cannot start the sender thread; retrying: {error}")
         except ConfigurationError as error:  # not of a setting, which the thread reads
-            self.failed(str(error))
-            self.log.trouble("start", "%s", error)
+            self._put_off(str(error))
+
+    def _put_off(self, why: str) -> None:
+        """Have a later record start the thread."""
+        self.failed(why)
+        if not process.exiting():
+            self.log.trouble("start", "%s", why)
             self.outbox.enforce(USUAL_MAX_BUFFERED)
             self._next_try = time.monotonic() + _PAUSE
 
@@ -210,7 +211,7 @@ class Collector:
                 subinterpreter.
             IncompatibleStoreError: Redis is too old, or a cluster.
         """
-        _refuse_subinterpreter()
+        process.refuse_subinterpreter()
         self.notice_fork()
         if settings is not None and self._isolated:
             settings = _in_place_of(settings, self.settings())
@@ -380,15 +381,6 @@ class Collector:
             return self.settings().exit_timeout
         except MetricsCollectorError:
             return _USUAL_EXIT_TIMEOUT
-
-
-def _refuse_subinterpreter() -> None:
-    # A thread that stays aborts the process when that interpreter ends, and pydantic loads in one of several only.
-    if process.in_subinterpreter():
-        raise ConfigurationError(
-            "this is a subinterpreter, from which no metrics are sent: measured functions run, and what they record is "
-            "lost; run the program in the main interpreter (mod_wsgi: WSGIApplicationGroup %{GLOBAL})"
-        )
 
 
 def _in_place_of(settings: Settings, pinned: Settings) -> Settings:

@@ -59,7 +59,7 @@ class _SenderLoop(asyncio.SelectorEventLoop):
         selector = _YieldingSelector()
         try:
             super().__init__(selector)
-        except BaseException:  # no descriptor is left, or no socket is allowed
+        except BaseException:  # no descriptor is left
             selector.close()
             asyncio.BaseEventLoop.close(self)  # which has nothing else to close
             raise
@@ -129,7 +129,7 @@ class SenderThread:
             RuntimeError: no thread can be started, as at the exit of the interpreter, or no socket is allowed.
         """
         try:
-            self._thread.start()
+            threads.start(self._thread)
             self._beginning.acquire()
         except BaseException:  # of a signal handler, maybe, while the thread starts
             self.request_stop()
@@ -205,6 +205,8 @@ class SenderThread:
 
     def _run(self) -> None:
         try:
+            # Where a user's tests allow no sockets, the pair that a loop makes would leave half of itself open.
+            socket.socket().close()
             self.loop = loop = _SenderLoop()
         except Exception as error:  # noqa: BLE001 - `start` raises it
             self._problem = error

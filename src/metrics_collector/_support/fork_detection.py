@@ -1,23 +1,30 @@
-"""Children that C code has forked without Python's hooks, as uWSGI does unless it is told otherwise.
+"""Children that C code has forked without Python's hooks, as uWSGI does unless its options say otherwise.
 
 Such a child is noticed by its process id, wherever entries are sent or counted; a call cannot afford to ask.
 """
 
 from __future__ import annotations
 
+import _imp
 import asyncio
 import importlib
 import math
 import os
+import signal
 import sys
 import threading
 import time
 from typing import Any, Final
 
-from metrics_collector._support import fork_hooks, uwsgi
+from metrics_collector._support import fork_hooks, threads, uwsgi
 
 # Process → who runs its hooks: the thread, and the very call. No lock, as nobody would release that of a child.
 _claims: Final[dict[int, tuple[int, object]]] = {}
+
+_UNSAFE: Final = (
+    "C code has forked this process without Python's hooks, and a thread may hang here: entries are sent at the end; "
+    "have it fork by os.fork() or call PyOS_AfterFork_Child()"
+)
 
 
 def notice() -> bool:
@@ -29,15 +36,24 @@ def notice() -> bool:
     claim = (thread, object())
     owner = _claims.setdefault(pid, claim)
     if owner is claim:
-        own_since = uwsgi.own_since()
-        with fork_hooks.child_that_began(_began() if own_since is None else own_since):
-            if own_since is not None or not _repair():
-                fork_hooks.in_child()
+        try:
+            _run_hooks()
+        finally:
+            del _claims[pid]
         return True
     if owner[0] != thread:  # else a hook has led here
         while pid != fork_hooks.pid:
             time.sleep(0.001)
     return False
+
+
+def _run_hooks() -> None:
+    if not uwsgi.forked():  # from a process in which none of our threads runs
+        fork_hooks.began = _began()
+        if _repair():
+            return
+        threads.forbid(_UNSAFE)
+    fork_hooks.in_child()
 
 
 def _began() -> float:
@@ -61,20 +77,47 @@ def _repair() -> bool:
     imported a module: a second thread here, or the same import, would wait for ever. What is to be done ends all other
     threads, and all other interpreters.
     """
-    ctypes = sys.modules.get("ctypes")  # to import it might be what waits
     try:
-        if ctypes is None or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208 - as above
+        if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208 - as above
             return False
     except OSError:
         return False
+    _forget_half_imported()
+    lost = _import_lock_is_lost()
+    if lost and ("ctypes" not in sys.modules or sys.version_info >= (3, 13)):
+        return False  # it cannot be imported, or renews no lost lock but aborts
+    import ctypes
+
     loop = asyncio._get_running_loop()  # noqa: SLF001 - as below
+    wakeup = (
+        signal.set_wakeup_fd(-1) if threading.current_thread() is threading.main_thread() else -1
+    )
+    if not lost:
+        _imp.acquire_lock()  # as Python does before a fork; it is released after it
     ctypes.pythonapi.PyOS_AfterFork_Child()  # which runs all hooks
-    asyncio._set_running_loop(loop)  # noqa: SLF001 - from Python 3.12 on it is no longer known then, though it runs
+    # From Python 3.12 on asyncio forgets both then, though the loop runs.
+    asyncio._set_running_loop(loop)  # noqa: SLF001 - no public way
+    signal.set_wakeup_fd(wakeup)
+    return True
+
+
+def _forget_half_imported() -> None:
+    """What another thread was importing, which this process lacks, is imported anew by whatever needs it."""
     bootstrap: Any = importlib._bootstrap  # noqa: SLF001 - no public way
     for name, reference in tuple(bootstrap._module_locks.items()):  # noqa: SLF001 - as above
         lock = reference()
         if lock is not None and lock.owner not in {None, threading.get_ident()}:
-            # Half imported; what needs it imports it anew.
             bootstrap._module_locks.pop(name, None)  # noqa: SLF001 - as above
             sys.modules.pop(name, None)
-    return True
+
+
+def _import_lock_is_lost() -> bool:
+    """Whether the lock of all imports is that of a thread which this process lacks."""
+    if not _imp.lock_held():
+        return False
+    try:
+        _imp.release_lock()
+    except RuntimeError:
+        return True
+    _imp.acquire_lock()  # this thread's, which is within an import
+    return False

@@ -47,7 +47,10 @@ _no_fork = threading.RLock()
 pid = os.getpid()
 """The process in which this module was imported, or else the hooks of a child have run."""
 began = math.inf
-"""For hooks in a child: when it began, in seconds of `perf_counter()`; older records are its parent's."""
+"""For the hooks of a child: when it began, in seconds of `perf_counter()`; older records are its parent's.
+
+Not now, if it is noticed later (`fork_detection`) or inherits what was recorded (`uwsgi`): these set it first.
+"""
 
 
 def register(
@@ -89,24 +92,13 @@ def _run(moment: Literal["before", "in_parent", "in_child"]) -> None:
                 last_first.callback(hook)
 
 
-@contextmanager
-def child_that_began(at: float) -> Iterator[None]:
-    """Run the hooks within this block as those of a child that began then, and not at this moment."""
-    global began  # noqa: PLW0603 - hooks take no arguments
-    began = at
-    try:
-        yield
-    finally:
-        began = math.inf
-
-
 def in_child() -> None:
     """Run the hooks of a child."""
-    global pid  # noqa: PLW0603 - the state of a process is that of this module
+    global began, pid
     try:
         _run("in_child")
     finally:
-        pid = os.getpid()
+        began, pid = math.inf, os.getpid()
 
 
 def _hold_modules_back() -> None:

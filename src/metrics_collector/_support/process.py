@@ -11,6 +11,7 @@ import threading
 from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
+from metrics_collector._errors import ConfigurationError
 from metrics_collector._support import threads
 from metrics_collector._support.fork_hooks import no_fork
 
@@ -30,6 +31,19 @@ def in_subinterpreter() -> bool:
     return False
 
 
+def refuse_subinterpreter() -> None:
+    """Allow no sender thread in a subinterpreter: one that stays aborts the process when that interpreter ends.
+
+    Raises:
+        ConfigurationError: this is one.
+    """
+    if in_subinterpreter():
+        raise ConfigurationError(
+            "this is a subinterpreter, from which no metrics are sent: measured functions run, and what they record is "
+            "lost; run the program in the main interpreter (mod_wsgi: WSGIApplicationGroup %{GLOBAL})"
+        )
+
+
 def exiting() -> bool:
     """Whether the interpreter's exit has begun: many modules cannot be imported now, and soon no thread started."""
     # While executors end their work, the main thread still counts as alive, and nothing public tells.
@@ -41,7 +55,7 @@ def at_exit(action: Callable[[], None]) -> None:
     # Celery's pool ends its children by `os._exit`. Another thread may be importing Celery now.
     shutdown = getattr(sys.modules.get("celery.signals"), "worker_process_shutdown", None)
     if shutdown is not None:
-        shutdown.connect(lambda **_: action(), weak=False)
+        shutdown.connect(lambda **_: action(), weak=False, dispatch_uid="metrics_collector")
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
         # Children of multiprocessing end without atexit.
@@ -88,7 +102,7 @@ async def in_thread(work: Callable[[], T], *, stay: bool = False) -> T:
 
     name = "metrics_collector_imports" if stay else "metrics_collector_in_thread"
     try:
-        threads.daemon(run, name).start()
+        threads.start(threads.daemon(run, name))
     except RuntimeError:
         return work()
     return await outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
 import threading
@@ -49,9 +50,11 @@ class _BareThread:
 
 Thread: TypeAlias = threading.Thread | _BareThread
 
+_forbidden: tuple[int, str] | None = None  # in which process, and why
+
 
 def daemon(work: Callable[[], None], name: str) -> Thread:
-    """A thread that is yet to be started, which no exit waits for.
+    """A thread that is yet to be started, by `start`, and that no exit waits for.
 
     A signal that came to it would interrupt no wait of the main thread; and uWSGI ends the process in the very thread
     to which the signal has come.
@@ -65,6 +68,23 @@ def daemon(work: Callable[[], None], name: str) -> Thread:
     if _patched():
         return _BareThread(run)
     return threading.Thread(target=run, name=name, daemon=True)
+
+
+def start(thread: Thread) -> None:
+    """Start a thread of ours.
+
+    Raises:
+        RuntimeError: that is impossible, as at the exit of the interpreter, or forbidden.
+    """
+    if _forbidden is not None and _forbidden[0] == os.getpid():
+        raise RuntimeError(_forbidden[1])
+    thread.start()
+
+
+def forbid(why: str) -> None:
+    """Start no more threads in this process, where one would hang."""
+    global _forbidden  # noqa: PLW0603 - the state of a process is that of this module
+    _forbidden = os.getpid(), why
 
 
 def lock() -> _thread.LockType:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _uwsgi: Final[Any] = sys.modules.get("uwsgi")  # a module that only its processes have
 _loader: Final = os.getpid()
 # One byte that all its processes share: whether one of them sends what was recorded before the first fork.
-_sent: Final = mmap.mmap(-1, 1)
+_sent: Final = bytearray(1) if _uwsgi is None else mmap.mmap(-1, 1)
 
 NO_THREADS: Final = (
     "uWSGI runs Python without threads: entries are sent while a request takes its time, or at the end; "
@@ -32,17 +32,16 @@ def about_to_fork() -> bool:
     return _uwsgi is not None and os.getpid() == _loader and not _uwsgi.worker_id()
 
 
-def own_since() -> float | None:
-    """For a child of that process: since when its records are its own, as `fork_hooks.began`; `None` in any other.
+def forked() -> bool:
+    """Whether this is a child of that process, in which the hooks of a child have not run."""
+    return _uwsgi is not None and fork_hooks.pid == _loader != os.getpid()
 
-    The first worker sends what was recorded as applications were loaded; one that replaces it finds it sent.
-    """
-    if _uwsgi is None or fork_hooks.pid != _loader:
-        return None
-    if _uwsgi.worker_id() != 1 or _sent[0]:
-        return math.inf
-    _sent[0] = 1
-    return -math.inf
+
+def _inherit() -> None:
+    # The first worker sends what was recorded as applications were loaded; one that replaces it finds it sent.
+    if forked() and _uwsgi.worker_id() == 1 and not _sent[0]:
+        _sent[0] = 1
+        fork_hooks.began = -math.inf
 
 
 def after_fork(action: Callable[[], None]) -> None:
@@ -64,3 +63,6 @@ def without_threads() -> bool:
     if _uwsgi is None:
         return False
     return "enable-threads" not in _uwsgi.opt and int(_uwsgi.opt.get("threads", 1)) == 1
+
+
+fork_hooks.register("modules", in_child=_inherit)  # the first step, before any hook looks

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-# None of these can be what the dashboard is under: whether a proxy has stripped it could not be told.
+# None of these can be what the dashboard is under: nobody could know whether a proxy has stripped it.
 OWN: Final = frozenset(
     {
         "/api",
