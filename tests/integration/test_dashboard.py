@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -14,6 +15,7 @@ from tests.helpers.dashboard import TOKEN, Call
 from tests.helpers.reverse_proxy import reverse_proxy
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 
@@ -27,14 +29,19 @@ def test_it_ends_by_a_signal(tmp_path: Path) -> None:
         (tmp_path / "output.txt").unlink()
 
 
-async def test_others_are_let_in_with_the_token(tmp_path: Path) -> None:
-    await dashboards.save([Call("f", time.time() - 1)], tmp_path / "metrics.db")
+@asynccontextmanager
+async def with_a_token(folder: Path, *options: str) -> AsyncIterator[dashboards.Dashboard]:
+    """A dashboard of one call."""
+    await dashboards.save([Call("f", time.time() - 1)], folder / "metrics.db")
     with dashboards.dashboard(
-        tmp_path / "metrics.db",
-        tmp_path / "output.txt",
-        *("--host", "0.0.0.0", "--allow-host", "metrics.example.com"),  # noqa: S104 - it has a token
-        METRICS_DASHBOARD_TOKEN=TOKEN,
+        folder / "metrics.db", folder / "output.txt", *options, METRICS_DASHBOARD_TOKEN=TOKEN
     ) as own:
+        yield own
+
+
+async def test_others_are_let_in_with_the_token(tmp_path: Path) -> None:
+    options = ("--host", "0.0.0.0", "--allow-host", "metrics.example.com")  # noqa: S104 - it has a token
+    async with with_a_token(tmp_path, *options) as own:
         url = own.url("api/overview").replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - as above
         async with httpx.AsyncClient(
             headers={"Authorization": f"Bearer {TOKEN}"}, timeout=LIMIT
@@ -49,13 +56,8 @@ async def test_others_are_let_in_with_the_token(tmp_path: Path) -> None:
 
 
 async def test_real_proxies_show_it_under_their_paths(tmp_path: Path) -> None:
-    await dashboards.save([Call("f", time.time() - 1)], tmp_path / "metrics.db")
-    with dashboards.dashboard(
-        tmp_path / "metrics.db",
-        tmp_path / "output.txt",
-        *("--root-path", "/metrics", "--forwarded-allow-ips", "127.0.0.1"),
-        METRICS_DASHBOARD_TOKEN=TOKEN,
-    ) as own:
+    options = ("--root-path", "/metrics", "--forwarded-allow-ips", "127.0.0.1")
+    async with with_a_token(tmp_path, *options) as own:
         assert f"http://{own.address}/metrics/?token=" in own.process.output
         # Whoever asks the proxy, the prefix is the proxy's.
         client = "X-Forwarded-For: 203.0.113.9\nX-Forwarded-Proto: https"

@@ -485,9 +485,9 @@ def test_a_steady_call_a_minute_is_steady(
     assert report.compared is not None
     assert report.before is not None
     assert report.compared.metrics.call_count == report.before.metrics.call_count > 0
-    for (row,), window in ((report.rows, report.window),):
-        for calls, length in zip(row.calls, window.lengths, strict=True):
-            assert calls == pytest.approx(length / 60, abs=1)
+    (row,) = report.rows
+    for calls, length in zip(row.calls, report.window.lengths, strict=True):
+        assert calls == pytest.approx(length / 60, abs=1)
     far = asyncio.run(overview_report._overview(query, "36h", None))
     assert far.window.comparison is None  # as not all is known of what came before
     assert far.before is far.compared is None

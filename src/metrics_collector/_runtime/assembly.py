@@ -48,6 +48,12 @@ def embedded_server() -> Any:
     return fakeredis.FakeServer()
 
 
+def on_stores_of(pinned: Settings, settings: Settings) -> Settings:
+    """The settings, but with the Redis and the database of `pinned`."""
+    names = ("redis_url", "taskiq_broker_url", "taskiq_result_backend_url", "database_name")
+    return settings.model_copy(update={name: getattr(pinned, name) for name in names})
+
+
 def redis_connection(settings: Settings, server: Any = None) -> RedisConnection:
     """Redis, or the embedded server, for use on the running loop."""
     if is_embedded(settings):

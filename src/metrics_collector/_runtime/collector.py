@@ -214,7 +214,9 @@ class Collector:
         process.refuse_subinterpreter()
         self.notice_fork()
         if settings is not None and self._isolated:
-            settings = _in_place_of(settings, self.settings())
+            from metrics_collector._runtime import assembly
+
+            settings = assembly.on_stores_of(self.settings(), settings)
         run = Run()
         with self._lock:
             if not self._runs:
@@ -381,12 +383,6 @@ class Collector:
             return self.settings().exit_timeout
         except MetricsCollectorError:
             return _USUAL_EXIT_TIMEOUT
-
-
-def _in_place_of(settings: Settings, pinned: Settings) -> Settings:
-    """The settings, but with the Redis and the database of `pinned`."""
-    names = ("redis_url", "taskiq_broker_url", "taskiq_result_backend_url", "database_name")
-    return settings.model_copy(update={name: getattr(pinned, name) for name in names})
 
 
 _abandoned: Final[list[Any]] = []
