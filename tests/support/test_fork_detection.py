@@ -113,3 +113,11 @@ def test_an_import_lock_that_nobody_releases_is_left_where_python_would_abort(
     assert len(child) == 1
     with pytest.raises(RuntimeError, match="a thread may hang here"):
         threads.start(threads.daemon(lambda: None, "none"))
+
+
+def test_an_import_lock_of_its_own_is_not_lost() -> None:
+    _imp.acquire_lock()
+    try:
+        assert not fork_detection._import_lock_is_lost()
+    finally:
+        _imp.release_lock()  # which raises if it was not left as it was

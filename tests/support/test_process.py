@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import sys
 import threading
 import weakref
 from pathlib import Path
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from metrics_collector._errors import ConfigurationError
 from metrics_collector._support import process
 from tests.helpers.commands import finished
 from tests.helpers.threads import allow_no_more
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 async def test_the_loop_goes_on_while_a_thread_works() -> None:
@@ -34,6 +40,7 @@ def test_an_exit_ends_no_thread_that_loads_a_module() -> None:
         "import time; print('begun', flush=True); time.sleep(1); print('loaded')"
     )
     program = """import asyncio, sys, threading, time, metrics_collector
+from metrics_collector._errors import ConfigurationError
 from metrics_collector._support import process
 threading.Thread(target=lambda: asyncio.run(process.load("slow")), daemon=True).start()
 while "slow" not in sys.modules: time.sleep(0.01)
@@ -113,3 +120,32 @@ def test_nothing_keeps_the_result_alive() -> None:
     result = asyncio.run(work())
     gc.collect()
     assert result() is None
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_child_of_celery_has_its_end_from_a_signal(
+    *, loaded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[Callable[..., None]] = []
+    signals = ModuleType("celery.signals")  # as another thread may have begun to import it
+    if loaded:
+        shutdown = SimpleNamespace(connect=lambda end, **_: ends.append(end))
+        monkeypatch.setattr(signals, "worker_process_shutdown", shutdown, raising=False)
+    monkeypatch.setitem(sys.modules, "celery.signals", signals)
+    registered: list[Callable[[], None]] = []
+    monkeypatch.setattr(atexit, "register", registered.append)
+    done: list[bool] = []
+
+    process.at_exit(lambda: done.append(True))
+
+    for end in ends:
+        end(pid=1, exitcode=0)
+    assert done == ([True] if loaded else [])
+    assert len(registered) == 1
+
+
+def test_a_subinterpreter_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    process.refuse_subinterpreter()
+    monkeypatch.setattr(process, "in_subinterpreter", lambda: True)
+    with pytest.raises(ConfigurationError, match="run the program in the main interpreter"):
+        process.refuse_subinterpreter()
