@@ -27,8 +27,15 @@ from metrics_collector._errors import (
     MetricsCollectorError,
     StoreUnavailableError,
 )
+from metrics_collector._storage.base import ErrorTime
 from metrics_collector._storage.reopening import BeginAgainError
-from metrics_collector._storage.sqlite import SQLiteStore, deletion, schema
+from metrics_collector._storage.sqlite import (
+    SQLiteStore,
+    deletion,
+    reads,
+    report_queries,
+    schema,
+)
 from metrics_collector._storage.sqlite import session as session_module
 from metrics_collector._storage.sqlite.save import ROWS
 from metrics_collector._storage.steps import Pause, Statement
@@ -843,3 +850,33 @@ def test_no_thread_can_be_started(path: Path, monkeypatch: pytest.MonkeyPatch) -
     allow_no_more(monkeypatch)
     message = refusal(lambda: Runner(plain=False).save(path, []), StoreUnavailableError)
     assert message == f"the database {path} cannot be opened: can't start new thread"
+
+
+LAST_HOURS = RollupRange("hour", 0, 86400)
+ERRORS = [ErrorTime("app.f", "ValueError", 0, 86400)]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(lambda: reads.rollups([LAST_HOURS], "app.f"), id="rollups"),
+        pytest.param(lambda: reads.sums([LAST_HOURS], "app.f"), id="sums"),
+        pytest.param(lambda: report_queries.failures([LAST_HOURS], "app.f"), id="failures"),
+        pytest.param(lambda: report_queries.slowest("app.f", LAST_HOURS, 10), id="slowest"),
+        pytest.param(lambda: report_queries.occurrences(ERRORS, "hour", last=True), id="errors"),
+    ],
+)
+def test_what_is_asked_of_one_function_reads_no_rows_of_the_others(
+    steps: Callable[[], Steps[Any]],
+) -> None:
+    statement = next(steps())
+    assert isinstance(statement, Statement)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        schema.prepare(connection, ":memory:")
+        plan = connection.execute(
+            f"EXPLAIN QUERY PLAN {statement.sql}", statement.parameters
+        ).fetchall()
+    found = [row[-1] for row in plan if "rollups" in row[-1]]
+    expected = "INDEX rollups_by_function (func_name=? AND resolution=? AND start>? AND start<?)"
+    assert len(found) == 1
+    assert expected in found[0], plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._storage.rows import FIGURE_COLUMNS, SUMS, as_numbered, as_rollups, summed
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from metrics_collector._core.rollup_ranges import RollupRange
     from metrics_collector._core.totals import Totals
     from metrics_collector._storage.sqlite.session import Steps
+
+OF_ONE: Final = "rollups INDEXED BY rollups_by_function"
+"""What SQLite reads the rollups of one function from; it would take the primary key, and read those of all others."""
 
 
 def begin() -> Steps[None]:
@@ -54,10 +57,9 @@ def rollups(ranges: Iterable[RollupRange], func_name: str | None) -> Steps[list[
     """As `StoreReader.rollups`."""
     found: list[Rollup] = []
     for rollup_range in ranges:
-        where, parameters = within(rollup_range, func_name)
+        source, parameters = kept_in(rollup_range, func_name)
         rows = yield Statement(
-            f"SELECT {FIGURE_COLUMNS}, func_name, start FROM rollups WHERE {where}",
-            parameters,
+            f"SELECT {FIGURE_COLUMNS}, func_name, start FROM {source}", parameters
         )
         found += yield from compute(partial(as_rollups, rows))
     return found
@@ -76,26 +78,25 @@ def sums(ranges: Iterable[RollupRange], func_name: str | None) -> Steps[dict[str
                 found[name] = totals
 
     for rollup_range in ranges:
-        where, parameters = within(rollup_range, func_name)
+        source, parameters = kept_in(rollup_range, func_name)
         rows = yield Statement(
-            f"SELECT func_name, {SUMS}, group_concat(details) FROM rollups WHERE {where} GROUP BY func_name",
+            f"SELECT func_name, {SUMS}, group_concat(details) FROM {source} GROUP BY func_name",
             parameters,
         )
         yield from compute(partial(add, rows))
     return found
 
 
-def within(rollup_range: RollupRange, func_name: str | None) -> tuple[str, list[object]]:
-    """The condition on rollups in some time, of one function or (`None`) of all, and its parameters."""
+def kept_in(rollup_range: RollupRange, func_name: str | None) -> tuple[str, list[object]]:
+    """What comes after FROM for the rollups in some time, of one function or (`None`) of all, and its parameters."""
     where = "resolution = ? AND start >= ?"
     parameters: list[object] = [rollup_range.resolution, rollup_range.start]
     if rollup_range.end is not None:
         where += " AND start < ?"
         parameters.append(rollup_range.end)
-    if func_name is not None:
-        where += " AND func_name = ?"
-        parameters.append(func_name)
-    return where, parameters
+    if func_name is None:
+        return f"rollups WHERE {where}", parameters
+    return f"{OF_ONE} WHERE {where} AND func_name = ?", [*parameters, func_name]
 
 
 def ledger(producers: Iterable[str]) -> Steps[dict[str, Intervals]]:

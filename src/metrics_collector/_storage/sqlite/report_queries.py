@@ -11,7 +11,7 @@ from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._core.totals import ERROR_PREFIX
 from metrics_collector._storage import rows as shared
 from metrics_collector._storage.base import EntryPage, StepCounts, StoredEntry
-from metrics_collector._storage.sqlite.reads import purged, within
+from metrics_collector._storage.sqlite.reads import OF_ONE, kept_in, purged
 from metrics_collector._storage.steps import Statement, compute
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _ENTRY: Final = ", ".join(StoredEntry._fields)
 
 # Where and when the error `k` was counted; one that came without a type is counted as an Exception.
 _ROLLUP: Final = (
-    "SELECT start FROM rollups WHERE func_name = json_extract(k.value, '$[0]') "
+    f"SELECT start FROM {OF_ONE} WHERE func_name = json_extract(k.value, '$[0]') "
     "AND resolution = json_extract(k.value, '$[5]') "
     "AND start >= json_extract(k.value, '$[2]') AND start < json_extract(k.value, '$[3]') "
     "AND instr(details, json_extract(k.value, '$[4]')) ORDER BY start"
@@ -40,11 +40,11 @@ _FAILURE: Final = (
 
 def counts(rollup_range: RollupRange, step: int) -> Steps[list[StepCounts]]:
     """As `StoreReader.counts`."""
-    where, parameters = within(rollup_range, None)
+    source, parameters = kept_in(rollup_range, None)
     start = "start" if step == SECONDS[rollup_range.resolution] else f"start / {step} * {step}"
     rows = yield Statement(
         f"SELECT func_name, {start}, sum(call_count), sum(error_count), sum(execution_time) "
-        f"FROM rollups WHERE {where} GROUP BY 1, 2",
+        f"FROM {source} GROUP BY 1, 2",
         parameters,
     )
     return (yield from compute(lambda: [StepCounts(*row) for row in rows]))
@@ -65,11 +65,11 @@ def beginning() -> Steps[int | None]:
 
 def fingerprint(rollup_range: RollupRange) -> Steps[list[Any]]:
     """As `StoreReader.fingerprint`: number of rollups, calls, seconds and the last call."""
-    where, parameters = within(rollup_range, None)
+    source, parameters = kept_in(rollup_range, None)
     return (
         yield Statement(
             "SELECT count(*), sum(call_count), sum(execution_time), max(last_called_at) "
-            f"FROM rollups WHERE {where}",
+            f"FROM {source}",
             parameters,
         )
     )
@@ -79,9 +79,9 @@ def failures(ranges: Iterable[RollupRange], func_name: str | None) -> Steps[Erro
     """As `StoreReader.failures`."""
     found: list[Any] = []
     for rollup_range in ranges:
-        where, parameters = within(rollup_range, func_name)
+        source, parameters = kept_in(rollup_range, func_name)
         found += yield Statement(
-            f"SELECT details, func_name, start FROM rollups WHERE {where} AND error_count > 0",
+            f"SELECT details, func_name, start FROM {source} AND error_count > 0",
             parameters,
         )
     return (yield from compute(partial(shared.failures, found)))
@@ -105,11 +105,11 @@ def slowest(func_name: str, rollup_range: RollupRange, count: int) -> Steps[list
     So many are in so many rollups with the highest maxima, and no others need be looked at; but two more, as a part of
     the first one's entries may no longer be kept, and a part of the last one's may lie after the time.
     """
-    where, parameters = within(rollup_range, func_name)
+    source, parameters = kept_in(rollup_range, func_name)
     columns = ", ".join(f"m.{column}" for column in StoredEntry._fields)
     rows = yield Statement(
         f"SELECT {columns} FROM ("
-        f"SELECT start FROM rollups WHERE {where} GROUP BY start ORDER BY max(max_execution_time) DESC LIMIT ?"
+        f"SELECT start FROM {source} GROUP BY start ORDER BY max(max_execution_time) DESC LIMIT ?"
         ") AS r CROSS JOIN metrics AS m "
         "ON m.func_name = ? AND m.created_at >= r.start AND m.created_at < min(r.start + ?, ?) "
         "ORDER BY m.execution_time DESC LIMIT ?",
