@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _imp
+import asyncio
 import importlib
 import math
 import os
@@ -54,12 +55,13 @@ def test_a_hook_may_lead_to_another_look() -> None:
     assert others == [False]
 
 
+def missing(*_: object, **__: object) -> None:
+    raise FileNotFoundError
+
+
 def test_where_the_system_tells_nothing_all_records_are_its_own(
     child: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(*_: object, **__: object) -> None:
-        raise FileNotFoundError
-
     monkeypatch.setattr(fork_detection, "open", missing, raising=False)
     monkeypatch.setattr(os, "listdir", missing)
     assert fork_detection.notice()
@@ -90,6 +92,27 @@ def test_alone_it_does_what_python_does_after_a_fork(
     threads.start(threads.daemon(lambda: None, "one"))
     assert "half_imported" not in sys.modules
     assert "half_imported" not in locks
+
+
+async def test_a_task_of_a_running_loop_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fork_detection, "open", missing, raising=False)  # a loop must not wait
+    monkeypatch.setattr(os, "listdir", lambda _: ["1"])
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def after_fork() -> None:
+        _imp.release_lock()
+        asyncio._leave_task(loop, task)  # as Python does from 3.14 on
+        asyncio._set_running_loop(None)
+        fork_hooks.in_child()
+
+    python = SimpleNamespace(PyOS_AfterFork_Child=after_fork)
+    monkeypatch.setitem(sys.modules, "ctypes", SimpleNamespace(pythonapi=python))
+
+    assert fork_detection.notice()
+
+    assert asyncio.current_task() is task
+    await asyncio.sleep(0)
 
 
 def test_an_import_lock_that_nobody_releases_is_left_where_python_would_abort(

@@ -89,15 +89,18 @@ def _repair() -> bool:
     import ctypes
 
     loop = asyncio._get_running_loop()  # noqa: SLF001 - as below
+    task = None if loop is None else asyncio.current_task(loop)
     wakeup = (
         signal.set_wakeup_fd(-1) if threading.current_thread() is threading.main_thread() else -1
     )
     if not lost:
         _imp.acquire_lock()  # as Python does before a fork; it is released after it
     ctypes.pythonapi.PyOS_AfterFork_Child()  # which runs all hooks
-    # From Python 3.12 on asyncio forgets both then, though the loop runs.
+    # From Python 3.12 on asyncio forgets loop and signals then, though the loop runs, and from 3.14 on the task.
     asyncio._set_running_loop(loop)  # noqa: SLF001 - no public way
     signal.set_wakeup_fd(wakeup)
+    if loop is not None and task is not None and asyncio.current_task(loop) is None:
+        asyncio._enter_task(loop, task)  # noqa: SLF001 - as above
     return True
 
 
