@@ -337,6 +337,7 @@ def test_an_outcome_that_is_not_known_is_kept(changes: dict[str, Any], mark: Oth
         {},
         {"trace": "0af7", "context": {"user": [1, 2.5, None, True]}},
         {"extra": {"extra": 1}},
+        {"m": json.loads("[" * 100 + "]" * 100)},
         {"é\0": "\ud800 \u2028\n"},
         {"n": 10**300, "z": -0.0},
         {"m": "x" * 60_000},
@@ -462,7 +463,8 @@ def test_an_object_that_is_no_entry(changes: dict[str, Any], why: str) -> None:
         (b"hello", "not JSON"),
         (b'\xef\xbb\xbf{"func_name": "f"}', "not JSON"),  # a byte order mark
         (b'{"func_name": "f", "execution_time": ' + b"1" * 5000 + b"}", "not JSON"),
-        (b"[" * 60_000, "not JSON: nested too deeply"),
+        (b"[" * 60_000, "not JSON"),
+        (raw(more=json.loads("[" * 101 + "]" * 101)), "a field is nested more than 100 deep"),
         (b"[1]", "not a JSON object"),
         (b"null", "not a JSON object"),
         (b'"entry"', "not a JSON object"),

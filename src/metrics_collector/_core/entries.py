@@ -36,6 +36,7 @@ MAX_SECONDS: Final = (
 END_OF_TIME: Final = 253_402_300_800.0  # the year 10000, which no datetime can hold
 ERROR_TYPE_CHARACTERS: Final = 200  # of a type's name, as a producer writes it
 MAX_OUTCOME: Final = 100  # characters of an outcome's name
+MAX_DEPTH: Final = 100  # lists or objects in each other; SQLite reads 1,000, Python by its version far fewer or more
 
 # Below these, nanoseconds and microseconds are whole numbers that a float can hold. Then `n / 1e9` is the float closest
 # to what the text "{n}e-9" says, and so the very number that a reader gets.
@@ -316,12 +317,17 @@ def _checked(fields: dict[str, Any], producer: str | None, number: int) -> Entry
 def _extra(fields: dict[str, Any]) -> str:
     """The fields that are not known, in ASCII, so that half a surrogate pair or a NUL can be stored, too."""
     unknown = {key: value for key, value in fields.items() if key not in _FIELDS}
+    if _deeper(unknown, MAX_DEPTH):
+        raise RejectedEntryError(f"a field is nested more than {MAX_DEPTH} deep")
     try:
         return json.dumps(unknown, allow_nan=False, separators=(",", ":"))
     except ValueError:
         raise RejectedEntryError("a field holds a number that is too large") from None
-    except RecursionError:
-        raise RejectedEntryError("not JSON: nested too deeply") from None
+
+
+def _deeper(value: object, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(not depth or _deeper(one, depth - 1) for one in inner)
 
 
 def _text(fields: dict[str, Any], key: str) -> str | None:
