@@ -683,6 +683,13 @@ async def test_without_a_folder_all_is_well(world: World, caplog: pytest.LogCapt
     assert not caplog.messages
 
 
+async def test_a_folder_that_cannot_be_listed_is_reported(world: World) -> None:
+    world.folder.write_text("no folder")
+    async with world.replaying():
+        await until(lambda: bool(world.errors))
+    assert "cannot list the spool files" in world.errors[0]
+
+
 async def test_redis_away_is_reported_and_waited_for(world: World) -> None:
     file = await world.leave(*batches(2))
     world.away = True

@@ -34,13 +34,13 @@ def whole_file(name: str) -> Iterator[TextIO]:
     with _signals_raise():
         try:
             path = _behind_links(Path(name))
-            written, mode = path, None
-            if path.is_file() or not path.exists():
+            old = _mode(path)
+            written = path
+            if old is None or stat.S_ISREG(old):
                 # Not made of the name: that may be as long as a name can be.
                 written = path.with_name(f".{secrets.token_hex(8)}.part")
-                mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
-            if mode is not None:  # nobody reads in it what they could not before
-                written.touch(0o600, exist_ok=False)
+                if old is not None:  # nobody reads in it what they could not before
+                    written.touch(0o600, exist_ok=False)
             file = written.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         except (OSError, RuntimeError) as error:  # the latter: a loop of links
             why = error.strerror if isinstance(error, OSError) else "its links lead nowhere"
@@ -49,8 +49,8 @@ def whole_file(name: str) -> Iterator[TextIO]:
             with file:
                 yield file
             if written is not path:
-                if mode is not None:
-                    written.chmod(mode)
+                if old is not None:
+                    written.chmod(stat.S_IMODE(old))
                 written.replace(path)
         except BaseException as error:
             if written is not path:
@@ -67,6 +67,13 @@ def _behind_links(path: Path) -> Path:
     if path.is_symlink():  # from Python 3.13 on a loop of links is no error
         raise RuntimeError("a loop of links")
     return path
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:  # `exists` hides other errors, from Python 3.14 on all of them
+        return None
 
 
 @contextmanager

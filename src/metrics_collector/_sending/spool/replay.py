@@ -93,7 +93,7 @@ class Replay:
     def _open_free_files(self) -> None:
         try:
             self._remove_unfinished_files()
-            paths = sorted(self._folder.glob(f"*{spool_file.SUFFIX}"))
+            paths = self._files_of(spool_file.SUFFIX)
         except OSError as error:
             self._report(f"cannot list the spool files in {self._folder}; retrying: {error}")
             return
@@ -109,11 +109,17 @@ class Replay:
 
     def _remove_unfinished_files(self) -> None:
         """Delete files whose process died before it had written a batch to them."""
-        for path in self._folder.glob(f"*{spool_file.UNFINISHED}"):
+        for path in self._files_of(spool_file.UNFINISHED):
             descriptor = spool_file.open_locked(path)
             if descriptor is not None:
                 path.unlink(missing_ok=True)
                 spool_file.close(descriptor)
+
+    def _files_of(self, suffix: str) -> list[Path]:
+        """Those of the folder, if there is one; `Path.glob` finds nothing either in one that this user may not list."""
+        with suppress(FileNotFoundError):
+            return sorted(path for path in self._folder.iterdir() if path.name.endswith(suffix))
+        return []
 
     def _take(self, path: Path, descriptor: int) -> None:
         try:

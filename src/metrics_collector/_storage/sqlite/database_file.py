@@ -87,7 +87,7 @@ def alone(path: str, error: sqlite3.OperationalError) -> Version:
     # From now on a write changes its time, and what was written before is whole if there is no log.
     time.sleep(_CLOCK_STEP)
     for suffix in ("-wal", "-journal"):
-        if Path(path + suffix).exists():
+        if exists(path + suffix):
             raise BeginAgainError(
                 f"the database {path} cannot be read ({error}), as {path}{suffix} holds a part of it: "
                 "let this user read all files of that name, or write to the folder; or start a worker, which ends that"
