@@ -71,6 +71,7 @@ QUICK = {
         "all_is_in_redis[a fork after recording]",
         "all_is_in_redis[a fork that Python does not hear of]",
         "all_is_in_redis[a fork that Python does not hear of, beside the sender]",
+        "all_is_in_redis[a fork that Python does not hear of, while all imports are locked]",
         "all_is_in_sql_embedded[a short script]",
         "where_no_redis_is_the_program_runs_and_says_so_in_one_line[one loop-redis://127.0.0.1:1/0]",
     ],

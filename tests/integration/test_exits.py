@@ -144,6 +144,25 @@ child = ctypes.PyDLL(None).fork()
 calls(10)
 if child: calls(20); assert os.waitpid(child, 0)[1] == 0
 """,
+    "a fork that Python does not hear of, while all imports are locked": """
+import ctypes, logging
+from contextlib import suppress
+class Slow:  # any finder, which Python calls under the lock
+    def find_spec(self, name, *_):
+        if name == "slow": found.set(); over.wait(20)
+sys.meta_path.insert(0, Slow())
+found, over = threading.Event(), threading.Event()
+def load():
+    with suppress(ImportError): import slow
+thread = threading.Thread(target=load, daemon=True); thread.start()
+found.wait()
+child = ctypes.PyDLL(None).fork()
+if not child:
+    del sys.modules["ctypes"]  # as in most programs
+    if sys.version_info[:3] == (3, 13, 0): logging.disable()  # says that it starts no thread
+calls(25)
+if child: over.set(); thread.join(); assert os.waitpid(child, 0)[1] == 0
+""",
     "a fork that Python does not hear of, beside the sender": """
 import ctypes
 calls(10)
@@ -241,8 +260,9 @@ asyncio.run(main())
 async def main():
     async with MetricsCollector():
         await many(10); await send()
-        child = os.fork()
+        loop, child = asyncio.get_running_loop(), os.fork()
         if not child:
+            loop.set_exception_handler(lambda *_: None)  # Python 3.14 misses its running loop
             calls(10)
             return
         while os.waitpid(child, os.WNOHANG) == (0, 0): await asyncio.sleep(0.01)

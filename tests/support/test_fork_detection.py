@@ -119,7 +119,9 @@ def test_an_import_lock_that_nobody_releases_is_left_where_python_would_abort(
     child: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "listdir", lambda _: ["1"])
-    monkeypatch.setattr(sys, "version_info", (3, 13))
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    bootstrap: Any = importlib._bootstrap
+    monkeypatch.setattr(bootstrap, "_imp", _imp)
     locked, over = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -131,6 +133,8 @@ def test_an_import_lock_that_nobody_releases_is_left_where_python_would_abort(
     with working(hold):
         locked.wait(20)
         noticed = fork_detection.notice()
+        import ctypes.wintypes  # noqa: F401 - nobody else imports it: it does not wait for the lock
+
         over.set()
     assert noticed
     assert len(child) == 1

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any, Final
 
 from metrics_collector._support import fork_hooks, threads, uwsgi
@@ -83,9 +84,13 @@ def _repair() -> bool:
     except OSError:
         return False
     _forget_half_imported()
+    bootstrap: Any = importlib._bootstrap  # noqa: SLF001 - no public way
     lost = _import_lock_is_lost()
-    if lost and ("ctypes" not in sys.modules or sys.version_info >= (3, 13)):
-        return False  # it cannot be imported, or renews no lost lock but aborts
+    if lost:
+        free = {"acquire_lock": _nothing, "release_lock": _nothing}
+        bootstrap._imp = SimpleNamespace(**vars(_imp) | free)  # noqa: SLF001 - as above
+        if sys.version_info[:3] == (3, 13, 0):
+            return False  # what follows would abort; imports go on like this
     import ctypes
 
     loop = asyncio._get_running_loop()  # noqa: SLF001 - as below
@@ -96,12 +101,19 @@ def _repair() -> bool:
     if not lost:
         _imp.acquire_lock()  # as Python does before a fork; it is released after it
     ctypes.pythonapi.PyOS_AfterFork_Child()  # which runs all hooks
+    if lost:
+        while _imp.lock_held():  # by this thread now, as often as it was held
+            _imp.release_lock()
+        bootstrap._imp = _imp  # noqa: SLF001 - as above
     # From Python 3.12 on asyncio forgets loop and signals then, though the loop runs, and from 3.14 on the task.
     asyncio._set_running_loop(loop)  # noqa: SLF001 - no public way
     signal.set_wakeup_fd(wakeup)
     if loop is not None and task is not None and asyncio.current_task(loop) is None:
         asyncio._enter_task(loop, task)  # noqa: SLF001 - as above
     return True
+
+
+def _nothing() -> None: ...
 
 
 def _forget_half_imported() -> None:
