@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.helpers.processes import Process, taskiq
+from tests.helpers.redis_server import patient_client
 from tests.helpers.rows import rows, saved
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def test_it_is_the_one_that_is_asked_for_flushes(redis_server: RedisServer, tmp_
         output=tmp_path / "worker.log",
         environment=environment,
     ) as worker:
-        worker.until(lambda: "Listening started" in worker.output)
+        redis = patient_client(redis_server.url)
+        worker.until(lambda: bool(redis.exists("own") and redis.xinfo_groups("own")))
         with Process(
             ["-m", "tests.helpers.own_broker_app"],
             output=tmp_path / "app.log",
