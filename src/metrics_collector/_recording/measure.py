@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from time import perf_counter as clock
 from typing import TYPE_CHECKING
@@ -18,8 +19,18 @@ if TYPE_CHECKING:
 
 _DECORATE = 'is for a block: `with measure("...")`; to measure a function, use @metrics_collector'
 
+# Without the interpreter's lock, two threads may find `_start` free at the same moment.
+_threads_are_free = "t" in getattr(sys, "abiflags", "")
+
 # Asked at the first use and not at import, like the decorator, but only once: it may read a file.
 _enabled: bool | None = None
+
+
+class _Apart(dict[tuple[int, int], list[float]]):
+    """The starts of all threads; true though it is empty, so that none is kept in `_start`."""
+
+    def __bool__(self) -> bool:
+        return True
 
 
 class measure:  # noqa: N801 - it is used like a function
@@ -51,7 +62,9 @@ class measure:  # noqa: N801 - it is used like a function
                 raise ConfigurationError(f"measure {_DECORATE}") from None
             raise
         self._start: float | None = None
-        self._others: dict[tuple[int, int], list[float]] | None = None
+        self._others: dict[tuple[int, int], list[float]] | None = (
+            _Apart() if _threads_are_free else None
+        )
         if _enabled is None:
             _decide()
 
