@@ -40,7 +40,8 @@ def refuse_subinterpreter() -> None:
     if in_subinterpreter():
         raise ConfigurationError(
             "this is a subinterpreter, from which no metrics are sent: measured functions run, and what they record is "
-            "lost; run the program in the main interpreter (mod_wsgi: WSGIApplicationGroup %{GLOBAL})"
+            "lost; run the program in the main interpreter (mod_wsgi: WSGIApplicationGroup %{GLOBAL}; instead of an "
+            "InterpreterPoolExecutor: a ThreadPoolExecutor or ProcessPoolExecutor)"
         )
 
 
