@@ -14,6 +14,7 @@ import pytest
 
 from metrics_collector import measure, metrics_collector
 from metrics_collector._recording import recorder
+from metrics_collector._support import threads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -92,7 +93,7 @@ def nothing_of_others() -> Iterator[None]:
 
 
 # On a free-threaded build, blocks ask for thread and task.
-APART = (6, 9) if "t" in sys.abiflags else (0, 0)
+APART = (6, 9) if threads.FREE else (0, 0)
 
 # What is measured, what is not, and by how many calls they differ: of Python functions, and of C functions.
 USES: dict[str, tuple[Callable[[], object], Callable[[], object], int, int]] = {

@@ -12,6 +12,7 @@ import pytest
 from metrics_collector import ConfigurationError, measure, metrics_collector
 from metrics_collector._recording import measure as measure_module
 from metrics_collector._recording.recorder import CANCELLED, Record
+from metrics_collector._support import threads
 from tests.helpers.measured import OwnError, said
 from tests.helpers.threads import at_once
 
@@ -24,7 +25,7 @@ def undecided(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Nobody has asked yet whether metrics are on; without the interpreter's lock the same holds."""
     monkeypatch.setattr(measure_module, "_enabled", None)
     if request.param:
-        monkeypatch.setattr(measure_module, "_threads_are_free", True)
+        monkeypatch.setattr(threads, "FREE", True)
 
 
 def test_a_block_makes_one_entry_under_the_name_as_given(entries: list[Record]) -> None:
@@ -174,7 +175,7 @@ async def test_tasks_that_share_an_object_keep_their_own_times(
         (2, 12, None),
     ]
     with block:
-        assert (block._start is None) is measure_module._threads_are_free
+        assert (block._start is None) is threads.FREE
     assert block._others == {}
 
 

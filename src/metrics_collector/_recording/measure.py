@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from time import perf_counter as clock
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from metrics_collector._errors import ConfigurationError
 from metrics_collector._recording import recorder
 from metrics_collector._recording.recorder import mark_of
 from metrics_collector._recording.registry import checked_name
+from metrics_collector._support import threads
 from metrics_collector._support.environment import metrics_enabled
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 _DECORATE = 'is for a block: `with measure("...")`; to measure a function, use @metrics_collector'
 
-# Without the interpreter's lock, two threads may find `_start` free at the same moment.
-_threads_are_free = "t" in getattr(sys, "abiflags", "")
-
 # Asked at the first use and not at import, like the decorator, but only once: it may read a file.
 _enabled: bool | None = None
 
 
 class _Apart(dict[tuple[int, int], list[float]]):
-    """The starts of all threads; true though it is empty, so that none is kept in `_start`."""
+    """The starts of all threads; true though it is empty, so that none is kept in `_start`.
+
+    Two threads that run at the same time would both find that free.
+    """
 
     def __bool__(self) -> bool:
         return True
@@ -62,9 +62,7 @@ class measure:  # noqa: N801 - it is used like a function
                 raise ConfigurationError(f"measure {_DECORATE}") from None
             raise
         self._start: float | None = None
-        self._others: dict[tuple[int, int], list[float]] | None = (
-            _Apart() if _threads_are_free else None
-        )
+        self._others: dict[tuple[int, int], list[float]] | None = _Apart() if threads.FREE else None
         if _enabled is None:
             _decide()
 

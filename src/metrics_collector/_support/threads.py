@@ -18,6 +18,9 @@ _OWN_SIGNALS: Final = {
     for name in ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGPROF", "SIGSEGV", "SIGTRAP")
 }
 
+FREE: Final = "t" in getattr(sys, "abiflags", "")
+"""Whether Python was built for threads that run at the same time, though it may have its lock all the same."""
+
 
 class _BareThread:
     """As `threading.Thread`, of which gevent has made a greenlet here: that one would stop the thread it is in."""

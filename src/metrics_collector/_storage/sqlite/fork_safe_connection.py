@@ -18,7 +18,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._storage.reopening import ClosedByForkError
-from metrics_collector._support import fork_hooks
+from metrics_collector._support import fork_hooks, threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,6 +154,10 @@ class _Gate:
 
     def connect(self, path: str, driver: int, **options: Any) -> Connection:
         with self._enter():
+            if (
+                threads.FREE
+            ):  # a statement ends only in its own thread, which may wait: none is kept
+                options["cached_statements"] = 0
             connection = sqlite3.connect(
                 path, factory=Connection, check_same_thread=False, **options
             )
