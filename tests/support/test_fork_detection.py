@@ -27,6 +27,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     fork_hooks.register("recorder", in_child=lambda: began.append(fork_hooks.began))
     monkeypatch.setattr(fork_hooks, "pid", -1)
     monkeypatch.setattr(threads, "_forbidden", None)
+    monkeypatch.setattr(threads, "FREE", False)
     return began
 
 
@@ -113,6 +114,17 @@ async def test_a_task_of_a_running_loop_goes_on(monkeypatch: pytest.MonkeyPatch)
 
     assert asyncio.current_task() is task
     await asyncio.sleep(0)
+
+
+def test_on_a_free_threaded_build_python_would_abort(
+    child: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "listdir", lambda _: ["1"])
+    monkeypatch.setattr(threads, "FREE", True)
+    assert fork_detection.notice()
+    assert len(child) == 1
+    with pytest.raises(RuntimeError, match="a thread may hang here"):
+        threads.start(threads.daemon(lambda: None, "none"))
 
 
 def test_an_import_lock_that_nobody_releases_is_left_where_python_would_abort(

@@ -89,8 +89,8 @@ def _repair() -> bool:
     if lost:
         free = {"acquire_lock": _nothing, "release_lock": _nothing}
         bootstrap._imp = SimpleNamespace(**vars(_imp) | free)  # noqa: SLF001 - as above
-        if sys.version_info[:3] == (3, 13, 0):
-            return False  # what follows would abort; imports go on like this
+    if threads.FREE or (lost and sys.version_info[:3] == (3, 13, 0)):
+        return False  # what follows would abort; imports go on without the lock
     import ctypes
 
     loop = asyncio._get_running_loop()  # noqa: SLF001 - as below
