@@ -57,10 +57,15 @@ def span(since: Moment, until: Moment, now: datetime) -> tuple[datetime | None, 
     start, end = moment(since, now), moment(until, now)
     if start is not None and start >= (end or now):
         raise ConfigurationError(
-            f"since must lie before until: since={since!r} is {start.isoformat()}, "
-            f"until={until!r} is {(end or now).isoformat()}"
+            f"since must lie before until, but the window would be from {_in_words(start)} to "
+            f"{_in_words(end) if end else f'now, {_in_words(now)}'}; "
+            "give an earlier since or a later until"
         )
     return start, end
+
+
+def _in_words(value: datetime) -> str:
+    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(' ', 'seconds')} UTC"
 
 
 def _in_utc(value: datetime) -> datetime:

@@ -42,8 +42,10 @@ def window(since: str | None, until: str | None) -> tuple[datetime | None, datet
     start = None if since is None else parse(since, now)
     end = None if until is None else parse(until, now)
     if start is not None and start >= (end or now):
-        limit = "now" if end is None else f"--until {until}"
-        raise ConfigurationError(f"--since {since} is not before {limit}")
+        limit, remedy = ("now", "") if end is None else (f"--until {until}", " or a later --until")
+        raise ConfigurationError(
+            f"--since {since} is not before {limit}: give an earlier --since{remedy}"
+        )
     return start, end
 
 
