@@ -43,7 +43,8 @@ Options:
 Commands:
   health  Check whether this host's worker or scheduler is alive.
 
-The other commands, such as `demo`, come with an extra: {_EXTRA}
+The other commands, such as `demo`, come with an extra:
+{_EXTRA}
 """
 
 

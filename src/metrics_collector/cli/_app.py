@@ -5,16 +5,29 @@ What a command does is in a module of its own, loaded when it is run: help and w
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+import typer.core
 import typer.main
 
 from metrics_collector import __version__
 from metrics_collector._errors import ConfigurationError
 from metrics_collector.cli import _health
-from metrics_collector.cli._options import AsJson, Format, Order, Since, SinceDay, Until, What
+from metrics_collector.cli._options import (
+    AsJson,
+    Format,
+    Order,
+    Since,
+    SinceDay,
+    Until,
+    What,
+    number,
+)
 from metrics_collector.dashboard import extra_needed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # What wrong input raises. In some releases of typer it is a class of click's, in others its own, of no public name.
 _WrongInput: Final[Any] = typer.BadParameter.__base__
@@ -22,11 +35,34 @@ _WrongInput: Final[Any] = typer.BadParameter.__base__
 _LEAST_SECONDS: Final = 0.1
 _MOST_SECONDS: Final = 3600.0
 
+
+class _Command(typer.core.TyperCommand):
+    """A command whose help names arguments as manuals do, `FUNCTION`; typer has `{FUNCTION}` and `FUNCTION <str>`."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        lines: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
+        for param in self.get_params(ctx):
+            if line := param.get_help_record(ctx):
+                name = line[0].split()[0] if param.param_type_name == "argument" else line[0]
+                lines[param.param_type_name].append((name, line[1]))
+        for kind, of_kind in lines.items():
+            if of_kind:
+                with formatter.section(f"{kind.capitalize()}s"):
+                    formatter.write_dl(of_kind)
+
+
 app: Final = typer.Typer(
     help="How often functions run, how long they take and how they fail.",
     add_completion=False,
     rich_markup_mode=None,  # plain text, which is as good in a pipe
 )
+
+
+def _command() -> Callable[[Any], Any]:
+    return app.command(cls=_Command)
 
 
 def run(arguments: list[str]) -> int:
@@ -67,29 +103,18 @@ def _health_command() -> None:
     """Listed here; `metrics_collector.cli` runs it without typer."""
 
 
-def _check_seconds(seconds: float) -> float:
-    if not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
-        raise typer.BadParameter(f"a number from {_LEAST_SECONDS:g} to {_MOST_SECONDS:g} is needed")
-    return seconds
-
-
 def _check_name(name: str | None) -> str | None:
     if name == "":
         raise typer.BadParameter("the name of a function is needed")
     return name
 
 
-@app.command()
+@_command()
 def demo(
     seconds: Annotated[
         float,
-        typer.Option(
-            metavar="N",
-            callback=_check_seconds,
-            show_default=False,  # some releases of typer show it with a stray backslash
-            help="How long the service runs (5 if not given).",
-        ),
-    ] = 5.0,
+        number(float, _LEAST_SECONDS, _MOST_SECONDS, text="How long the service runs, in seconds."),
+    ] = 5,
 ) -> None:
     """Measure a pretend order service for a while.
 
@@ -101,7 +126,7 @@ def demo(
     _demo.run(seconds)
 
 
-@app.command()
+@_command()
 def stats(
     wanted: Annotated[
         str | None,
@@ -112,10 +137,8 @@ def stats(
     *,
     since: Since = None,
     until: Until = None,
-    sort: Annotated[Order, typer.Option(help="The highest first; names from A to Z.")] = "total",
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Show the first N functions only.")
-    ] = None,
+    sort: Order = "total",
+    limit: Annotated[int | None, number(int, 1, text="Show the first N functions only.")] = None,
     json: AsJson = False,
 ) -> None:
     """Show the figures of functions.
@@ -127,18 +150,13 @@ def stats(
     _stats.run(wanted, since=since, until=until, order=sort, limit=limit, as_json=json)
 
 
-@app.command()
+@_command()
 def top(
     *,
     interval: Annotated[
         float,
-        typer.Option(
-            metavar="N",
-            callback=_check_seconds,
-            show_default=False,
-            help="Seconds between two readings (2 if not given).",
-        ),
-    ] = 2.0,
+        number(float, _LEAST_SECONDS, _MOST_SECONDS, text="Seconds between two readings."),
+    ] = 2,
     since: Annotated[
         str, typer.Option(metavar="TIME", help="How far back the figures go: 15m, 24h, 7d.")
     ] = "15m",
@@ -152,7 +170,7 @@ def top(
     return _top.run(interval=interval, since=since)
 
 
-@app.command()
+@_command()
 def history(
     function: Annotated[
         str,
@@ -165,7 +183,7 @@ def history(
     *,
     since: SinceDay = "24h",
     until: Until = None,
-    what: Annotated[What, typer.Option(help="What is drawn; a table and JSON hold all.")] = "calls",
+    what: What = "calls",
     json: AsJson = False,
 ) -> None:
     """Draw a function's figures over time.
@@ -177,7 +195,7 @@ def history(
     _history.run(function, since=since, until=until, what=what, as_json=json)
 
 
-@app.command()
+@_command()
 def errors(*, since: SinceDay = "24h", until: Until = None, json: AsJson = False) -> None:
     """Show errors by function and type, the one seen last first.
 
@@ -188,7 +206,7 @@ def errors(*, since: SinceDay = "24h", until: Until = None, json: AsJson = False
     _errors_seen.run(since=since, until=until, as_json=json)
 
 
-@app.command()
+@_command()
 def export(
     function: Annotated[
         str | None,
@@ -201,9 +219,14 @@ def export(
     *,
     since: Since = None,
     until: Until = None,
-    form: Annotated[Format, typer.Option("--format", help="What is written.")] = "csv",
+    form: Format = "csv",
     output: Annotated[
-        str, typer.Option(metavar="FILE", help="A file, there once it is whole; - is stdout.")
+        str,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="A file, there once it is whole; - is stdout, as without this option.",
+        ),
     ] = "-",
 ) -> None:
     """Write the saved entries, a line for each.
@@ -216,7 +239,7 @@ def export(
     _export.run(function, since=since, until=until, form=form, output=output)
 
 
-@app.command()
+@_command()
 def doctor() -> int:
     """Check Redis, worker, scheduler and database.
 
@@ -227,7 +250,7 @@ def doctor() -> int:
     return _doctor.run()
 
 
-@app.command()
+@_command()
 def purge(
     *,
     entries_older_than: Annotated[
@@ -261,15 +284,16 @@ def purge(
     )
 
 
-@app.command()
+@_command()
 def dashboard(
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on; 0.0.0.0 for all interfaces, which requires the token."
+            metavar="ADDRESS",
+            help="What to listen on; 0.0.0.0 is all interfaces, and requires the token.",
         ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8765,
+    port: Annotated[int, number(int, 0, 65535, text="Port; 0: any free one.")] = 8765,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(

@@ -25,9 +25,10 @@ Usage: metrics-collector health [worker|scheduler]
 
 {SUMMARY}
 
-It goes by the heartbeats in Redis, and prints one line. Exit status: 0 if a process of the worker
-(the default) or of the scheduler is alive on this host and the last flush of each worker process
-succeeded, 1 if not, 2 for wrong settings.
+It goes by the heartbeats in Redis, and prints one line. Exit status: 0 if a
+process of the worker (the default) or of the scheduler is alive on this host
+and the last flush of each worker process succeeded, 1 if not, 2 for wrong
+settings.
 """
 
 
