@@ -136,11 +136,11 @@ def test_span_gives_both_ends(since: Moment, until: Moment, both: tuple[object, 
     ],
 )
 def test_since_must_lie_before_until(since: Moment, until: Moment) -> None:
-    with pytest.raises(ConfigurationError, match="since must lie before until") as caught:
+    with pytest.raises(ConfigurationError, match="has to begin before it ends") as caught:
         span(since, until, NOW)
     start, end = (f"{moment(one, NOW) or NOW:%Y-%m-%d %H:%M:%S} UTC" for one in (since, until))
     said = (
-        f"from {start} to {'' if until else 'now, '}{end}; give an earlier since or a later until"
+        f"from {start} to {'' if until else 'now, '}{end}: give an earlier since or a later until"
     )
     assert said in str(caught.value)
 

@@ -56,9 +56,9 @@ def span(since: Moment, until: Moment, now: datetime) -> tuple[datetime | None, 
     """
     start, end = moment(since, now), moment(until, now)
     if start is not None and start >= (end or now):
+        last = _in_words(end) if end else f"now, {_in_words(now)}"
         raise ConfigurationError(
-            f"since must lie before until, but the window would be from {_in_words(start)} to "
-            f"{_in_words(end) if end else f'now, {_in_words(now)}'}; "
+            f"the window has to begin before it ends, but would be from {_in_words(start)} to {last}: "
             "give an earlier since or a later until"
         )
     return start, end
