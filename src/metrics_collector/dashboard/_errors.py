@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from metrics_collector._reading.reports import ErrorRow, Window
     from metrics_collector.dashboard._state import State
 
-_TYPES: Final = 5  # that have a colour of their own in the chart; the others share one
+_TYPES: Final = 5  # that have a colour of their own (`OF_TYPES` in charts.js); the others share one
 
 _COLUMNS: Final[Mapping[str, Callable[[ErrorRow], Any]]] = {
     "error_type": lambda row: row.error_type.casefold(),
@@ -37,7 +37,7 @@ def _show(window: Window, rows: Sequence[ErrorRow], state: State) -> dict[str, A
     counts: Counter[str] = Counter()
     for row in rows:
         counts[row.error_type] += row.count
-    types = [kind for kind, _ in counts.most_common(_TYPES)]
+    types = sorted(counts, key=lambda kind: (-counts[kind], kind))[:_TYPES]
     by_type = {kind: [0] * len(window.starts) for kind in types}
     others = [0] * len(window.starts)
     for row in rows:

@@ -1,7 +1,8 @@
 // The charts, by plotly: each element with `data-chart` is filled by the function of that name, from the page's data.
 
 const SERIES = ["blue", "green", "amber", "purple"]; // of the lines or bars that stand beside each other
-const COLOURS = ["panel", "line", "text", "muted", "accent", "calls", "failed", ...SERIES, "other", "few", "many"];
+const OF_TYPES = ["failed", ...SERIES]; // of errors, as many as the server gives at most
+const COLOURS = ["panel", "line", "text", "muted", "accent", "calls", ...OF_TYPES, "other", "few", "many"];
 const CONFIG = { displayModeBar: false, responsive: true, showTips: false, doubleClick: false };
 const NARROW = matchMedia("(max-width: 640px)");
 const BY_TOUCH = matchMedia("(pointer: coarse)");
@@ -58,7 +59,8 @@ function layout(c, more) {
   };
 }
 
-const legend = (c) => ({ orientation: "h", x: 1, xanchor: "right", y: 1.02, yanchor: "bottom", font: { color: c.text } });
+// What is switched off in a legend stays so when the chart is drawn anew; by the `uid` of its trace.
+const legend = (c) => ({ uirevision: "kept", orientation: "h", x: 1, xanchor: "right", y: 1.02, yanchor: "bottom", font: { color: c.text } });
 const axis = (c, more) => ({
   gridcolor: c.line, zerolinecolor: c.line, linecolor: c.line, tickcolor: c.line,
   fixedrange: true, rangemode: "tozero", nticks: 5, automargin: false, ...more,
@@ -72,10 +74,15 @@ const caption = (c, text, y) => ({
 // An axis of whole numbers; few of them would get ticks between them.
 const counts = (c, numbers, more) => axis(c, { tickformat: "~s", ...(Math.max(...numbers) < 4 ? { dtick: 1 } : {}), ...more });
 
+// Plotly would count its ticks from the first bar on, which may be shorter than the others.
+const TICKS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, ...[1, 2, 7, 14, 30, 90, 365].map((days) => days * 1440)]; // minutes
+
 function timeAxis(c, window, more) {
+  const [from, to, most] = [window.starts[0], epoch(window.until), NARROW.matches ? 4 : 8];
+  const minutes = TICKS.find((n) => (to - from) / 60 / n <= most) ?? TICKS.at(-1);
   return {
-    type: "date", range: [time(window.starts[0]), time(epoch(window.until))],
-    gridcolor: "rgba(0,0,0,0)", linecolor: c.line, tickcolor: c.line, nticks: NARROW.matches ? 4 : 8, tickangle: 0,
+    type: "date", range: [time(from), time(to)], tick0: time(0), dtick: minutes * 60_000,
+    gridcolor: "rgba(0,0,0,0)", linecolor: c.line, tickcolor: c.line, tickangle: 0,
     hoverformat: window.step < 86400 ? "%e %b %H:%M UTC" : "%e %b %Y",
     showspikes: true, spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: c.muted, spikesnap: "cursor",
     ...more,
@@ -148,7 +155,7 @@ function functionOverTime({ window, points, heatmap, percentiles, lines }, c) {
   const series = (field) => window.starts.map((start) => at.get(start)?.[field] ?? null);
   const x = window.starts.map((start, step) => time(start + window.lengths[step] / 2));
   const line = (name, index) => ({
-    type: "scatter", mode: points.length > 1 ? "lines+markers" : "markers", marker: { size: points.length > 5 ? 3.5 : 7 }, name, x, y: series(name), yaxis: "y3",
+    type: "scatter", mode: points.length > 1 ? "lines+markers" : "markers", marker: { size: points.length > 5 ? 3.5 : 7 }, name, uid: name, x, y: series(name), yaxis: "y3",
     line: { color: c[lines[name]], width: 1.8, dash: index === percentiles.length - 1 ? "dot" : "solid" }, connectgaps: false,
     hovertemplate: `${name} %{customdata}<extra></extra>`, customdata: series(name).map((s) => (s === null ? "" : duration(s))),
     showlegend: true, legend: "legend",
@@ -183,7 +190,7 @@ function functionOverTime({ window, points, heatmap, percentiles, lines }, c) {
       yaxis3: axis(c, { domain: [0.36, 0.61], tickformat: "~s", ticksuffix: "s" }),
       yaxis4: axis(c, { domain: [0, 0.3], type: "log", rangemode: "normal", ...timeTicks(bounds[0], bounds.at(-1)) }),
       annotations: [
-        caption(c, `Calls ${unit}`, 1), caption(c, `Errors ${failed.unit}`, 0.775), caption(c, "Percentiles", 0.615),
+        caption(c, `Calls ${unit}`, 1), caption(c, `Errors ${failed.unit}`, 0.775), caption(c, NARROW.matches ? "" : "Percentiles", 0.615),
         caption(c, "Latency heatmap", 0.305),
       ],
       showlegend: true, legend: { ...legend(c), y: 0.61 },
@@ -200,7 +207,7 @@ function timeTicks(low, high) {
   }
   const within = ticks.filter((tick) => tick >= low && tick <= high);
   const decades = within.filter((tick) => Number.isInteger(Math.log10(tick)));
-  const tickvals = within.length > 7 ? decades : within;
+  const tickvals = within.length > (NARROW.matches ? 5 : 7) ? decades : within;
   return { tickvals, ticktext: tickvals.map(duration) };
 }
 
@@ -218,7 +225,7 @@ function distribution({ distribution: { bounds, counts: calls }, totals, percent
     }],
     layout: {
       dragmode: false, bargap: 0.06, margin: { l: 44, r: 22, t: 34, b: 26 },
-      xaxis: axis(c, { tickvals: tickvals.map(place), ticktext, showgrid: false, zeroline: false, rangemode: "normal", range: [-0.6, calls.length - 0.4] }),
+      xaxis: axis(c, { tickvals: tickvals.map(place), ticktext, tickangle: 0, showgrid: false, zeroline: false, rangemode: "normal", range: [-0.6, calls.length - 0.4] }),
       yaxis: counts(c, calls, {}),
       shapes: marks.map((name) => ({ type: "line", x0: place(totals[name]), x1: place(totals[name]), y0: 0, y1: 1, yref: "paper", line: { color: c.text, width: 1.2, dash: "dot" } })),
       annotations: marks.map((name, index) => ({ x: place(totals[name]), y: 1, yref: "paper", yanchor: "bottom", yshift: index % 2 ? 12 : -2, text: name, showarrow: false, font: { color: c.text, size: 11.5 } })),
@@ -226,22 +233,37 @@ function distribution({ distribution: { bounds, counts: calls }, totals, percent
   };
 }
 
+// A type of error has the colour that its name stands for, or else the next free one: whatever becomes of the counts.
+const typeColours = new Map();
+function colourTypes(names) {
+  for (const name of typeColours.keys()) if (!names.includes(name)) typeColours.delete(name);
+  for (const name of names.filter((one) => !typeColours.has(one)).sort()) {
+    const own = [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 9973, 0);
+    const order = OF_TYPES.map((_, index) => OF_TYPES[(own + index) % OF_TYPES.length]);
+    typeColours.set(name, order.find((colour) => ![...typeColours.values()].includes(colour)));
+  }
+}
+
 function errors({ window, types, other_types: others }, c) {
   if (!types.length) return null;
-  const palette = ["failed", ...SERIES].map((name) => c[name]);
-  const all = types.map((one, index) => ({ ...one, colour: palette[index] }));
-  if (others.type_count) all.push({ ...others, error_type: `${others.type_count} other type${others.type_count === 1 ? "" : "s"}`, colour: c.other });
+  colourTypes(types.map((one) => one.error_type));
+  const all = types.map((one) => ({ ...one, uid: `type ${one.error_type}`, colour: c[typeColours.get(one.error_type)] }));
+  if (others.type_count) all.push({ ...others, uid: "others", error_type: `${others.type_count} other type${others.type_count === 1 ? "" : "s"}`, colour: c.other });
   const highest = window.starts.map((_, step) => all.reduce((sum, one) => sum + one.counts[step], 0));
   const { unit, scale } = rates(perSecond(window, highest));
   return {
     traces: all.map((one) => bars(window, perSecond(window, one.counts).map((n) => n * scale), {
-      name: plain(shortened(one.error_type, 40)), marker: { color: one.colour }, customdata: one.counts,
+      name: plain(shortened(one.error_type, 40)), uid: one.uid, marker: { color: one.colour }, customdata: one.counts,
       hovertemplate: `%{customdata:,} ${plain(shortened(one.error_type, 40))} (%{y:,.3~r} ${unit})<extra></extra>`,
     })),
     layout: {
       barmode: "stack", hovermode: "x unified", xaxis: timeAxis(c, window),
       yaxis: axis(c, { tickformat: ",.3~r" }), annotations: [caption(c, `Errors ${unit}`, 1)],
-      showlegend: true, legend: { ...legend(c), x: 0, xanchor: "left", y: 1.12 }, margin: { l: 44, r: 8, t: 48, b: 26 },
+      showlegend: true,
+      // On a phone a line for each, below the chart.
+      ...(NARROW.matches
+        ? { legend: { ...legend(c), x: 0, xanchor: "left", y: 0, yref: "container" }, margin: { l: 44, r: 8, t: 22, b: 40 + 19 * all.length } }
+        : { legend: { ...legend(c), x: 0, xanchor: "left", y: 1.12 }, margin: { l: 44, r: 8, t: 48, b: 26 } }),
     },
     zooms: true,
   };
