@@ -144,8 +144,8 @@ def free_port() -> int:
 
 def shoot_dashboard(url: str) -> None:
     """The overview and a function, in both themes."""
-    function = "function?name=shop.checkout.charge_card&window=24h&live=0"
-    overview = "?window=24h&live=0"
+    function = "function?name=shop.checkout.charge_card&window=24h&live=off"
+    overview = "?window=24h&live=off"
     with sync_playwright() as playwright:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

@@ -224,6 +224,14 @@ class TestJson:
         assert others["type_count"] == 4
         assert others["count"] == sum(others["counts"]) == 1 + 2 + 3 + 4
 
+    async def test_among_equals_the_name_decides_which_types_are_shown(
+        self, local: httpx.AsyncClient, tmp_path: Path
+    ) -> None:
+        last = time.time() - 10
+        await save([Call("f", last + n, error=f"E{n}") for n in range(8)], tmp_path / "metrics.db")
+        types = (await local.get("/api/errors")).json()["types"]
+        assert [one["error_type"] for one in types] == ["E0", "E1", "E2", "E3", "E4"]
+
     async def test_pipeline(
         self, local: httpx.AsyncClient, calls: list[Call], tmp_path: Path
     ) -> None:
@@ -271,8 +279,16 @@ class TestJson:
             ("/api/overview?since=1960-01-01&until=1961-01-01", 400, "ends before 1970"),
             ("/api/function?name=", 400, "name is missing"),
             ("/api/pipeline/", 404, "no such page"),
-            ("/api/overview?since=2999-01-01", 400, "since must lie before until"),
+            ("/api/overview?since=2999-01-01", 400, "has to begin before it ends"),
             ("/api/nothing", 404, "no such page"),
+            ("/api/overview?limit=5", 400, "no parameter 'limit' here; there are window, since, "),
+            ("/api/function?name=f&sort=p95", 400, "there are name, window, since, until"),
+            ("/api/pipeline?window=24h", 400, "no parameter 'window' here; it takes none"),
+            (
+                "/api/errors?since=2026-01-02&until=2026-01-01T23:00",
+                400,
+                "before it ends, but would be from 2026-01-02 00:00:00 UTC to 2026-01-01 23:00:00 UTC: give",
+            ),
         ],
     )
     @pytest.mark.usefixtures("calls")
@@ -314,6 +330,25 @@ class TestPages:
     async def test_every_name_is_escaped(self, page: str, local: httpx.AsyncClient) -> None:
         text = (await local.get(page)).text
         assert "<img src=x" not in text
+
+    @pytest.mark.parametrize("page", PAGES)
+    @pytest.mark.usefixtures("calls")
+    async def test_a_link_takes_along_what_the_next_page_takes(
+        self, page: str, local: httpx.AsyncClient
+    ) -> None:
+        for state in ("window=24h&live=off", "since=2026-01-01T00:00Z&until=2026-01-02T00:00Z"):
+            answer = await local.get(f"{page}{'&' if '?' in page else '?'}{state}")
+            links = {one["href"] or "" for tag, one in tags_of(answer) if tag == "a"}
+            for link in links - {"#main", "/api/function?name="}:
+                assert (await local.get(link)).status_code == 200, link
+
+    @pytest.mark.parametrize("page", ["/?limit=5", "/pipeline?page=2", "/api?q=x"])
+    async def test_a_parameter_that_it_does_not_take_is_refused(
+        self, page: str, local: httpx.AsyncClient
+    ) -> None:
+        answer = await local.get(page)
+        assert answer.status_code == 400
+        assert "<p>There is no parameter" in answer.text
 
     @pytest.mark.usefixtures("calls")
     async def test_a_name_stands_as_it_is(self, local: httpx.AsyncClient) -> None:

@@ -20,7 +20,7 @@ from metrics_collector.dashboard import _assets, _errors, _function, _overview, 
 from metrics_collector.dashboard._pages import Pages
 from metrics_collector.dashboard._paths import local_path
 from metrics_collector.dashboard._security import LOOPBACK_NAMES, Guard
-from metrics_collector.dashboard._state import State
+from metrics_collector.dashboard._state import State, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
@@ -41,7 +41,13 @@ _BEGINS: Final = {"overview": "call_count", "errors": "error_count"}
 
 _logger = logging.getLogger("metrics_collector")
 
-_Build: TypeAlias = "Callable[[Request], Coroutine[Any, Any, dict[str, Any]]]"  # what a view shows
+# The parameters of views; pages also take those that their links carry on.
+_WINDOW: Final = ("window", "since", "until")
+_TABLE: Final = ("q", "sort", "page")
+_CARRIED: Final = (*_WINDOW, "live")
+
+# What a view shows.
+_Build: TypeAlias = "Callable[[Request, State], Coroutine[Any, Any, dict[str, Any]]]"
 
 
 def create(*, token: str | Literal[False] | None, hosts: Collection[str] | None) -> ASGIApp:
@@ -94,26 +100,29 @@ class _Views:
 
     def routes(self) -> Iterator[Route]:
         """Those of each view, as a page and as JSON."""
-        builds: Mapping[str, _Build] = {
-            "overview": lambda request: _overview.build(State.of(request.query_params)),
-            "function": lambda request: _function.build(
-                _name(request), State.of(request.query_params)
+        views: Mapping[str, tuple[_Build, tuple[str, ...]]] = {
+            "overview": (lambda _, state: _overview.build(state), (*_WINDOW, *_TABLE)),
+            "function": (
+                lambda request, state: _function.build(_name(request), state),
+                ("name", *_WINDOW),
             ),
-            "errors": lambda request: _errors.build(State.of(request.query_params)),
-            "pipeline": self._pipeline,
+            "errors": (lambda _, state: _errors.build(state), (*_WINDOW, *_TABLE)),
+            "pipeline": (self._pipeline, ()),
         }
-        for name, build in builds.items():
+        for name, (build, takes) in views.items():
             path = "/" if name == "overview" else f"/{name}"
-            yield Route(path, partial(self._page, name, build))
-            yield Route(f"/api/{name}", partial(_json, build))
-        yield Route("/api", partial(self._page, "api", _nothing))
+            yield Route(path, partial(self._page, name, build, takes))
+            yield Route(f"/api/{name}", partial(_json, build, takes))
+        yield Route("/api", partial(self._page, "api", _nothing, ()))
 
-    async def _pipeline(self, _: Request) -> dict[str, Any]:
+    async def _pipeline(self, _: Request, __: State) -> dict[str, Any]:
         return _pipeline.show(await self._recent.renew())
 
-    async def _page(self, name: str, build: _Build, request: Request) -> Response:
-        state = State.of(request.query_params)
-        building = build(request)
+    async def _page(
+        self, name: str, build: _Build, takes: tuple[str, ...], request: Request
+    ) -> Response:
+        state = _state(request, tuple(dict.fromkeys((*takes, *_CARRIED))))
+        building = build(request, state)
         pipeline, data = await asyncio.gather(self._recent.get(), building)
         template = name
         if (
@@ -154,11 +163,16 @@ def _name(request: Request) -> str:
     return name
 
 
-async def _json(build: _Build, request: Request) -> Response:
-    return JSONResponse(await build(request))
+def _state(request: Request, takes: tuple[str, ...]) -> State:
+    check(request.query_params, takes)
+    return State.of(request.query_params)
 
 
-async def _nothing(_: Request) -> dict[str, Any]:
+async def _json(build: _Build, takes: tuple[str, ...], request: Request) -> Response:
+    return JSONResponse(await build(request, _state(request, takes)))
+
+
+async def _nothing(_: Request, __: State) -> dict[str, Any]:
     return {}
 
 

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlencode
 
+from metrics_collector._core import windows
 from metrics_collector._errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 WINDOWS: Final[Mapping[str, str]] = {
     "15m": "15 min",
@@ -22,7 +23,19 @@ WINDOWS: Final[Mapping[str, str]] = {
 }
 _USUAL_WINDOW: Final = "1h"
 _LONGEST_SEARCH: Final = 200  # characters
-_OTHER_WINDOW: Final = re.compile(r"[0-9]{1,5}(\.[0-9]{1,3})?[smhdw]")
+_SHOWN: Final = 40  # characters of an unknown parameter
+
+
+def check(query: Mapping[str, str], takes: Collection[str]) -> None:
+    """Check that a query string has no parameter but those that a route takes.
+
+    Raises:
+        ConfigurationError: it has another one.
+    """
+    unknown = next((name for name in query if name not in takes), None)
+    if unknown is not None:
+        there_are = f"there are {', '.join(takes)}" if takes else "it takes none"
+        raise ConfigurationError(f"there is no parameter {unknown[:_SHOWN]!r} here; {there_are}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +60,16 @@ class State:
         """
         since, until = _moment("since", query), _moment("until", query)
         if until is not None and since is None:
-            raise ConfigurationError("until needs since")
-        window = query.get("window", "") or _USUAL_WINDOW
-        if not _OTHER_WINDOW.fullmatch(window):
+            raise ConfigurationError("until needs since: give both, or window instead")
+        window = query.get("window", "")
+        if window and since is not None:
+            raise ConfigurationError("window and since exclude each other: give one of them")
+        try:
+            windows.moment(window or _USUAL_WINDOW, datetime.now(UTC))
+        except ConfigurationError:  # it names what only Python has
             raise ConfigurationError(
-                "window is a number and its unit, back from now, such as 15m, 24h or 7d"
-            )
+                "window is a number above 0 and its unit, back from now, such as 15m, 24h or 7d"
+            ) from None
         page = query.get("page", "1")
         if not re.fullmatch(r"[1-9][0-9]{0,5}", page):
             raise ConfigurationError("page is a whole number from 1 on")
@@ -61,15 +78,18 @@ class State:
             raise ConfigurationError(
                 "sort is the name of a column, with a - before it: greatest first"
             )
+        live = query.get("live", "")
+        if live not in {"", "off"}:
+            raise ConfigurationError("live is off, or left out")
         return cls(
-            window=window,
+            window=window or _USUAL_WINDOW,
             since=since,
             until=until,
             search=query.get("q", "").strip()[:_LONGEST_SEARCH],
             sort=sort.removeprefix("-"),
             descending=sort.startswith("-") or not sort,
             page=int(page),
-            live=query.get("live", "") != "off",
+            live=not live,
         )
 
     @property
