@@ -350,6 +350,18 @@ class TestPages:
         assert answer.status_code == 400
         assert "<p>There is no parameter" in answer.text
 
+    @pytest.mark.parametrize("until", ["2026-01-02T00:00Z", "2999-01-01T00:00Z"])
+    @pytest.mark.usefixtures("calls")
+    async def test_only_a_window_that_goes_on_is_live(
+        self, until: str, local: httpx.AsyncClient
+    ) -> None:
+        query = {"since": "2026-01-01T00:00Z", "until": until}
+        ended = until.startswith("2026")
+        assert (await local.get("/api/errors", params=query)).json()["window"]["ended"] == ended
+        for page in ("/?", "/function?name=shop.pay&", "/errors?"):
+            text = (await local.get(page + urlencode(query))).text
+            assert ended == ("This window ended at" in text) == ("</span>Live" not in text), page
+
     @pytest.mark.usefixtures("calls")
     async def test_a_name_stands_as_it_is(self, local: httpx.AsyncClient) -> None:
         for page in ("/", "/errors"):

@@ -44,6 +44,9 @@ PAGES: Final = {
 }
 CHARTS: Final = {"overview": 2, "function": 2, "errors": 1, "pipeline": 0, "api": 0}
 FUNCTIONS: Final = 43
+WAITING: Final = {
+    "bypass_csp": True
+}  # for tests that wait for a function, which playwright evaluates
 RENEWALS: Final = 20_000  # milliseconds in which a page renews itself several times
 
 expect.set_options(timeout=LIMIT * 1000)
@@ -250,6 +253,15 @@ class TestTable:
             assert last["x"] + last["width"] <= PHONE
             assert name["x"] >= 0  # the names stay in sight
 
+    async def test_on_a_phone_the_count_of_errors_is_in_sight(
+        self, shop: Dashboard, tab: Open
+    ) -> None:
+        async with tab(address(shop, "errors"), width=390) as page:
+            for cell in (page.locator("#sort-count"), page.locator("#table td.failing").first):
+                box = await cell.bounding_box()
+                assert box
+                assert box["x"] + box["width"] <= 390 - 14  # what a page leaves at its sides
+
     async def test_errors_are_sorted_and_searched_too(self, shop: Dashboard, tab: Open) -> None:
         async with tab(address(shop, "errors")) as page:
             types = page.locator("#table tbody th code")
@@ -355,6 +367,60 @@ class TestWindow:
             assert axes == ["x", "y", "y2", "y3", "y4"]
 
 
+class TestLegend:
+    @pytest.mark.parametrize("name", ["errors", "function"])
+    async def test_what_is_switched_off_stays_so(
+        self, name: str, shop: Dashboard, tab: Open
+    ) -> None:
+        chart = f"document.querySelector('[data-chart={name}]')"
+        shown = f"{chart}._fullData.filter(one => one.visible === true).map(one => one.name)"
+        async with tab(address(shop, name), **WAITING) as page:
+            await drawn(page, CHARTS[name])
+            before = await page.evaluate(shown)
+            await page.locator(f"[data-chart={name}] .legendtoggle").first.click()
+            await page.wait_for_function(f"{shown}.length < {len(before)}")
+            fewer = await page.evaluate(shown)
+            await page.evaluate(f"window.drawn = {chart}.data")
+            await page.keyboard.press("p")  # which renews it, too
+            await page.wait_for_function(f"{chart}.data !== window.drawn")
+            assert await page.evaluate(shown) == fewer
+
+    @pytest.mark.parametrize("theme", ["light", "dark"])
+    async def test_each_type_of_error_has_a_colour_of_its_own_that_stays(
+        self, theme: str, tab: Open, tmp_path: Path
+    ) -> None:
+        now = time.time()
+        new = [Call("f", now - 60, error=f"Error{n}") for n in range(8) for _ in range(n + 1)]
+        old = [
+            Call("f", now - 36_000, error=f"Error{n}") for n in range(8) for _ in range(40 - 2 * n)
+        ]
+        await dashboards.save(new + old[::-1], tmp_path / "own.db")
+        data = "document.querySelector('[data-chart=errors]').data"
+
+        async def colours(window: str) -> dict[str, str]:
+            await expect(page.locator("#windows [aria-current]")).to_have_text(window)
+            await drawn(page, 1)
+            await page.wait_for_function(f"{data}.length === 6")
+            found = await page.evaluate(f"{data}.map(one => [one.name, one.marker.color])")
+            assert len({colour for _, colour in found}) == 6
+            return {name: colour for name, colour in found if name.startswith("Error")}
+
+        with dashboards.dashboard(tmp_path / "own.db", tmp_path / "output.txt") as own:
+            url = own.url("errors", window="24h")
+            async with tab(url, theme=theme, **WAITING) as page:
+                first = await colours("24 h")
+                await page.reload()
+                assert await colours("24 h") == first
+                await page.evaluate(f"window.drawn = {data}")
+                await page.get_by_role("link", name="1 h", exact=True).click()
+                await page.wait_for_function(f"{data} !== window.drawn")
+                second = await colours("1 h")
+        both = first.keys() & second.keys()
+        assert first != second
+        assert both
+        assert {name: first[name] for name in both} == {name: second[name] for name in both}
+
+
 class TestFunction:
     async def test_a_bar_leads_to_its_function(self, shop: Dashboard, tab: Open) -> None:
         async with tab(address(shop, "overview")) as page:
@@ -428,6 +494,22 @@ class TestLive:
             await expect(page.locator("#live")).to_contain_text("Live")
             assert query_of(page) == "window=24h"
             asked.clear()
+            async with page.expect_response(page.url):
+                await page.clock.run_for(RENEWALS)
+
+    async def test_a_window_that_has_ended_is_not_renewed(self, shop: Dashboard, tab: Open) -> None:
+        hours = [time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(time.time() - n)) for n in (9e4, 3e3)]
+        async with tab(shop.url("api")) as page:  # a page that does not renew itself
+            await page.clock.install()
+            await page.goto(shop.url(since=hours[0], until=hours[1]))
+            await expect(page.locator("#live")).to_have_text("Ended")
+            asked: list[str] = []
+            page.on("request", lambda request: asked.append(request.url))
+            await page.keyboard.press("p")
+            await page.clock.run_for(RENEWALS)
+            assert asked == []
+            await page.get_by_role("link", name="24 h", exact=True).click()
+            await expect(page.locator("#live")).to_contain_text("Live")
             async with page.expect_response(page.url):
                 await page.clock.run_for(RENEWALS)
 

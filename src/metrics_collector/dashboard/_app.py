@@ -128,6 +128,7 @@ class _Views:
         if (
             name in _BEGINS
             and not data["totals"][_BEGINS[name]]
+            and not data["window"]["ended"]  # nothing would appear in it
             and _pipeline.is_beginning(pipeline)
         ):
             template = "begin"

@@ -48,6 +48,11 @@ class Window:
         return (self.until - self.since).total_seconds()
 
     @property
+    def ended(self) -> bool:
+        """Whether all of it is over, so that a later look at it shows no other calls."""
+        return self.end is not None and self.until.timestamp() >= self.end
+
+    @property
     def lengths(self) -> tuple[float, ...]:
         """Seconds of each step that are over."""
         ends = (*self.starts[1:], self.until.timestamp())
@@ -63,6 +68,7 @@ class Window:
             "since": iso(self.since),
             "until": iso(self.until),
             "seconds": self.seconds,
+            "ended": self.ended,
             "step": self.step,
             "starts": [iso(start) for start in self.starts],
             "comparison": None if self.comparison is None else as_json(self.comparison._asdict()),

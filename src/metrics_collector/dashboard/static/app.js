@@ -60,8 +60,9 @@ async function renew({ navigating = false } = {}) {
 
 function plan() {
   clearTimeout(timer);
+  // Of a window that has ended it is no link: nothing changes in it.
   const paused = new URLSearchParams(location.search).get("live") === "off";
-  if (find("live") && !paused) timer = setTimeout(() => (document.hidden ? plan() : renew()), EVERY);
+  if (find("live")?.href && !paused) timer = setTimeout(() => (document.hidden ? plan() : renew()), EVERY);
 }
 
 function go(url, { replace = false } = {}) {
