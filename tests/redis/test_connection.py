@@ -238,6 +238,7 @@ async def test_no_server(unused_tcp_port: int) -> None:
                 await command
             label = f"redis://worker:***@127.0.0.1:{unused_tcp_port}/0"
             assert str(caught.value).startswith(f"Redis at {label} cannot be used: ")
+            assert str(caught.value).endswith(f"127.0.0.1:{unused_tcp_port}. Connection refused.")
             assert "s3cret" not in told(caught.value)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from contextlib import suppress
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -213,7 +215,7 @@ class RedisConnection:
         closed = isinstance(error, RuntimeError) and str(error).endswith("the handler is closed")
         if not (closed or isinstance(error, exceptions.RedisError | OSError | TimeoutError)):
             raise error
-        detail = str(error) or type(error).__name__
+        detail = _in_words(error)
         # What a cluster answers that has not said that it is one.
         if isinstance(error, exceptions.ClusterCrossSlotError | exceptions.AskError):
             return self._clustered()
@@ -227,6 +229,16 @@ class RedisConnection:
             f"Redis at {self.label} is a Redis Cluster, in which the keys of a pipeline would lie on several servers; "
             "metrics-collector needs a Redis (or Valkey) with cluster-enabled no"
         )
+
+
+def _in_words(error: Exception) -> str:
+    """What an error says; of a connection that failed asyncio says its address, as a tuple, and not the reason."""
+    text = str(error) or (
+        "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    )
+    number = re.search(r"Err(?:or|no) ([0-9]+)", text)
+    reason = os.strerror(int(number[1])) if number else "no connection"
+    return re.sub(r"Connect call failed \(.*?\)", reason, text)
 
 
 def _text(value: Any) -> str:
