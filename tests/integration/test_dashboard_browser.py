@@ -321,15 +321,22 @@ class TestWindow:
             await page.go_back()
             await expect(page.locator("#table .fn")).to_have_count(25)
 
+    @pytest.mark.parametrize(
+        ("since", "until", "said"),
+        [
+            ("2999-01-01T00:00", "2999-01-02T00:00", "which is yet to come"),
+            ("2026-01-02T00:00", "2026-01-01T00:00", "The window has to begin before it ends"),
+        ],
+    )
     async def test_a_wrong_one_is_said_and_the_figures_stay(
-        self, shop: Dashboard, tab: Open
+        self, since: str, until: str, said: str, shop: Dashboard, tab: Open
     ) -> None:
         async with tab(shop.url(), allowed="status of 400") as page:
             await page.locator("#custom").click()
-            await page.get_by_label("From (UTC)").fill("2999-01-01T00:00")
-            await page.get_by_label("To (UTC)").fill("2999-01-02T00:00")
+            await page.get_by_label("From (UTC)").fill(since)
+            await page.get_by_label("To (UTC)").fill(until)
             await page.get_by_role("button", name="Show").click()
-            await expect(page.locator("#trouble")).to_contain_text("yet to come")
+            await expect(page.locator("#trouble")).to_contain_text(said)
             await expect(page.locator("#table .fn")).to_have_count(25)
 
     @pytest.mark.parametrize("name", ["overview", "function", "errors"])
@@ -353,6 +360,19 @@ class TestWindow:
             assert 600 <= shown["seconds"] <= 1200  # a quarter of an hour, in whole minutes
             await page.go_back()
             await expect(page.locator("#windows [aria-current]")).to_have_text("1 h")
+
+    async def test_one_that_begins_within_a_step_has_its_ticks_at_round_times(
+        self, tab: Open, tmp_path: Path
+    ) -> None:
+        begin = time.time() // 3600 * 3600 - 13 * 3600 + 540
+        calls = [Call("f", begin + 7200, error=error) for error in ("KeyError", "OSError")]
+        await dashboards.save(calls, tmp_path / "own.db")
+        ends = [time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(begin + n)) for n in (0, 21_600)]
+        with dashboards.dashboard(tmp_path / "own.db", tmp_path / "output.txt") as own:
+            async with tab(own.url("errors", since=ends[0], until=ends[1])) as page:
+                await drawn(page, 1)
+                ticks = await page.locator("[data-chart=errors] .xtick text").all_text_contents()
+        assert [re.match(r"[0-9]{2}:00", one) is not None for one in ticks] == [True] * 6
 
     async def test_the_charts_of_a_function_share_their_time_axis(
         self, shop: Dashboard, tab: Open
@@ -384,6 +404,19 @@ class TestLegend:
             await page.keyboard.press("p")  # which renews it, too
             await page.wait_for_function(f"{chart}.data !== window.drawn")
             assert await page.evaluate(shown) == fewer
+
+    @pytest.mark.parametrize("width", [PHONE, DESK])
+    async def test_it_covers_nothing(self, width: int, shop: Dashboard, tab: Open) -> None:
+        async with tab(address(shop, "errors"), width=width) as page:
+            await drawn(page, 1)
+            chart = page.locator("[data-chart=errors]")
+            legend = await chart.locator(".legend").bounding_box()
+            assert legend
+            for other in (".nsewdrag", ".annotation", ".xtick"):
+                box = await chart.locator(other).first.bounding_box()
+                assert box
+                above, below = sorted((legend, box), key=lambda one: one["y"])
+                assert above["y"] + above["height"] <= below["y"] + 1, other
 
     @pytest.mark.parametrize("theme", ["light", "dark"])
     async def test_each_type_of_error_has_a_colour_of_its_own_that_stays(

@@ -75,11 +75,12 @@ const caption = (c, text, y) => ({
 const counts = (c, numbers, more) => axis(c, { tickformat: "~s", ...(Math.max(...numbers) < 4 ? { dtick: 1 } : {}), ...more });
 
 // Plotly would count its ticks from the first bar on, which may be shorter than the others.
-const TICKS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, ...[1, 2, 7, 14, 30, 90, 365].map((days) => days * 1440)]; // minutes
+const TICKS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, ...[1, 2, 7, 14, 30, 90, 365].map((days) => days * 1440)];
 
 function timeAxis(c, window, more) {
   const [from, to, most] = [window.starts[0], epoch(window.until), NARROW.matches ? 4 : 8];
-  const minutes = TICKS.find((n) => (to - from) / 60 / n <= most) ?? TICKS.at(-1);
+  const least = (to - from) / 60 / most; // minutes between two ticks
+  const minutes = TICKS.find((n) => n >= least) ?? least;
   return {
     type: "date", range: [time(from), time(to)], tick0: time(0), dtick: minutes * 60_000,
     gridcolor: "rgba(0,0,0,0)", linecolor: c.line, tickcolor: c.line, tickangle: 0,
@@ -244,25 +245,30 @@ function colourTypes(names) {
   }
 }
 
-function errors({ window, types, other_types: others }, c) {
+function errors({ window, types, other_types: others }, c, element) {
   if (!types.length) return null;
   colourTypes(types.map((one) => one.error_type));
   const all = types.map((one) => ({ ...one, uid: `type ${one.error_type}`, colour: c[typeColours.get(one.error_type)] }));
   if (others.type_count) all.push({ ...others, uid: "others", error_type: `${others.type_count} other type${others.type_count === 1 ? "" : "s"}`, colour: c.other });
+  for (const one of all) one.name = plain(shortened(one.error_type, 40));
+  // A legend that does not fit into one line stands below the chart, a line for each, and that is so much higher.
+  const below = all.reduce((sum, { name }) => sum + 40 + 6.6 * name.length, 44) > element.clientWidth;
+  const lines = 19 * all.length;
+  const height = below ? 240 + lines : 230;
+  element.style.height = `${height}px`;
   const highest = window.starts.map((_, step) => all.reduce((sum, one) => sum + one.counts[step], 0));
   const { unit, scale } = rates(perSecond(window, highest));
   return {
     traces: all.map((one) => bars(window, perSecond(window, one.counts).map((n) => n * scale), {
-      name: plain(shortened(one.error_type, 40)), uid: one.uid, marker: { color: one.colour }, customdata: one.counts,
-      hovertemplate: `%{customdata:,} ${plain(shortened(one.error_type, 40))} (%{y:,.3~r} ${unit})<extra></extra>`,
+      name: one.name, uid: one.uid, marker: { color: one.colour }, customdata: one.counts,
+      hovertemplate: `%{customdata:,} ${one.name} (%{y:,.3~r} ${unit})<extra></extra>`,
     })),
     layout: {
-      barmode: "stack", hovermode: "x unified", xaxis: timeAxis(c, window),
+      height, barmode: "stack", hovermode: "x unified", xaxis: timeAxis(c, window),
       yaxis: axis(c, { tickformat: ",.3~r" }), annotations: [caption(c, `Errors ${unit}`, 1)],
       showlegend: true,
-      // On a phone a line for each, below the chart.
-      ...(NARROW.matches
-        ? { legend: { ...legend(c), x: 0, xanchor: "left", y: 0, yref: "container" }, margin: { l: 44, r: 8, t: 22, b: 40 + 19 * all.length } }
+      ...(below
+        ? { legend: { ...legend(c), x: 0, xanchor: "left", y: 0, yref: "container" }, margin: { l: 44, r: 8, t: 22, b: 48 + lines } }
         : { legend: { ...legend(c), x: 0, xanchor: "left", y: 1.12 }, margin: { l: 44, r: 8, t: 48, b: 26 } }),
     },
     zooms: true,
