@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from metrics_collector import FunctionMetrics
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
-from metrics_collector._reading.reports import FunctionRow, Overview, Window
+from metrics_collector._reading.reports import FunctionRow, Missing, Overview, Window
 from metrics_collector.cli import _choice, _columns, _doctor, _names, _output, _times
 from metrics_collector.cli._plot import plot
 from metrics_collector.cli._sparkline import sparkline
@@ -231,7 +231,7 @@ def reading(first: int, calls: Mapping[str, Sequence[int]], step: int = 60) -> O
         total=nothing,
         compared=None,
         before=None,
-        left_out=0,
+        missing=Missing(left_out=0, redis_error=None),
     )
 
 
@@ -369,12 +369,12 @@ class TestTopHeader:
             ({"error": "Redis is away", "paused": True}, "figures of 09:30:00: Redis is away"),
             ({"paused": True, "age": 9.0}, "paused: figures of 09:30:00"),
             ({"age": 9.0}, "figures of 09:30:00: reading is slow (9 s)"),
-            ({"left_out": 1}, "1 waiting entry is not in these figures: too many to be read"),
+            ({"missing": "partial figures"}, "partial figures"),
             ({"hidden": 2}, "2 functions more: / filters"),
         ],
     )
     def test_what_to_bear_in_mind(self, state: dict[str, Any], shown: str) -> None:
-        usual = {"error": None, "paused": False, "age": None, "left_out": 0, "hidden": 0}
+        usual = {"error": None, "paused": False, "age": None, "missing": "", "hidden": 0}
         assert header.note(read_at=NOW, **(usual | state)).plain == shown
 
 

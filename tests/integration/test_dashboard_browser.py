@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser, Page, Route
 
     from tests.helpers.dashboard import Dashboard
+    from tests.helpers.redis_server import RedisServer
 
     Open = Callable[..., AbstractAsyncContextManager[Page]]
 
@@ -584,6 +585,31 @@ class TestLive:
                 await expect(page.locator("#notices")).to_contain_text("rejected_entries")
                 await page.locator("#notices").get_by_role("link").click()
                 await expect(page.locator("#todo li")).to_contain_text("rejected_entries")
+
+    @pytest.mark.parametrize("theme", ["light", "dark"])
+    async def test_redis_away_and_back(
+        self, theme: str, redis_server: RedisServer, tab: Open, tmp_path: Path
+    ) -> None:
+        database = tmp_path / "metrics.db"
+        await dashboards.save([Call("f", time.time() - 5)], database)
+        with dashboards.dashboard(
+            database, tmp_path / "output.txt", REDIS_URL=redis_server.url
+        ) as own:
+            async with tab(own.url(), width=PHONE, theme=theme) as page:
+                await page.evaluate("window.same = true")
+                banner = page.locator("#missing")
+                await expect(page.locator("#table .fn")).to_have_count(1)
+                await expect(banner).to_have_text("")
+                await asyncio.to_thread(redis_server.stop)
+                await expect(banner).to_contain_text("Partial figures")
+                await expect(page.locator("#table .fn")).to_have_count(1)
+                await expect(page.locator("#trouble")).to_be_hidden()
+                assert await page.evaluate("document.documentElement.scrollWidth") == PHONE
+                found = await Axe().run(page)
+                assert found.violations_count == 0, found.generate_report()
+                await asyncio.to_thread(redis_server.start)
+                await expect(banner).to_have_text("")
+                assert await page.evaluate("window.same")  # it was not loaded anew
 
 
 class TestTheme:

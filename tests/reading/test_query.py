@@ -371,7 +371,7 @@ def test_after_a_purge_they_go_by_what_is_kept(
         entries = [*kept, *entries_of(pending)]
         ranges = cover(int(since // 60 * 60), int(-(-until // 60) * 60), purged)
         expected = totals_of(e for e in entries if any(t.covers(e.created_at) for t in ranges))
-        found = drive(query.functions(at(since), at(until))) if ranges else []
+        found = asyncio.run(query.functions(at(since), at(until))) if ranges else []
         assert {one.func_name: one for one in found} == {
             name: FunctionMetrics(**figures(name, totals)) for name, totals in expected.items()
         }
@@ -414,12 +414,12 @@ def check_window(
 ) -> None:
     expected = totals_of(e for e in entries if within(e, start, end, 60))
     since, until = bound(start), bound(end)
-    found = {one.func_name: one for one in drive(query.functions(since, until))}
+    found = {one.func_name: one for one in asyncio.run(query.functions(since, until))}
     assert found == {
         name: FunctionMetrics(**figures(name, totals)) for name, totals in expected.items()
     }
     for name in ("app.f", "app.g"):
-        one = drive(query.function(name, since, until))
+        one = asyncio.run(query.function(name, since, until))
         assert one == found.get(name, FunctionMetrics(func_name=name))
 
 

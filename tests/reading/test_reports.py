@@ -137,7 +137,7 @@ def test_the_overview_is_what_the_entries_add_up_to(history: Any, span: str) -> 
             assert_same(row.metrics, metrics_of(name, by_name[name]))
             assert_steps(row, window, by_name[name])
         assert_same(report.total, metrics_of("", inside))
-        assert report.left_out == 0
+        assert not report.missing.partial
 
 
 def assert_steps(row: FunctionRow, window: Window, entries: Sequence[Entry]) -> None:
@@ -179,7 +179,8 @@ def test_the_period_before_is_as_long(history: Any, span: str) -> None:
 def test_errors_and_when_they_were_seen(history: Any, span: str) -> None:
     with fast_folder() as folder:
         scene = Scene(folder, history)
-        window, rows = asyncio.run(error_report._errors(scene.query, span, None))
+        report = asyncio.run(error_report._errors(scene.query, span, None))
+        window, rows = report.window, report.rows
         expected: dict[tuple[str, str], list[Entry]] = {}
         for entry in scene.within(window):
             if entry.error is not None:
@@ -236,7 +237,7 @@ def test_without_a_database_there_is_what_waits(path: Path) -> None:
     report = asyncio.run(function_report._function(query, "f", "1h", None))
     assert report.metrics.call_count == 2
     assert [entry.outcome for entry in report.slowest] == ["refused", "ok"]
-    (error,) = asyncio.run(error_report._errors(query, "1h", None))[1]
+    (error,) = asyncio.run(error_report._errors(query, "1h", None)).rows
     assert (error.error_type, error.count) == ("OSError", 1)
     assert not path.exists()
 
@@ -287,7 +288,8 @@ def test_too_many_waiting_entries_are_left_out_and_reported(
     for waiting, calls, left_out in ((2, 3, 0), (3, 1, 3)):
         query = Query(Pending([foreign("app.f", at=now - 1)] * waiting), database, NOTHING)
         report = asyncio.run(overview_report._overview(query, "1h", None))
-        assert (report.total.call_count, report.left_out) == (calls, left_out)
+        assert (report.total.call_count, report.missing.left_out) == (calls, left_out)
+        assert report.missing.partial is bool(left_out)
 
 
 # Windows
@@ -398,7 +400,8 @@ def test_what_is_shown_is_what_the_rows_in_sql_say(
         if share is not None:
             until = datetime.fromtimestamp(now - share * (now - moment.timestamp()), zone)
         report = asyncio.run(overview_report._overview(query, since, until))
-        window, rows = asyncio.run(error_report._errors(query, since, until))
+        errors = asyncio.run(error_report._errors(query, since, until))
+        window, rows = errors.window, errors.rows
         shown = _overview._show(report, State())
         assert (window.since, window.until) == (report.window.since, report.window.until)
         found = sql(folder, window.since, _end(window))
@@ -536,7 +539,7 @@ async def test_reports_see_what_was_just_recorded(embedded: Settings) -> None:
         f(fail=True)
     assert (await reports.overview("1h")).total.call_count == 2
     assert (await reports.function("reports.f", "1h")).metrics.error_count == 1
-    _, (error,) = await reports.errors("1h")
+    (error,) = (await reports.errors("1h")).rows
     assert (error.func_name, error.error_type, error.count) == ("reports.f", "KeyError", 1)
     with pytest.raises(UnknownFunctionError):
         await reports.function("nobody", "1h")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
 from metrics_collector._recording import registry
 from metrics_collector._runtime.collector import collector
 from metrics_collector._storage.reopening import reopening
@@ -21,20 +22,36 @@ T = TypeVar("T")
 SEND_TIMEOUT: Final = 5.0  # seconds that `send()`, and all that begins with it, tries
 
 
-async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -> T:
+async def read(
+    action: Callable[[Query], Awaitable[T]], *, live: bool = False, partial: bool = False
+) -> T:
     """Ask something, after what this process has recorded so far is in Redis, unless that takes no more.
 
     Args:
         live: it is about live totals, not only about windows and history.
+        partial: the answer says itself what it lacks where Redis cannot be used.
+
+    Raises:
+        StoreUnavailableError, IncompatibleStoreError: the database cannot be used; or Redis, unless `partial`.
     """
-    from metrics_collector._reading.query import Query
+    from metrics_collector._reading.query import PATIENCE, Query
     from metrics_collector._redis.reader_commands import ReaderCommands
 
     @reopening
     async def ask(pipeline: SendingPipeline) -> T:
-        await pipeline.send_for_read(SEND_TIMEOUT)
+        failed = None
+        try:
+            await pipeline.send_for_read(PATIENCE if partial else SEND_TIMEOUT, patient=not partial)
+        except (StoreUnavailableError, IncompatibleStoreError) as error:
+            if not partial:
+                raise
+            failed = error
         database = await pipeline.database(live=live)
-        return await action(Query(ReaderCommands(pipeline.redis), database, registry.names()))
+        query = Query(ReaderCommands(pipeline.redis), database, registry.names(), failed)
+        answer = await action(query)
+        if not partial:
+            query.need_redis()
+        return answer
 
     return await collector.call(ask)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from metrics_collector._core.entries import Entry, RejectedEntryError, decode
 from metrics_collector._core.models import FunctionMetrics, HistoryPoint, figures
@@ -17,20 +18,26 @@ from metrics_collector._core.totals import CALLS, Totals
 from metrics_collector._errors import (
     AmbiguousNameError,
     ConfigurationError,
+    IncompatibleStoreError,
+    MetricsCollectorError,
     StoreUnavailableError,
     UnknownFunctionError,
 )
+from metrics_collector._reading.missing import Missing
 from metrics_collector._recording.registry import storable
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
     from metrics_collector._core.pipeline_types import Live, Numbered, Rollup, Waiting
     from metrics_collector._core.rollup_ranges import RollupRange
     from metrics_collector._storage.base import Store, StoreReader
 
+T = TypeVar("T")
+
+PATIENCE: Final = 3.0  # seconds that Redis may take for an answer that can be done without
 _SHOWN: Final = 5  # names in a message
 
 _Pending = dict[tuple[str, int], Entry]  # by what the ledger knows it under
@@ -64,22 +71,43 @@ def resolve(asked: str, names: AbstractSet[str]) -> str:
 class Query:
     """Answers questions about functions.
 
-    The store may be missing here, when the worker runs on another machine; `measured` are the names of this process.
+    The store may be missing here, when the worker runs on another machine. Where Redis cannot be used, windows are what
+    the store has; live totals need it.
+
+    Args:
+        measured: the names of this process.
+        failed: why Redis cannot be used, if that has turned out already.
     """
 
-    def __init__(self, redis: LiveTotals, store: Store, measured: frozenset[str]) -> None:
+    def __init__(
+        self,
+        redis: LiveTotals,
+        store: Store,
+        measured: frozenset[str],
+        failed: MetricsCollectorError | None = None,
+    ) -> None:
         self._redis = redis
         self.store = store
         self._measured = measured
+        self._failed = failed
 
     async def resolve(self, asked: str) -> str:
-        """As the function `resolve`, over the names of all processes."""
-        if asked in self._measured or (
-            storable(asked) and asked in await self._redis.live([asked])
-        ):
+        """As the function `resolve`, over the names of all processes.
+
+        Raises:
+            StoreUnavailableError: the store does not know it, and Redis, which may, cannot be used.
+        """
+        if asked in self._measured:
             return asked
-        names = self._measured | await self._redis.function_names() | await self._saved_names()
-        return resolve(asked, names)
+        if storable(asked) and asked in (await self._ask(partial(self._redis.live, [asked])) or ()):
+            return asked
+        live = await self._ask(self._redis.function_names, bounded=False) or set()
+        try:
+            return resolve(asked, self._measured | live | await self._saved_names())
+        except UnknownFunctionError as error:
+            if self._failed is None:
+                raise
+            raise StoreUnavailableError(f"{self._failed}; in the database {error}") from error
 
     async def function(
         self, func_name: str, since: datetime | None, until: datetime | None
@@ -121,6 +149,7 @@ class Query:
         return await process.in_thread(partial(_points, rollups, ranges, pending))
 
     async def _live(self, names: Iterable[str]) -> dict[str, Totals]:
+        self.need_redis()
         wanted = list(names)
         live = await self._redis.live(wanted)
         behind = [name for name in wanted if name not in live or not live[name].whole]
@@ -172,29 +201,30 @@ class Query:
     ) -> AsyncIterator[Snapshot]:
         """The database, or `None` where there is none yet, and the entries of a function, or of all, that it lacks.
 
-        They are left out if Redis holds more than `most`.
+        They are left out if Redis holds more than `most`, or cannot be used.
 
         Raises:
             StoreUnavailableError: as `saved`.
         """
         # Pending entries first: one that is saved meanwhile is then in the ledger, and counts once.
-        left_out = 0 if most is None else await self._redis.waiting()
-        left_out = left_out if most is not None and left_out > most else 0
-        pending = {} if left_out else await self._pending(func_name)
+        pending, left_out = await self._pending(func_name, most)
         async with self.saved() as reader:
             if reader is not None:
                 pending = await _unsaved(pending, reader)
             purged = {} if reader is None else await reader.purged()
-            yield Snapshot(reader, purged, list(pending.values()), left_out)
+            missing = self.missing(left_out)
+            yield Snapshot(reader, purged, list(pending.values()), missing)
 
     @asynccontextmanager
     async def saved(self) -> AsyncIterator[StoreReader | None]:
         """The database, or `None` where there is none yet.
 
         Raises:
-            StoreUnavailableError: there is one elsewhere.
+            StoreUnavailableError: there is one elsewhere; or there may be, and Redis, which would know, cannot be used.
         """
         async with self.store.reading() as reader:
+            if reader is None:
+                self.need_redis()
             # Else windows and history would silently lack all that was saved.
             if reader is None and await self._redis.saved_function_names():
                 raise StoreUnavailableError(
@@ -203,7 +233,45 @@ class Query:
                 )
             yield reader
 
-    async def _pending(self, func_name: str | None) -> _Pending:
+    def missing(self, left_out: int = 0) -> Missing:
+        """What figures lack that were read so far, beside so many entries."""
+        if self._failed is None:
+            return Missing(left_out=left_out, redis_error=None)
+        return Missing(left_out=None, redis_error=str(self._failed))
+
+    def need_redis(self) -> None:
+        """Raise what has kept Redis from being used, if anything has."""
+        if self._failed is not None:
+            raise self._failed
+
+    async def _ask(self, question: Callable[[], Awaitable[T]], *, bounded: bool = True) -> T | None:
+        """What Redis answers; `None` if it cannot be used, and from then on, so that whoever waits does so once.
+
+        Args:
+            bounded: the answer is short, so that there is a limit beside that of each command.
+        """
+        if self._failed is None:
+            try:
+                async with asyncio.timeout(PATIENCE if bounded else None):
+                    return await question()
+            except TimeoutError:
+                self._failed = StoreUnavailableError(
+                    f"Redis (REDIS_URL) did not answer within {PATIENCE:g} s"
+                )
+            except (StoreUnavailableError, IncompatibleStoreError) as error:
+                self._failed = error
+        return None
+
+    async def _pending(self, func_name: str | None, most: int | None) -> tuple[_Pending, int]:
+        """The entries in Redis, or none, and how many there are if that is more than `most`."""
+        if most is not None:
+            waiting = await self._ask(self._redis.waiting) or 0
+            if waiting > most:
+                return {}, waiting
+        entries = partial(self._entries, func_name)
+        return await self._ask(entries, bounded=most is not None) or {}, 0
+
+    async def _entries(self, func_name: str | None) -> _Pending:
         """The entries in Redis, each once; what is no entry is the flush's business."""
         entries: _Pending = {}
         async for raw, token, distance in self._redis.pending():
@@ -225,7 +293,7 @@ class Snapshot(NamedTuple):
     reader: StoreReader | None  # of the store, or `None` where there is nothing yet
     purged: Mapping[str, int]  # as the reader has it; empty where there is nothing yet
     pending: list[Entry]  # the entries that Redis holds and SQL does not have
-    left_out: int  # how many Redis holds if they are too many to be read now
+    missing: Missing
 
 
 def count(totals: Totals, entry: Entry) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
@@ -14,6 +13,7 @@ from metrics_collector.cli import _columns, _json, _times
 from metrics_collector.cli._console import console
 from metrics_collector.cli._grid import gap_of, grid
 from metrics_collector.cli._names import name as full_name
+from metrics_collector.cli._reading import none_found, warn
 from metrics_collector.cli._reading import run as read
 from metrics_collector.cli._sparkline import sparkline
 from metrics_collector.cli._text import printable
@@ -32,16 +32,18 @@ _WIDE: Final = 100  # columns that have room for sparklines and the first time
 def run(*, since: str, until: str | None, as_json: bool) -> None:
     """Run the command."""
     start, end = _times.window(since, until)
-    window, rows = read(reports.errors(start, end))
+    report = read(reports.errors(start, end))
+    window, rows = report.window, report.rows
     if as_json:
-        _json.write({"window": window, "errors": rows})
+        _json.write({"window": window, "errors": rows, **report.missing.as_dict()})
     elif not rows:
-        sys.stderr.write("no errors in this time\n")
+        none_found("no errors", report.missing)
     elif console.is_terminal:
         console.print(_table(window, rows, console.width))
         console.print(_times.counted(window.since, window.until), style="dim")
     else:
         _write_plain(rows)
+    warn(report.missing)
 
 
 def _write_plain(rows: Sequence[ErrorRow]) -> None:

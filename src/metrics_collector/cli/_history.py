@@ -14,6 +14,7 @@ from metrics_collector.cli import _columns, _figures, _json, _times
 from metrics_collector.cli._console import console
 from metrics_collector.cli._names import name
 from metrics_collector.cli._reading import run as read
+from metrics_collector.cli._reading import warn
 
 if TYPE_CHECKING:
     from metrics_collector._core.figures import Figure
@@ -40,6 +41,7 @@ def run(func_name: str, *, since: str, until: str | None, what: str, as_json: bo
         )
     else:
         _draw(report, _FIGURES[what])
+    warn(report.missing)
 
 
 def _as_json(report: FunctionReport) -> dict[str, Any]:
@@ -48,6 +50,7 @@ def _as_json(report: FunctionReport) -> dict[str, Any]:
         "window": report.window,
         "totals": figures_as_json(report.metrics),
         "points": report.points,
+        **report.missing.as_dict(),
     }
 
 

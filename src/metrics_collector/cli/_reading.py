@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from typing import TYPE_CHECKING, TypeVar
+
+from metrics_collector.cli._text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from metrics_collector._reading.reports import Missing
 
 T = TypeVar("T")
 
@@ -21,3 +26,14 @@ def run(reading: Coroutine[None, None, T]) -> T:
     """What a coroutine returns, run on a loop of its own."""
     quiet()
     return asyncio.run(reading)
+
+
+def warn(missing: Missing) -> None:
+    """Say on standard error what the figures lack, if anything."""
+    if missing.partial:
+        sys.stderr.write(f"metrics-collector: {printable(missing.line)}\n")
+
+
+def none_found(what: str, missing: Missing) -> None:
+    """Say on standard error that nothing was found in a window, as far as is known."""
+    sys.stderr.write(f"{what} in this time{' are saved' if missing.partial else ''}\n")

@@ -6,11 +6,11 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from metrics_collector import _api
 from metrics_collector._core.units import counted
 from metrics_collector._reading import asking
 from metrics_collector.cli import _choice, _columns, _figures, _json, _times
 from metrics_collector.cli._console import console
+from metrics_collector.cli._reading import none_found, warn
 from metrics_collector.cli._reading import run as read
 from metrics_collector.cli._text import printable
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from metrics_collector._core.models import FunctionMetrics
+    from metrics_collector._reading.query import Query
+    from metrics_collector._reading.reports import Missing
 
 
 def run(
@@ -31,14 +33,13 @@ def run(
 ) -> None:
     """Run the command."""
     start, end = _times.window(since, until)
-    found, counted_time = read(_ask(start, end))
+    found, counted_time, missing = read(_ask(start, end))
     fitting = [one for one in found if wanted is None or _choice.fits(one.func_name, wanted)]
     shown = sorted(fitting, key=lambda one: _choice.rank(one, order))[:limit]
     if as_json:
         _json.write(shown)
-        return
-    if not shown:
-        _tell_none(wanted, [one.func_name for one in found], windowed=bool(start or end))
+    elif not shown:
+        _tell_none(wanted, [one.func_name for one in found], counted_time, missing)
     elif not console.is_terminal:
         _write_plain(shown)
     else:
@@ -48,18 +49,24 @@ def run(
         notes += [counted_time] if counted_time else []
         if notes:
             console.print("; ".join(notes), style="dim")
+    warn(missing)
 
 
 async def _ask(
     start: datetime | None, end: datetime | None
-) -> tuple[list[FunctionMetrics], str | None]:
-    """The figures, and of a window also from when to when they are."""
-    found = await _api.list_metrics(since=start, until=end)
-    if start is None and end is None:
-        return found, None
-    since, until = await asking.read(lambda query: query.counted(start, end))
-    now = datetime.now(UTC)
-    return found, _times.counted(since, min(until or now, now))
+) -> tuple[list[FunctionMetrics], str | None, Missing]:
+    """The figures, of a window also from when to when they are, and what they lack."""
+    live = start is None and end is None
+
+    async def ask(query: Query) -> tuple[list[FunctionMetrics], str | None, Missing]:
+        found = await query.functions(start, end)
+        if live:
+            return found, None, query.missing()
+        since, until = await query.counted(start, end)
+        now = datetime.now(UTC)
+        return found, _times.counted(since, min(until or now, now)), query.missing()
+
+    return await asking.read(ask, live=live, partial=not live)
 
 
 def _write_plain(metrics: Sequence[FunctionMetrics]) -> None:
@@ -70,9 +77,12 @@ def _write_plain(metrics: Sequence[FunctionMetrics]) -> None:
     )
 
 
-def _tell_none(wanted: str | None, names: Sequence[str], *, windowed: bool) -> None:
+def _tell_none(
+    wanted: str | None, names: Sequence[str], counted_time: str | None, missing: Missing
+) -> None:
     if wanted is not None and names:
-        line = f"no function matches {wanted!r}{_choice.near(wanted, names)}"
+        sys.stderr.write(f"no function matches {wanted!r}{_choice.near(wanted, names)}\n")
+    elif counted_time is None:
+        sys.stderr.write("no calls yet\n")
     else:
-        line = "no calls in this time" if windowed else "no calls yet"
-    sys.stderr.write(f"{line}\n")
+        none_found("no calls", missing)

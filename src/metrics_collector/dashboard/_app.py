@@ -127,6 +127,7 @@ class _Views:
         template = name
         if (
             name in _BEGINS
+            and not data["partial"]
             and not data["totals"][_BEGINS[name]]
             and not data["window"]["ended"]  # nothing would appear in it
             and _pipeline.is_beginning(pipeline)

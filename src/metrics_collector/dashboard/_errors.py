@@ -11,9 +11,9 @@ from metrics_collector._reading import reports
 from metrics_collector.dashboard import _table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from metrics_collector._reading.reports import ErrorRow, Window
+    from metrics_collector._reading.reports import ErrorReport, ErrorRow
     from metrics_collector.dashboard._state import State
 
 _TYPES: Final = 5  # that have a colour of their own (`OF_TYPES` in charts.js); the others share one
@@ -29,11 +29,12 @@ _COLUMNS: Final[Mapping[str, Callable[[ErrorRow], Any]]] = {
 
 async def build(state: State) -> dict[str, Any]:
     """What the page of errors shows."""
-    window, rows = await reports.errors(state.begin, state.until)
-    return await asyncio.to_thread(_show, window, rows, state)
+    report = await reports.errors(state.begin, state.until)
+    return await asyncio.to_thread(_show, report, state)
 
 
-def _show(window: Window, rows: Sequence[ErrorRow], state: State) -> dict[str, Any]:
+def _show(report: ErrorReport, state: State) -> dict[str, Any]:
+    window, rows = report.window, report.rows
     counts: Counter[str] = Counter()
     for row in rows:
         counts[row.error_type] += row.count
@@ -67,4 +68,5 @@ def _show(window: Window, rows: Sequence[ErrorRow], state: State) -> dict[str, A
             usual="last_seen_at",
             show=as_json,
         ),
+        **report.missing.as_dict(),
     }

@@ -49,7 +49,7 @@ def _show(report: FunctionReport) -> dict[str, Any]:
         "errors": as_json(report.errors),
         "slowest": as_json(report.slowest),
         "entries_kept": report.entries_kept,
-        "left_out": report.left_out,
+        **report.missing.as_dict(),
         "sql": report.sql,
     }
 

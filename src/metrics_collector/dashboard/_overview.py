@@ -80,7 +80,7 @@ def _show(report: Overview, state: State) -> dict[str, Any]:
             usual=TOTAL.name,
             show=row,
         ),
-        "left_out": report.left_out,
+        **report.missing.as_dict(),
     }
 
 

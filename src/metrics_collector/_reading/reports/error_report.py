@@ -11,7 +11,7 @@ from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._reading import asking
 from metrics_collector._reading.reports import window_steps
 from metrics_collector._reading.reports.overview_report import MOST_PENDING, STEPS, within
-from metrics_collector._reading.reports.report_types import ErrorRow
+from metrics_collector._reading.reports.report_types import ErrorReport, ErrorRow
 from metrics_collector._storage.base import ErrorTime
 from metrics_collector._support import process
 
@@ -37,19 +37,18 @@ class Failures(NamedTuple):
     counts: Mapping[int, int]
 
 
-async def errors(since: Moment, until: Moment = None) -> tuple[Window, tuple[ErrorRow, ...]]:
-    """Every type of error of every function in a window, the one seen last first."""
-    return await asking.read(lambda query: _errors(query, since, until))
+async def errors(since: Moment, until: Moment = None) -> ErrorReport:
+    """All errors in a window."""
+    return await asking.read(lambda query: _errors(query, since, until), partial=True)
 
 
-async def _errors(
-    query: Query, since: Moment, until: Moment
-) -> tuple[Window, tuple[ErrorRow, ...]]:
-    async with query.snapshot(None, most=MOST_PENDING) as (reader, purged, pending, _):
+async def _errors(query: Query, since: Moment, until: Moment) -> ErrorReport:
+    async with query.snapshot(None, most=MOST_PENDING) as (reader, purged, pending, missing):
         window = window_steps.window(since, until, purged, steps=STEPS, coarse=True)
         found = await failures(reader, purged, window, None)
     rows = await process.in_thread(lambda: error_rows(window, found, pending))
-    return window, tuple(sorted(rows, key=lambda row: row.last_seen_at, reverse=True))
+    rows.sort(key=lambda row: row.last_seen_at, reverse=True)
+    return ErrorReport(window=window, rows=tuple(rows), missing=missing)
 
 
 async def failures(

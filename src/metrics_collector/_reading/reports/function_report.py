@@ -32,12 +32,12 @@ SLOWEST: Final = 20
 
 async def function(name: str, since: Moment, until: Moment = None) -> FunctionReport:
     """One function in a window; `name` is its full name, or an end of that at a dot which matches one function only."""
-    return await asking.read(lambda query: _function(query, name, since, until))
+    return await asking.read(lambda query: _function(query, name, since, until), partial=True)
 
 
 async def _function(query: Query, asked: str, since: Moment, until: Moment) -> FunctionReport:
     name = await query.resolve(asked)
-    async with query.snapshot(name, most=MOST_PENDING) as (reader, purged, waiting, left_out):
+    async with query.snapshot(name, most=MOST_PENDING) as (reader, purged, waiting, missing):
         window = window_steps.window(
             since,
             until,
@@ -89,7 +89,7 @@ async def _function(query: Query, asked: str, since: Moment, until: Moment) -> F
             for entry in slowest[:SLOWEST]
         ),
         entries_kept=purged.get("entry", 0) <= window.starts[0],
-        left_out=left_out,
+        missing=missing,
         sql=query.store.examples.slowest(name, window.since.timestamp(), window.until.timestamp()),
     )
 

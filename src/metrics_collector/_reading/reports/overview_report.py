@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from metrics_collector._core.entries import Entry
     from metrics_collector._core.rollup_ranges import RollupRange
     from metrics_collector._core.windows import Moment
+    from metrics_collector._reading.missing import Missing
     from metrics_collector._reading.query import Query
     from metrics_collector._reading.reports.report_types import Window
     from metrics_collector._storage.base import StepCounts
@@ -36,12 +37,12 @@ async def overview(since: Moment, until: Moment = None) -> Overview:
 
     What is over of it, and the period before, is remembered, so that looking again costs little.
     """
-    return await asking.read(lambda query: _overview(query, since, until))
+    return await asking.read(lambda query: _overview(query, since, until), partial=True)
 
 
 async def _overview(query: Query, since: Moment, until: Moment) -> Overview:
     read = _Read()
-    async with query.snapshot(None, most=MOST_PENDING) as (reader, purged, pending, left_out):
+    async with query.snapshot(None, most=MOST_PENDING) as (reader, purged, pending, missing):
         window = window_steps.window(
             since,
             until,
@@ -60,7 +61,7 @@ async def _overview(query: Query, since: Moment, until: Moment) -> Overview:
                 await _closed.read(reader, label, _by_step(window, compared)),
                 await _closed.read(reader, label, dict.fromkeys(before)),
             )
-    return await process.in_thread(lambda: _assemble(window, read, pending, left_out))
+    return await process.in_thread(lambda: _assemble(window, read, pending, missing))
 
 
 class _Read(NamedTuple):
@@ -80,7 +81,7 @@ def _by_step(window: Window, ranges: Iterable[RollupRange]) -> dict[RollupRange,
     return found
 
 
-def _assemble(window: Window, read: _Read, pending: Iterable[Entry], left_out: int) -> Overview:
+def _assemble(window: Window, read: _Read, pending: Iterable[Entry], missing: Missing) -> Overview:
     totals: dict[str, Totals] = {}
     steps = Steps(window)
     for part in read.window.parts:
@@ -105,7 +106,7 @@ def _assemble(window: Window, read: _Read, pending: Iterable[Entry], left_out: i
         total=FunctionMetrics(**figures("", total)),
         compared=None if compared is None else compared.together(),
         before=None if before is None else before.together(),
-        left_out=left_out,
+        missing=missing,
     )
 
 

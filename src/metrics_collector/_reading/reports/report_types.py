@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from metrics_collector._core.models import HistoryPoint
     from metrics_collector._core.totals import Totals
+    from metrics_collector._reading.missing import Missing
 
 
 class Comparison(NamedTuple):
@@ -122,7 +123,7 @@ class Overview:
     total: FunctionMetrics  # the figures of all of them together, under the name ""
     compared: Together | None  # in the time that is compared; `None` if none is
     before: Together | None  # in the period before that
-    left_out: int  # entries in Redis that are not in these figures: too many to be read now
+    missing: Missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,15 @@ class ErrorRow:
     first_seen_at: datetime
     last_seen_at: datetime
     counts: tuple[int, ...]  # of each step of the window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorReport:
+    """All errors in a window."""
+
+    window: Window
+    rows: tuple[ErrorRow, ...]  # every type of error of every function, the one seen last first
+    missing: Missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +172,7 @@ class FunctionReport:
     errors: tuple[ErrorRow, ...]  # its types of errors, the most frequent first
     slowest: tuple[SlowEntry, ...]  # of the entries that are kept, at most 20, the slowest first
     entries_kept: bool  # `False`: `slowest` may lack entries of the window that are no longer kept
-    left_out: int  # as in `Overview`
+    missing: Missing
     sql: str  # a query that people can give the database themselves, for the slowest entries
 
 

@@ -49,7 +49,7 @@ def note(
     paused: bool,
     read_at: datetime,
     age: float | None,
-    left_out: int,
+    missing: str,
     hidden: int,
 ) -> Text:
     """What to bear in mind, in one line; empty if nothing.
@@ -57,7 +57,7 @@ def note(
     Args:
         read_at: in local time.
         age: of the figures in seconds, if it is more than it should be.
-        left_out: how many entries the figures lack.
+        missing: what the figures lack; empty if nothing.
         hidden: how many functions that match the filter are not in the table.
     """
     clock = f"{read_at:%H:%M:%S}"
@@ -68,9 +68,8 @@ def note(
         parts.append(Text(f"paused: figures of {clock}", style="bold yellow"))
     elif age is not None:
         parts.append(Text(f"figures of {clock}: reading is slow ({age:.0f} s)", style="yellow"))
-    if left_out:
-        entries = counted(left_out, "waiting entry is", "waiting entries are")
-        parts.append(Text(f"{entries} not in these figures: too many to be read", style="yellow"))
+    if missing:
+        parts.append(Text(missing, style="yellow"))
     if hidden:
         functions = counted(hidden, "function", "functions")
         parts.append(Text(f"{functions} more: / filters", style="dim"))

@@ -17,7 +17,8 @@ class Rates:
     """How many calls each function has a second, by the readings so far.
 
     A window moves on while it is read; so the steps that two readings share are compared, and what is new counts in
-    full, unless it is the first one, which is new only as the window begins later.
+    full, unless it is the first one, which is new only as the window begins later. A reading without Redis says nothing
+    of what was called meanwhile, and what comes after it begins anew.
     """
 
     def __init__(self) -> None:
@@ -29,9 +30,12 @@ class Rates:
 
     def add(self, overview: Overview, at: float) -> None:
         """Take a reading in; `at` is a moment of a monotonic clock, in seconds."""
-        if overview.window.step != self._step:
+        unknown = overview.missing.redis_error is not None
+        if unknown or overview.window.step != self._step:
             self._calls, self._starts, self._step = {}, (), overview.window.step
             self._readings.clear()
+        if unknown:
+            return
         starts = overview.window.starts
         cut = starts[0] if self._starts and starts[0] not in self._starts else None
         self._starts = starts

@@ -176,7 +176,7 @@ class Top(App[None]):
             paused=self._paused,
             read_at=self._read_clock,
             age=age if age > _LATE + 2 * self._interval else None,
-            left_out=self._overview.left_out,
+            missing=printable(self._overview.missing.line),
             hidden=max(0, len(self._fitting()) - _MOST),
         )
         field = self.query_one("#note", Static)
