@@ -353,7 +353,8 @@ class TestTopHeader:
         [
             (None, ""),
             (PIPELINE, "   waiting 12   workers 1"),
-            (replace(PIPELINE, waiting=None, processes=()), "   waiting -   workers 0"),
+            (replace(PIPELINE, processes=()), "   waiting 12   workers 0"),
+            (replace(PIPELINE, waiting=None, processes=None), "   waiting -   workers -"),
             (replace(PIPELINE, processes=(BROKEN,)), "   waiting 12   workers 1, failing"),
             (replace(PIPELINE, redis=replace(REDIS, embedded=True)), "   waiting 12   memory://"),
         ],
@@ -396,7 +397,7 @@ class TestDoctor:
 
     def test_without_redis_nothing_is_said_of_what_it_would_tell(self) -> None:
         down = replace(REDIS, error="Redis is away", version=None)
-        found = checks(replace(PIPELINE, redis=down, processes=(), waiting=None, lag=None))
+        found = checks(replace(PIPELINE, redis=down, processes=None, waiting=None, lag=None))
         assert list(found) == ["redis", "database"]
         assert found["redis"][0] == "FAIL"
         assert "Redis is away" in found["redis"][1]

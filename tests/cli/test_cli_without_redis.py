@@ -15,8 +15,9 @@ from metrics_collector._reading.reports import Missing
 from metrics_collector._runtime.collector import collector
 from metrics_collector.cli import _reading
 from metrics_collector.cli._top._rates import Rates
-from tests.cli.test_cli_parts import reading
+from tests.cli.test_cli_parts import checks, reading
 from tests.helpers.dashboard import Call, save
+from tests.helpers.well_running import PIPELINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,3 +167,8 @@ class TestTop:
             rates.add(one, 2.0 * number)
             seen.append((rates.of("f"), rates.total()))
         assert seen == [(None, None), (5.0, 5.0), (None, None), (None, None), (2.0, 2.0)]
+
+
+def test_a_lag_that_cannot_be_read_is_unknown() -> None:
+    assert checks(replace(PIPELINE, lag=None))["lag"][1].startswith("unknown")
+    assert checks(replace(PIPELINE, lag=0.0, waiting=0))["lag"] == ("ok", "no entries waiting")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +51,12 @@ async def local() -> AsyncIterator[httpx.AsyncClient]:
 
 def page_of(view: str) -> str:
     return "/" if view == "overview" else f"/{view}"
+
+
+def tile(page: str, label: str) -> str:
+    found = re.search(rf"<dt>{label}</dt><dd><span class=\"value\">\s*(.*?)\s*</span>", page)
+    assert found, page
+    return found[1]
 
 
 @pytest.mark.usefixtures("calls")
@@ -109,6 +116,31 @@ class TestFigures:
                 assert answer["totals"]["error_count"] == 1
 
 
+@pytest.mark.usefixtures("calls")
+class TestPipeline:
+    async def test_what_redis_would_say_is_unknown(self, local: httpx.AsyncClient) -> None:
+        page = (await local.get("/pipeline")).text
+        for label in ("Waiting in Redis", "Lag", "Last flush", "Claims", "Dropped"):
+            assert tile(page, label) == "unknown", label
+        assert tile(page, "Rejected") == "0"
+        assert "No live processes" not in page
+        assert "Unknown: their heartbeats are in Redis" in page
+        answer = (await local.get("/api/pipeline")).json()
+        unknown = ("waiting", "claims", "lag", "last_flush_at", "processes", "producers", "dropped")
+        assert {answer[name] for name in unknown} == {None}
+        assert answer["database"]["saved"] == 4
+        assert BANNER not in page  # it has no figures
+
+    async def test_what_redis_says_is_known(
+        self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, local: httpx.AsyncClient
+    ) -> None:
+        monkeypatch.setenv("REDIS_URL", redis_server.url)
+        collector.reset()
+        page = (await local.get("/pipeline")).text
+        assert (tile(page, "Waiting in Redis"), tile(page, "Lag")) == ("0", "none")
+        assert "No live processes" in page
+
+
 async def test_a_beginning_is_none_once_redis_is_away(
     tmp_path: Path,
     redis_server: RedisServer,
@@ -125,3 +157,21 @@ async def test_a_beginning_is_none_once_redis_is_away(
         answer = (await local.get(page)).text
         assert BANNER in answer
         assert "Nothing is recorded yet" not in answer
+
+
+async def test_what_an_unreadable_database_would_say_is_unknown(
+    unreadable: None, monkeypatch: pytest.MonkeyPatch, local: httpx.AsyncClient
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "memory://")
+    collector.reset()
+    page = (await local.get("/pipeline")).text
+    assert tile(page, "Rejected") == "unknown"
+    assert "not made yet" not in page
+    database = (await local.get("/api/pipeline")).json()["database"]
+    assert (database["exists"], database["rejected"]) == (None, None)
+    assert database["error"]
+
+
+@pytest.fixture
+def unreadable(tmp_path: Path) -> None:
+    (tmp_path / "metrics.db").write_bytes(b"no database" * 100)

@@ -615,6 +615,7 @@ async def test_what_redis_says(redis: Commands, client: Any) -> None:
     await flow.look(redis.connection, embedded=False)
     assert (flow.waiting, flow.claims, flow.producers, flow.dropped) == (3, 1, 2, 7)
     assert flow.lag == pytest.approx(90.5, abs=60)
+    assert flow.processes is not None
     worker, scheduler = sorted(flow.processes, key=lambda one: one.role, reverse=True)
     flushed_at = datetime.fromtimestamp(now, UTC)
     assert astuple(worker) == ("worker", "host:1", "12", flushed_at, "disk")

@@ -251,9 +251,53 @@ async def test_all_is_back_with_the_server(
             pass
         down = await reports.overview("1h")
         assert (down.total.call_count, down.missing.partial) == (4, True)
+        assert (await reports.pipeline()).processes is None
         for asked in ("app.new", "f"):
             with pytest.raises(StoreUnavailableError, match="111"):
                 await get_metrics(asked)
         await asyncio.to_thread(redis_server.start)
         back = await reports.overview("1h")
         assert (back.total.call_count, back.missing.partial) == (5, False)
+        assert (await reports.pipeline()).processes == ()
+
+
+# The pipeline
+
+
+async def test_what_redis_would_say_is_unknown(saved: Path) -> None:
+    async with MetricsCollector(Settings(redis_url=DOWN, database_name=str(saved))):
+        report = await reports.pipeline()
+    found = (report.waiting, report.claims, report.lag, report.processes, report.producers)
+    assert (*found, report.dropped) == (None,) * 6
+    assert report.database.saved == 4
+    assert len(report.problems) == 1  # and none about processes
+
+
+async def test_what_is_found_before_it_fails_is_unknown_too(
+    redis_server: RedisServer, saved: Path
+) -> None:
+    await _tell(redis_server, "ACL", "SETUSER", "default", "-mget")
+    await _tell(redis_server, "SET", KEYS.heartbeat("worker", "box:1"), "{}")
+    async with MetricsCollector(Settings(redis_url=redis_server.url, database_name=str(saved))):
+        report = await reports.pipeline()
+    assert "mget" in (report.redis.error or "")
+    assert (report.waiting, report.lag, report.processes) == (None, None, None)
+
+
+@pytest.fixture
+def unreadable(path: Path) -> Path:
+    path.write_bytes(b"no database" * 100)
+    return path
+
+
+async def test_a_database_that_cannot_be_read_is_not_missing(unreadable: Path) -> None:
+    async with MetricsCollector(Settings(redis_url="memory://", database_name=str(unreadable))):
+        database = (await reports.pipeline()).database
+    assert database.error is not None
+    assert (database.exists, database.saved, database.rejected) == (None, None, None)
+
+
+async def test_where_nothing_waits_there_is_no_lag(saved: Path) -> None:
+    async with MetricsCollector(Settings(redis_url="memory://", database_name=str(saved))):
+        report = await reports.pipeline()
+    assert (report.waiting, report.lag, report.processes) == (0, 0.0, ())

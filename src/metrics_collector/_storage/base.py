@@ -28,7 +28,8 @@ class StoreDescription(NamedTuple):
     """A store as whoever looks after it finds it.
 
     Attributes:
-        exists: whether there is anything yet; without, all that follows the error is `None`.
+        exists: whether there is anything yet, `None` if that cannot be read; without it, all that follows the error is
+            `None`.
         error: why it cannot be read, or written by this user, with the remedy; or `None`.
         size: bytes on the disk.
         saved: entries saved since the beginning, those included that are no longer kept.
@@ -36,7 +37,7 @@ class StoreDescription(NamedTuple):
         rejected: how many elements were no entries, and went to the rejected ones.
     """
 
-    exists: bool
+    exists: bool | None
     error: str | None
     size: int | None = None
     saved: int | None = None

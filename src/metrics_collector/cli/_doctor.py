@@ -103,7 +103,7 @@ def _persistence(redis: RedisState) -> Check | str:
 
 
 def _alive(state: Pipeline, role: str) -> list[ProcessState]:
-    return [one for one in state.processes if one.role == role]
+    return [one for one in state.processes or () if one.role == role]
 
 
 def _worker(alive: list[ProcessState], now: datetime) -> str:
@@ -120,8 +120,10 @@ def _processes(alive: list[ProcessState]) -> str:
 def _traffic(state: Pipeline) -> Iterator[tuple[str, str]]:
     waiting = counted(state.waiting or 0, "entry waits", "entries wait")
     yield "backlog", f"{waiting}, of at most {count(state.max_backlog)}"
-    if state.lag is None:
+    if not state.waiting:
         yield "lag", "no entries waiting"
+    elif state.lag is None:
+        yield "lag", "unknown: what waits longest is no entry"
     else:
         yield "lag", f"the oldest entry that waits is {_times.span(state.lag)} old"
     sent = counted(state.producers or 0, "process has", "processes have")

@@ -43,5 +43,5 @@ def is_beginning(report: Pipeline) -> bool:
 
 def show(report: Pipeline) -> dict[str, Any]:
     """What the page of the pipeline shows."""
-    flushes = [one.flushed_at for one in report.processes if one.flushed_at is not None]
+    flushes = [one.flushed_at for one in report.processes or () if one.flushed_at is not None]
     return {**as_json(report), "last_flush_at": as_json(max(flushes, default=None))}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
+from metrics_collector._reading.query import PATIENCE
 from metrics_collector._reading.reports.redis_state import Flow, moment
 from metrics_collector._reading.reports.remedies import problems
 from metrics_collector._reading.reports.report_types import DatabaseState, Pipeline, RedisState
@@ -18,8 +19,6 @@ from metrics_collector._support.settings import mask_url
 if TYPE_CHECKING:
     from metrics_collector._runtime.sending_pipeline import SendingPipeline
     from metrics_collector._storage.base import Store
-
-_PATIENCE: Final = 3.0  # seconds that Redis may take
 
 
 async def pipeline() -> Pipeline:
@@ -34,12 +33,14 @@ async def _pipeline(sending: SendingPipeline) -> Pipeline:
     flow = Flow()
     error = None
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             await flow.look(sending.redis, embedded=embedded)
     except TimeoutError:
-        error = f"Redis at {url} did not answer within {_PATIENCE:g} s"
+        error = f"Redis at {url} did not answer within {PATIENCE:g} s"
     except (StoreUnavailableError, IncompatibleStoreError) as problem:
         error = str(problem)
+    if error is not None:
+        flow = Flow()
     redis = RedisState(
         url=url,
         embedded=embedded,
@@ -50,18 +51,17 @@ async def _pipeline(sending: SendingPipeline) -> Pipeline:
         dangers=tuple(flow.dangers),
         dangers_known=flow.dangers_known,
     )
-    known = error is None
     report = Pipeline(
         redis=redis,
         database=await _database(open_database(settings)),
-        waiting=flow.waiting if known else None,
+        waiting=flow.waiting,
         max_backlog=settings.max_backlog,
-        claims=flow.claims if known else None,
+        claims=flow.claims,
         lag=flow.lag,
         max_waiting_time=settings.max_waiting_time,
-        processes=tuple(flow.processes),
-        producers=flow.producers if known else None,
-        dropped=flow.dropped if known else None,
+        processes=flow.processes,
+        producers=flow.producers,
+        dropped=flow.dropped,
         problems=(),
     )
     return replace(report, problems=tuple(problem.line for problem in problems(report)))

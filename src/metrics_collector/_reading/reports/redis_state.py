@@ -13,13 +13,13 @@ from metrics_collector._redis import server_risks
 from metrics_collector._redis.reader_commands import ReaderCommands
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from metrics_collector._redis.connection import RedisConnection
 
 
 class Flow:
-    """What `look` has found; attributes as in `Pipeline` and `RedisState`."""
+    """What `look` has found, nothing before; attributes as in `Pipeline` and `RedisState`."""
 
     def __init__(self) -> None:
         self.version: str | None = None
@@ -27,12 +27,12 @@ class Flow:
         self.maxmemory: int | None = None
         self.dangers: list[str] = []
         self.dangers_known = False
-        self.waiting = 0
-        self.claims = 0
+        self.waiting: int | None = None
+        self.claims: int | None = None
         self.lag: float | None = None
-        self.processes: list[ProcessState] = []
-        self.producers = 0
-        self.dropped = 0
+        self.processes: tuple[ProcessState, ...] | None = None
+        self.producers: int | None = None
+        self.dropped: int | None = None
 
     async def look(self, redis: RedisConnection, *, embedded: bool) -> None:
         """Ask Redis; an `embedded` one is in this process, so that there is no other one and no server to ask."""
@@ -45,10 +45,14 @@ class Flow:
         self.producers = len(dropped)
         self.dropped = sum(dropped.values())
         if embedded:
+            self.processes = ()
             return
-        for role in STARTED_BY:
-            for process, state in (await reader.heartbeats(role)).items():
-                self.processes.append(_process_state(role, process, state))
+        beats = {role: await reader.heartbeats(role) for role in STARTED_BY}
+        self.processes = tuple(
+            _process_state(role, process, state)
+            for role, states in beats.items()
+            for process, state in states.items()
+        )
         server = await server_risks.server(redis)
         self.version, self.used_memory, self.maxmemory = server
         self.dangers, self.dangers_known = await server_risks.risks(redis)
@@ -59,7 +63,9 @@ def moment(seconds: Any) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(float(seconds), UTC)
 
 
-def _lag(elements: Iterable[bytes]) -> float | None:
+def _lag(elements: Sequence[bytes]) -> float | None:
+    if not elements:
+        return 0.0
     oldest: float | None = None
     for raw in elements:
         try:

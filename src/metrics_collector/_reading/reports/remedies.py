@@ -38,7 +38,9 @@ def _of_the_parts(report: Pipeline) -> Iterator[Problem]:
         yield _warning("persistence", danger)
     if database.error is not None:
         yield _grave("database", f"{database.error} (DATABASE_NAME)")
-    if redis.error is None and not redis.embedded:
+    if report.processes is None:  # then Redis has an error
+        return
+    if not redis.embedded:
         for role, command in STARTED_BY.items():
             if not any(one.role == role for one in report.processes):
                 # Workers have a timer of their own.

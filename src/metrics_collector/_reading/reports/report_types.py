@@ -207,7 +207,8 @@ class DatabaseState:
 
     path: str  # its absolute path
     error: str | None  # why it cannot be read, or written by this user, or `None`
-    exists: bool  # whether it is there; without, the rest is `None`
+    # Whether it is there, `None` if it cannot be read; without it the rest is `None`.
+    exists: bool | None
     size: int | None  # bytes, the write-ahead log included
     saved: int | None  # entries saved since the beginning, those included that are no longer kept
     oldest_entry_at: datetime | None  # the end of the oldest call that is kept as an entry
@@ -220,12 +221,14 @@ class Pipeline:
 
     redis: RedisState
     database: DatabaseState
-    waiting: int | None  # entries in Redis that are not saved yet; `None` if it is unknown
+    # Of what Redis knows `None` is unknown, as it cannot be used.
+    waiting: int | None  # entries in Redis that are not saved yet
     max_backlog: int  # how many may wait
     claims: int | None  # claims that workers have taken and not saved yet
-    lag: float | None  # seconds since the end of the oldest call that waits; `None` if none does
+    # Seconds since the end of the oldest call that waits; 0 if none does, and `None` also if that is no entry.
+    lag: float | None
     max_waiting_time: int  # seconds between two flush requests of the scheduler, as set here
-    processes: tuple[ProcessState, ...]  # workers and schedulers that live
+    processes: tuple[ProcessState, ...] | None  # workers and schedulers that live
     producers: int | None  # processes that sent something in the last 24 hours
     dropped: int | None  # entries that those have dropped
     problems: tuple[str, ...]  # a line for each problem, with its remedy

@@ -77,7 +77,7 @@ class SQLiteStore:
         try:
             extent = await self._extent()
         except (StoreUnavailableError, IncompatibleStoreError) as problem:
-            error, extent = str(problem), None
+            return StoreDescription(exists=None, error=str(problem))
         if extent is None:
             return StoreDescription(exists=False, error=error)
         saved, oldest, rejected = extent

@@ -36,6 +36,8 @@ def _travel(pipeline: Pipeline) -> list[Text]:
     parts = [Text.assemble("waiting ", (waiting, "bold"))]
     if pipeline.redis.embedded:
         return [*parts, Text("memory://")]
+    if pipeline.processes is None:
+        return [*parts, Text.assemble("workers ", ("-", "bold"))]
     workers = [one for one in pipeline.processes if one.role == "worker"]
     failing = any(one.error is not None for one in workers)
     style = "bold" if workers and not failing else "bold red"
