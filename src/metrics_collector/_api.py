@@ -96,7 +96,8 @@ async def get_metrics(
     """The figures of one function over all processes: live and of all time, or those between two moments.
 
     What this process has recorded before the call is included, unless Redis takes no more. A decorated function that
-    was not called gives zeros.
+    was not called gives zeros. A window that is read while Redis cannot be used is what the database has, and is
+    `partial`.
 
     Args:
         function: the decorated function, its full name, or an end of that at a dot which matches one function only.
@@ -107,7 +108,8 @@ async def get_metrics(
         UnknownFunctionError: no function is known by that name.
         AmbiguousNameError: the end of a name matches several.
         ConfigurationError: a time cannot be understood, or a setting is wrong.
-        StoreUnavailableError: Redis, or for a window the database, cannot be reached.
+        StoreUnavailableError: Redis, or for a window the database, cannot be used. For a window Redis is needed only
+            where the database does not know the name.
     """
     begin, end = _span(since, until)
 
@@ -127,11 +129,19 @@ async def list_metrics(
     since: datetime | timedelta | str | None = None,
     until: datetime | timedelta | str | None = None,
 ) -> list[FunctionMetrics]:
-    """The figures of every function that was called, by name; times and errors as in `get_metrics`."""
+    """The figures of every function that was called, by name; times and errors as in `get_metrics`.
+
+    Where a window has none, Redis is needed, too: an empty list could not be `partial`.
+    """
     begin, end = _span(since, until)
 
-    live = begin is None and end is None
-    return await asking.read(lambda query: query.functions(begin, end), live=live)
+    async def read(query: Query) -> list[FunctionMetrics]:
+        found = await query.functions(begin, end)
+        if not found:
+            query.need_redis()
+        return found
+
+    return await asking.read(read, live=begin is None and end is None)
 
 
 async def history(
@@ -149,7 +159,7 @@ async def history(
         resolution: `"minute"`, `"hour"` or `"day"` (of UTC).
 
     Raises:
-        As `get_metrics`; it always needs the database file.
+        As `list_metrics` for a window.
     """
     begin, end = _span(since, until)
     if begin is None:
@@ -162,7 +172,10 @@ async def history(
             name = await query.resolve(name)
         elif name is not None:
             name = registry.name_of(name)
-        return await query.history(name, start, end, resolution)
+        found = await query.history(name, start, end, resolution)
+        if not found:
+            query.need_redis()
+        return found
 
     return await asking.read(read)
 

@@ -215,9 +215,7 @@ async def test_every_report_is_what_sql_has(
     said: str,
     redis_server: RedisServer,
     saved: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asking, "SEND_TIMEOUT", 0.1)
     settings = Settings(redis_url=redis_server.url, database_name=str(saved))
     await spoil(redis_server)
     async with MetricsCollector(settings):
@@ -234,9 +232,16 @@ async def test_every_report_is_what_sql_has(
             assert said in (report.missing.redis_error or "")
         assert await reports.entry_count("g") == 2
         assert [len(page) async for page in reports.entries("g")] == [2]
-        for read in (list_metrics(since="1h"), history("app.f", since="1h")):
-            with pytest.raises(StoreUnavailableError, match=said):
-                await read
+        one = await get_metrics("g", since="1h")
+        assert (one.func_name, one.call_count, one.partial) == ("app.g", 2, True)
+        listed = await list_metrics(since="1h")
+        assert [(each.call_count, each.partial) for each in listed] == [(2, True), (2, True)]
+        points = await history("app.f", since="1h")
+        assert sum(point.call_count for point in points) == 2
+        assert all(point.partial and point.as_dict()["partial"] for point in points)
+        for nothing in (list_metrics(since="9d", until="8d"), history("f", since="9d", until="8d")):
+            with pytest.raises(StoreUnavailableError, match=said):  # it could not be partial
+                await nothing
 
 
 async def test_all_is_back_with_the_server(
@@ -258,6 +263,7 @@ async def test_all_is_back_with_the_server(
         await asyncio.to_thread(redis_server.start)
         back = await reports.overview("1h")
         assert (back.total.call_count, back.missing.partial) == (5, False)
+        assert not (await get_metrics("app.new", since="1h")).partial
         assert (await reports.pipeline()).processes == ()
 
 

@@ -43,6 +43,7 @@ class FunctionMetrics:
             the minutes, hours and days in it.
         error_types: name of the exception's type → count.
         last_called_at: aware UTC datetime of the last end of a call.
+        partial: whether entries that are not saved yet are missing, as Redis could not be used; only over a window.
     """
 
     func_name: str
@@ -55,6 +56,7 @@ class FunctionMetrics:
     error_types: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     last_called_at: datetime | None = None
     histogram: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    partial: bool = False
 
     @property
     def error_rate(self) -> float | None:
@@ -106,8 +108,12 @@ class FunctionMetrics:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """All figures under the names of their attributes, ready for JSON: moments are ISO 8601 in UTC."""
-        return {"func_name": self.func_name, **figures_as_json(self)}
+        """All figures under the names of their attributes, ready for JSON: moments are ISO 8601 in UTC.
+
+        If they are partial, `partial` is in it, too.
+        """
+        lacking = {"partial": True} if self.partial else {}
+        return {"func_name": self.func_name, **figures_as_json(self), **lacking}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,17 +22,14 @@ T = TypeVar("T")
 SEND_TIMEOUT: Final = 5.0  # seconds that `send()`, and all that begins with it, tries
 
 
-async def read(
-    action: Callable[[Query], Awaitable[T]], *, live: bool = False, partial: bool = False
-) -> T:
+async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -> T:
     """Ask something, after what this process has recorded so far is in Redis, unless that takes no more.
 
     Args:
-        live: it is about live totals, not only about windows and history.
-        partial: the answer says itself what it lacks where Redis cannot be used.
+        live: it is about live totals, which need Redis; else the answer has to say what it lacks without it.
 
     Raises:
-        StoreUnavailableError, IncompatibleStoreError: the database cannot be used; or Redis, unless `partial`.
+        StoreUnavailableError, IncompatibleStoreError: the database cannot be used; or Redis, for live totals.
     """
     from metrics_collector._reading.query import PATIENCE, Query
     from metrics_collector._redis.reader_commands import ReaderCommands
@@ -41,17 +38,14 @@ async def read(
     async def ask(pipeline: SendingPipeline) -> T:
         failed = None
         try:
-            await pipeline.send_for_read(PATIENCE if partial else SEND_TIMEOUT, patient=not partial)
+            await pipeline.send_for_read(SEND_TIMEOUT if live else PATIENCE, patient=live)
         except (StoreUnavailableError, IncompatibleStoreError) as error:
-            if not partial:
+            if live:
                 raise
             failed = error
         database = await pipeline.database(live=live)
-        query = Query(ReaderCommands(pipeline.redis), database, registry.names(), failed)
-        answer = await action(query)
-        if not partial:
-            query.need_redis()
-        return answer
+        reader = ReaderCommands(pipeline.redis)
+        return await action(Query(reader, database, registry.names(), failed))
 
     return await collector.call(ask)
 

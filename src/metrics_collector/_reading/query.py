@@ -117,7 +117,8 @@ class Query:
             found = await self._live([func_name])
         else:
             found = await self._window(since, until, func_name)
-        return FunctionMetrics(**figures(func_name, found.get(func_name, Totals())))
+        totals = found.get(func_name, Totals())
+        return FunctionMetrics(**figures(func_name, totals), partial=self.missing().partial)
 
     async def functions(
         self, since: datetime | None, until: datetime | None
@@ -129,7 +130,7 @@ class Query:
         else:
             found = await self._window(since, until, None)
         return [
-            FunctionMetrics(**figures(name, totals))
+            FunctionMetrics(**figures(name, totals), partial=self.missing().partial)
             for name, totals in sorted(found.items())
             if totals.counts.get(CALLS, 0) > 0
         ]
@@ -143,10 +144,10 @@ class Query:
                 f"resolution is {resolution!r}; it may be 'minute', 'hour' or 'day'"
             )
         start, end = since.timestamp(), None if until is None else until.timestamp()
-        async with self.snapshot(func_name) as (reader, purged, pending, _):
+        async with self.snapshot(func_name) as (reader, purged, pending, missing):
             ranges = joined(resolution, start, end, purged)
             rollups = [] if reader is None else await reader.rollups(ranges, func_name)
-        return await process.in_thread(partial(_points, rollups, ranges, pending))
+        return await process.in_thread(partial(_points, rollups, ranges, pending, missing))
 
     async def _live(self, names: Iterable[str]) -> dict[str, Totals]:
         self.need_redis()
@@ -302,7 +303,10 @@ def count(totals: Totals, entry: Entry) -> None:
 
 
 def _points(
-    rollups: Iterable[Rollup], ranges: Iterable[RollupRange], pending: Iterable[Entry]
+    rollups: Iterable[Rollup],
+    ranges: Iterable[RollupRange],
+    pending: Iterable[Entry],
+    missing: Missing,
 ) -> list[HistoryPoint]:
     """The points that rollups and pending entries make, each of its range's resolution."""
     points = {(rollup.start, rollup.func_name): rollup.totals for rollup in rollups}
@@ -318,7 +322,12 @@ def _points(
         if rollup_range.covers(at)
     }
     return [
-        HistoryPoint(start=starts[at][0], resolution=starts[at][1], **figures(name, totals))
+        HistoryPoint(
+            start=starts[at][0],
+            resolution=starts[at][1],
+            **figures(name, totals),
+            partial=missing.partial,
+        )
         for (at, name), totals in sorted(points.items(), key=itemgetter(0))
     ]
 

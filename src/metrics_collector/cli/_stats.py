@@ -66,7 +66,7 @@ async def _ask(
         now = datetime.now(UTC)
         return found, _times.counted(since, min(until or now, now)), query.missing()
 
-    return await asking.read(ask, live=live, partial=not live)
+    return await asking.read(ask, live=live)
 
 
 def _write_plain(metrics: Sequence[FunctionMetrics]) -> None:

@@ -29,7 +29,7 @@ async def entry_count(
         async with query.saved() as reader:
             return 0 if reader is None else await reader.entry_count(which)
 
-    return await asking.read(read, partial=True)
+    return await asking.read(read)
 
 
 async def entries(
@@ -44,7 +44,7 @@ async def entries(
         since: the moment from which on; `None`: no limit.
         until: the moment before which; `None`: no limit.
     """
-    which = await asking.read(lambda query: _which(query, name, since, until), partial=True)
+    which = await asking.read(lambda query: _which(query, name, since, until))
     cursor: str | None = None
 
     async def read(query: Query) -> EntryPage:
@@ -54,7 +54,7 @@ async def entries(
             return await reader.entries(which, cursor, _PAGE)
 
     while True:
-        some, cursor = await asking.read(read, partial=True)
+        some, cursor = await asking.read(read)
         if some:
             yield some
         if cursor is None:

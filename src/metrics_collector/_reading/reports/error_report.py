@@ -39,7 +39,7 @@ class Failures(NamedTuple):
 
 async def errors(since: Moment, until: Moment = None) -> ErrorReport:
     """All errors in a window."""
-    return await asking.read(lambda query: _errors(query, since, until), partial=True)
+    return await asking.read(lambda query: _errors(query, since, until))
 
 
 async def _errors(query: Query, since: Moment, until: Moment) -> ErrorReport:

@@ -32,7 +32,7 @@ SLOWEST: Final = 20
 
 async def function(name: str, since: Moment, until: Moment = None) -> FunctionReport:
     """One function in a window; `name` is its full name, or an end of that at a dot which matches one function only."""
-    return await asking.read(lambda query: _function(query, name, since, until), partial=True)
+    return await asking.read(lambda query: _function(query, name, since, until))
 
 
 async def _function(query: Query, asked: str, since: Moment, until: Moment) -> FunctionReport:
@@ -67,7 +67,9 @@ async def _function(query: Query, asked: str, since: Moment, until: Moment) -> F
     return FunctionReport(
         func_name=name,
         window=window,
-        metrics=FunctionMetrics(**figures(name, Totals.sum(steps.values()))),
+        metrics=FunctionMetrics(
+            **figures(name, Totals.sum(steps.values())), partial=missing.partial
+        ),
         compared=compared,
         before=before,
         points=tuple(
@@ -75,6 +77,7 @@ async def _function(query: Query, asked: str, since: Moment, until: Moment) -> F
                 start=datetime.fromtimestamp(start, UTC),
                 resolution=window_steps.resolution(window),
                 **figures(name, totals),
+                partial=missing.partial,
             )
             for start, totals in sorted(steps.items())
         ),

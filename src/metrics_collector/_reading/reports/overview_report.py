@@ -37,7 +37,7 @@ async def overview(since: Moment, until: Moment = None) -> Overview:
 
     What is over of it, and the period before, is remembered, so that looking again costs little.
     """
-    return await asking.read(lambda query: _overview(query, since, until), partial=True)
+    return await asking.read(lambda query: _overview(query, since, until))
 
 
 async def _overview(query: Query, since: Moment, until: Moment) -> Overview:
