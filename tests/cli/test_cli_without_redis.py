@@ -38,7 +38,7 @@ ALONE: Final = Missing(left_out=None, redis_error="Redis is away")
 def calls(tmp_path: Path) -> None:
     """Some calls of the last minutes, saved where the commands look."""
     now = time.time()
-    calls = [Call("shop.pay", now - 60 - n, 0.25, None if n else "KeyError") for n in range(3)]
+    calls = [Call("shop.till.pay", now - 60 - n, 0.25, None if n else "KeyError") for n in range(3)]
     asyncio.run(save([*calls, Call("shop.cart", now - 90)], tmp_path / "metrics.db"))
 
 
@@ -63,16 +63,16 @@ def partial(down: None, run: Run) -> Callable[[str], str]:
 
 def test_stats(partial: Callable[[str], str]) -> None:
     lines = [line.split()[:3] for line in partial("stats --since 1h").splitlines()]
-    assert lines[1:] == [["shop.pay", "3", "1"], ["shop.cart", "1", "0"]]
+    assert lines[1:] == [["shop.till.pay", "3", "1"], ["shop.cart", "1", "0"]]
     found = {one["func_name"]: one for one in json.loads(partial("stats --since 1h --json"))}
-    assert (found["shop.pay"]["call_count"], found["shop.pay"]["partial"]) == (3, True)
+    assert (found["shop.till.pay"]["call_count"], found["shop.till.pay"]["partial"]) == (3, True)
 
 
-@pytest.mark.parametrize(("command", "key"), [("errors", "errors"), ("history pay", "points")])
+@pytest.mark.parametrize(("command", "key"), [("errors", "errors"), ("history till.pay", "points")])
 def test_json_says_it(
     command: str, key: str, partial: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
-    assert "shop.pay" in partial(f"{command} --json")
+    assert "shop.till.pay" in partial(f"{command} --json")
     found = json.loads(partial(f"{command} --json"))
     assert found[key]
     assert (found["partial"], found["left_out"]) == (True, None)
@@ -87,12 +87,12 @@ def test_json_says_it(
 
 def test_tables(partial: Callable[[str], str]) -> None:
     assert "KeyError" in partial("errors")
-    assert [line.split()[1] for line in partial("history shop.pay").splitlines()[1:]] == ["3"]
+    assert [line.split()[1] for line in partial("history shop.till.pay").splitlines()[1:]] == ["3"]
 
 
 @pytest.mark.usefixtures("down")
 def test_an_export_is_of_what_is_saved_and_lacks_nothing(run: Run) -> None:
-    status, out, err = run("export pay")
+    status, out, err = run("export till.pay")
     assert (status, len(out.splitlines()), err) == (0, 4, "")
 
 
@@ -101,8 +101,8 @@ def test_an_export_is_of_what_is_saved_and_lacks_nothing(run: Run) -> None:
     ("command", "said"),
     [
         ("stats", "Redis at redis://:***@127.0.0.1:1/0 cannot be used"),
-        ("history delete", "in the database no measured function matches 'delete'"),
-        ("export delete", "in the database no measured function matches 'delete'"),
+        ("history never_called", "in the database no measured function matches 'never_called'"),
+        ("export never_called", "in the database no measured function matches 'never_called'"),
     ],
 )
 def test_what_sql_cannot_answer_fails(command: str, said: str, complaint: Complaint) -> None:
@@ -139,7 +139,7 @@ def test_a_server_that_stops_and_starts(
     ):
         change()
         status, out, err = run("stats --since 1h")
-        assert (status, "shop.pay" in out) == (0, True)
+        assert (status, "shop.till.pay" in out) == (0, True)
         assert bool(re.fullmatch(WARNING, err)) is warned
         assert bool(err) is warned
 

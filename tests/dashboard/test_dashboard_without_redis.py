@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.helpers.redis_server import RedisServer
 
-VIEWS: Final = ("overview", "function?name=shop.pay", "errors")
+VIEWS: Final = ("overview", "function?name=shop.till.pay", "errors")
 BANNER: Final = "Partial figures:"
 
 
@@ -38,7 +38,7 @@ def down(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def calls(tmp_path: Path) -> None:
     """Some calls of the last minutes, saved where the dashboard looks."""
     now = time.time()
-    calls = [Call("shop.pay", now - 60 - n, 0.25, None if n else "KeyError") for n in range(3)]
+    calls = [Call("shop.till.pay", now - 60 - n, 0.25, None if n else "KeyError") for n in range(3)]
     await save([*calls, Call("shop.cart", now - 90)], tmp_path / "metrics.db")
 
 
@@ -77,7 +77,7 @@ class TestFigures:
     ) -> None:
         answer = await local.get(page_of(view))
         assert answer.status_code == 200
-        assert "shop.pay" in answer.text
+        assert "shop.till.pay" in answer.text
         assert answer.text.count(BANNER) == answer.text.count("cannot be used") == 1
         assert 'class="badge"' in answer.text
         assert "S3CR3T" not in answer.text
@@ -85,15 +85,15 @@ class TestFigures:
     async def test_what_waits_in_the_service_itself_is_missing(
         self, local: httpx.AsyncClient
     ) -> None:
-        with measure("shop.pay"):
+        with measure("shop.till.pay"):
             pass
-        answer = (await local.get("/api/function?name=pay")).json()
+        answer = (await local.get("/api/function?name=till.pay")).json()
         assert (answer["totals"]["call_count"], answer["partial"]) == (3, True)
 
     async def test_a_name_that_redis_may_know_is_not_unknown(
         self, local: httpx.AsyncClient
     ) -> None:
-        answer = await local.get("/api/function?name=shop.delete")
+        answer = await local.get("/api/function?name=shop.never_called")
         assert answer.status_code == 503
         assert "in the database no measured function" in answer.json()["error"]
 

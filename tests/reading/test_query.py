@@ -271,6 +271,8 @@ async def test_history_by_minute_hour_and_day(redis: Commands, flush: Flush, que
 class Pending:
     """A Redis that holds these elements, and no live totals."""
 
+    label = "here"
+
     def __init__(self, elements: Sequence[bytes]) -> None:
         self._elements = elements
 

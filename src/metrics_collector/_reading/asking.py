@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
@@ -12,6 +13,7 @@ from metrics_collector._storage.reopening import reopening
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from metrics_collector._errors import MetricsCollectorError
     from metrics_collector._reading.query import Query
     from metrics_collector._runtime.sending_pipeline import SendingPipeline
     from metrics_collector._storage.base import Store
@@ -36,9 +38,14 @@ async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -
 
     @reopening
     async def ask(pipeline: SendingPipeline) -> T:
-        failed = None
+        failed: MetricsCollectorError | None = None
         try:
-            await pipeline.send_for_read(SEND_TIMEOUT if live else PATIENCE, patient=live)
+            async with asyncio.timeout(None if live else PATIENCE):
+                await pipeline.send_for_read(SEND_TIMEOUT, patient=live)
+        except TimeoutError:
+            failed = StoreUnavailableError(
+                f"Redis at {pipeline.redis.label} did not take this process's entries within {PATIENCE:g} s"
+            )
         except (StoreUnavailableError, IncompatibleStoreError) as error:
             if live:
                 raise

@@ -46,6 +46,8 @@ _Pending = dict[tuple[str, int], Entry]  # by what the ledger knows it under
 class LiveTotals(Protocol):
     """Redis, as a reader needs it."""
 
+    label: str  # its address without secrets, for messages
+
     async def live(self, func_names: Iterable[str]) -> dict[str, Live]: ...
     async def function_names(self) -> set[str]: ...
     async def saved_function_names(self) -> set[str]: ...
@@ -66,6 +68,11 @@ def resolve(asked: str, names: AbstractSet[str]) -> str:
     near = difflib.get_close_matches(asked, [*names, *shorts], n=3)
     hint = f"; close: {_listed(sorted({shorts.get(n, n) for n in near}))}" if near else ""
     raise UnknownFunctionError(f"no measured function matches {asked!r}{hint}")
+
+
+def unanswered(label: str) -> StoreUnavailableError:
+    """What is wrong with the Redis at an address that has used up `PATIENCE`."""
+    return StoreUnavailableError(f"Redis at {label} did not answer within {PATIENCE:g} s")
 
 
 class Query:
@@ -256,9 +263,7 @@ class Query:
                 async with asyncio.timeout(PATIENCE if bounded else None):
                     return await question()
             except TimeoutError:
-                self._failed = StoreUnavailableError(
-                    f"Redis (REDIS_URL) did not answer within {PATIENCE:g} s"
-                )
+                self._failed = unanswered(self._redis.label)
             except (StoreUnavailableError, IncompatibleStoreError) as error:
                 self._failed = error
         return None

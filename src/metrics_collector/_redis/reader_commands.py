@@ -25,6 +25,7 @@ class ReaderCommands:
     """Live totals, what is pending, and who is there."""
 
     def __init__(self, redis: RedisConnection) -> None:
+        self.label = redis.label
         self._redis = redis
         self._keys = redis.keys
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
-from metrics_collector._reading.query import PATIENCE
+from metrics_collector._reading.query import PATIENCE, unanswered
 from metrics_collector._reading.reports.redis_state import Flow, moment
 from metrics_collector._reading.reports.remedies import problems
 from metrics_collector._reading.reports.report_types import DatabaseState, Pipeline, RedisState
@@ -36,7 +36,7 @@ async def _pipeline(sending: SendingPipeline) -> Pipeline:
         async with asyncio.timeout(PATIENCE):
             await flow.look(sending.redis, embedded=embedded)
     except TimeoutError:
-        error = f"Redis at {url} did not answer within {PATIENCE:g} s"
+        error = str(unanswered(url))
     except (StoreUnavailableError, IncompatibleStoreError) as problem:
         error = str(problem)
     if error is not None:
