@@ -41,10 +41,9 @@ _BEGINS: Final = {"overview": "call_count", "errors": "error_count"}
 
 _logger = logging.getLogger("metrics_collector")
 
-# The parameters of views; pages also take those that their links carry on.
+# The parameters of views as JSON; pages are lenient, as proxies and those who share links add their own.
 _WINDOW: Final = ("window", "since", "until")
 _TABLE: Final = ("q", "sort", "page")
-_CARRIED: Final = (*_WINDOW, "live")
 
 # What a view shows.
 _Build: TypeAlias = "Callable[[Request, State], Coroutine[Any, Any, dict[str, Any]]]"
@@ -111,17 +110,15 @@ class _Views:
         }
         for name, (build, takes) in views.items():
             path = "/" if name == "overview" else f"/{name}"
-            yield Route(path, partial(self._page, name, build, takes))
+            yield Route(path, partial(self._page, name, build))
             yield Route(f"/api/{name}", partial(_json, build, takes))
-        yield Route("/api", partial(self._page, "api", _nothing, ()))
+        yield Route("/api", partial(self._page, "api", _nothing))
 
     async def _pipeline(self, _: Request, __: State) -> dict[str, Any]:
         return _pipeline.show(await self._recent.renew())
 
-    async def _page(
-        self, name: str, build: _Build, takes: tuple[str, ...], request: Request
-    ) -> Response:
-        state = _state(request, tuple(dict.fromkeys((*takes, *_CARRIED))))
+    async def _page(self, name: str, build: _Build, request: Request) -> Response:
+        state = State.of(request.query_params)
         building = build(request, state)
         pipeline, data = await asyncio.gather(self._recent.get(), building)
         template = name
@@ -165,13 +162,9 @@ def _name(request: Request) -> str:
     return name
 
 
-def _state(request: Request, takes: tuple[str, ...]) -> State:
-    check(request.query_params, takes)
-    return State.of(request.query_params)
-
-
 async def _json(build: _Build, takes: tuple[str, ...], request: Request) -> Response:
-    return JSONResponse(await build(request, _state(request, takes)))
+    check(request.query_params, takes)
+    return JSONResponse(await build(request, State.of(request.query_params)))
 
 
 async def _nothing(_: Request, __: State) -> dict[str, Any]:

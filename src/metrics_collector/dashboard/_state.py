@@ -27,7 +27,7 @@ _SHOWN: Final = 40  # characters of an unknown parameter
 
 
 def check(query: Mapping[str, str], takes: Collection[str]) -> None:
-    """Check that a query string has no parameter but those that a route takes.
+    """Check that a query string has no parameter but those that a view takes.
 
     Raises:
         ConfigurationError: it has another one.
