@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,11 +22,9 @@ from metrics_collector._core.histogram import bucket
 from metrics_collector._core.rollup_ranges import SECONDS, RollupRange
 from metrics_collector._errors import (
     IncompatibleStoreError,
-    MetricsCollectorError,
     StoreUnavailableError,
 )
 from metrics_collector._storage.base import ErrorTime
-from metrics_collector._storage.reopening import BeginAgainError
 from metrics_collector._storage.sqlite import (
     SQLiteStore,
     deletion,
@@ -40,12 +36,12 @@ from metrics_collector._storage.sqlite import session as session_module
 from metrics_collector._storage.sqlite.save import ROWS
 from metrics_collector._storage.steps import Pause, Statement
 from tests.helpers.cancelling import at_each_await
-from tests.helpers.driving import drive
 from tests.helpers.locking import locked
 from tests.helpers.older_databases import VERSIONS, make_older
 from tests.helpers.pipeline import NOON, Call, batch_of, contents, entries_of, foreign, lines_of
 from tests.helpers.rows import rows
 from tests.helpers.threads import allow_no_more, at_once
+from tests.storage.runner import Runner, assert_no_threads, refusal
 from tests.storage.test_contract import (
     FIRST,
     LATER,
@@ -59,59 +55,12 @@ from tests.storage.test_contract import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable
 
     from metrics_collector._core.pipeline_types import Purged, Saved
-    from metrics_collector._core.totals import Totals
     from metrics_collector._storage.sqlite.session import Steps
 
 T = TypeVar("T")
-
-
-class Runner:
-    """Runs coroutines on one kind of session."""
-
-    def __init__(self, *, plain: bool) -> None:
-        self.plain = plain
-
-    def store(self, path: Path) -> SQLiteStore:
-        """The database."""
-        return SQLiteStore(str(path), plain=self.plain)
-
-    def __call__(self, work: Coroutine[Any, Any, T]) -> T:
-        return drive(work) if self.plain else asyncio.run(work)
-
-    def save(
-        self, path: Path, elements: Sequence[bytes], *, token: str = TOKEN, now: float = NOON
-    ) -> Saved:
-        """Save one claim in one chunk."""
-        return self(save(self.store(path), elements, token=token, now=now))
-
-    def read(self, path: Path) -> dict[str, Totals] | None:
-        """The totals of all functions; `None` without a database."""
-
-        async def work() -> dict[str, Totals] | None:
-            async with self.store(path).reading() as database:
-                if database is None:
-                    return None
-                found = await database.all_totals()
-                return {name: numbered.totals for name, numbered in found.items()}
-
-        return self(work())
-
-
-@pytest.fixture(params=[True, False], ids=["plain", "threaded"])
-def run(request: pytest.FixtureRequest) -> Iterator[Runner]:
-    """Both kinds of session; neither may leave a thread behind."""
-    yield Runner(plain=request.param)
-    assert_no_threads()
-
-
-def assert_no_threads() -> None:
-    others = [t for t in threading.enumerate() if "connection_worker" in t.name]
-    for thread in others:
-        thread.join(5)  # it has said that it is done, and is about to end
-    assert not any(thread.is_alive() for thread in others)
 
 
 # What is saved
@@ -168,36 +117,6 @@ def query(sql: str) -> Any:
 # Files that cannot be used
 
 
-@contextmanager
-def as_nobody() -> Iterator[Path]:
-    """Be a user whom permissions stop, which they do not root; gives a folder of that user's."""
-    folder = Path(tempfile.mkdtemp())
-    root = os.geteuid() == 0
-    try:
-        if root:
-            shutil.chown(folder, "nobody")
-            os.seteuid(folder.stat().st_uid)
-        yield folder
-    finally:
-        if root:
-            os.seteuid(0)
-        folder.chmod(0o700)
-        shutil.rmtree(folder)
-
-
-def refusal(work: Callable[[], object], kind: type[MetricsCollectorError]) -> str:
-    """The message of the error, which is to be one line."""
-    with pytest.raises(kind) as caught:
-        work()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-def refused_save(run: Runner, path: Path) -> str:
-    return refusal(lambda: run.save(path, [foreign()]), StoreUnavailableError)
-
-
 def after_preparing(
     monkeypatch: pytest.MonkeyPatch, act: Callable[[sqlite3.Connection], object]
 ) -> None:
@@ -211,106 +130,8 @@ def after_preparing(
     monkeypatch.setattr(schema, "prepare", prepare_and_act)
 
 
-def test_a_read_only_folder(run: Runner) -> None:
-    with as_nobody() as folder:
-        path = folder / "metrics.db"
-        folder.chmod(0o500)
-        message = refused_save(run, path)
-        assert message == (
-            f"the database {path} cannot be used (unable to open database file): "
-            "its folder must exist and be writable by this user"
-        )
-        assert run.read(path) is None
-        folder.chmod(0o700)
-        run.save(path, [foreign()])
-        folder.chmod(0o500)  # the file may be written, its folder not
-        message = refused_save(run, path)
-        assert "its folder must" in message or "and its folder must be writable" in message
-
-
-def test_a_read_only_file(run: Runner) -> None:
-    with as_nobody() as folder:
-        path = folder / "metrics.db"
-        run.save(path, [foreign()])
-        path.chmod(0o400)
-        message = refused_save(run, path)
-        assert message == (
-            f"the database {path} cannot be used (attempt to write a readonly database): "
-            "the file and its folder must be writable by this user"
-        )
-        assert (run.read(path) or {}).keys() == {"app.f"}
-        path.chmod(0o000)
-        message = refusal(lambda: run.read(path), StoreUnavailableError)
-        assert "unable to open database file" in message
-        folder.chmod(0o000)
-        assert "enter its folder" in refusal(lambda: run.read(path), StoreUnavailableError)
-        assert "enter its folder" in str(asyncio.run(run.store(path).describe()).error)
-
-
-@contextmanager
-def not_writable(folder: Path) -> Iterator[None]:
-    for path in folder.iterdir():
-        path.chmod(0o400)
-    folder.chmod(0o500)
-    try:
-        yield
-    finally:
-        folder.chmod(0o700)
-        for path in folder.iterdir():
-            path.chmod(0o600)
-
-
-@pytest.mark.parametrize("log", ["none", "in use", "left over", "without its index"])
-def test_a_folder_that_a_reader_may_not_write_is_read_whatever_the_log(
-    run: Runner, log: str
-) -> None:
-    with as_nobody() as folder:
-        path = folder / "metrics.db"
-        run.save(path, [foreign()])
-        with closing(sqlite3.connect(path)) as worker:
-            if log != "none":
-                worker.execute("UPDATE totals SET call_count = 7")
-                worker.commit()
-            if log in {"left over", "without its index"}:
-                kept = [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
-                copies = {one: one.read_bytes() for one in kept}
-                worker.close()
-                for one, content in copies.items():
-                    one.write_bytes(content)
-            if log == "without its index":
-                Path(f"{path}-shm").unlink()
-            elif log == "none":
-                worker.close()
-            with not_writable(folder):
-                if log == "without its index":
-                    message = refusal(lambda: run.read(path), StoreUnavailableError)
-                    assert f"as {path}-wal holds a part of it: let this user" in message
-                else:
-                    totals = run.read(path) or {}
-                    assert totals["app.f"].counts["call_count"] == (1 if log == "none" else 7)
-
-
-def test_what_is_written_while_a_reader_without_a_log_reads_is_not_missed(run: Runner) -> None:
-    with as_nobody() as folder:
-        path = folder / "metrics.db"
-        run.save(path, [foreign()])
-
-        async def read() -> None:
-            async with reading(run.store(path)) as store:
-                assert await store.function_names() == ["app.f"]
-                folder.chmod(0o700)
-                rows(path, "UPDATE totals SET call_count = 7")  # and moves it into the file
-                folder.chmod(0o500)
-                await store.function_names()
-
-        folder.chmod(0o500)
-        with pytest.raises(BeginAgainError, match="was written to"):
-            run(read())
-        assert (run.read(path) or {})["app.f"].counts["call_count"] == 7
-
-
 def test_a_folder_in_place_of_the_file(run: Runner, tmp_path: Path) -> None:
-    message = refused_save(run, tmp_path)
+    message = run.refused_save(tmp_path)
     advice = f"give the path of a file, such as {tmp_path}/metrics.db"
     assert message == f"{tmp_path} is a folder; {advice}"
     assert refusal(lambda: run.read(tmp_path), StoreUnavailableError) == message
@@ -318,7 +139,7 @@ def test_a_folder_in_place_of_the_file(run: Runner, tmp_path: Path) -> None:
 
 def test_a_folder_that_does_not_exist(run: Runner, tmp_path: Path) -> None:
     path = tmp_path / "no" / "metrics.db"
-    message = refused_save(run, path)
+    message = run.refused_save(path)
     assert "its folder must exist and be writable" in message
     assert run.read(path) is None
 
@@ -389,7 +210,7 @@ def test_a_lock_that_another_program_holds(
     monkeypatch.setattr(session_module, "BUSY_TIMEOUT", 0.05)
     run.save(path, [foreign()])
     with locked(path):
-        assert refused_save(run, path) == (
+        assert run.refused_save(path) == (
             f"the database {path} cannot be used (database is locked): "
             "another program holds its lock; the entries wait in Redis"
         )
@@ -640,7 +461,7 @@ def test_a_file_that_is_gone_as_it_is_made_or_opened(
         shutil.copy(path, path.with_name("copy.db"))
     after_preparing(monkeypatch, lambda _: lose(path, change))
     said = f"the database {path} was deleted or replaced while it was being opened"
-    assert refused_save(run, path) == said
+    assert run.refused_save(path) == said
 
 
 # Keeping the database small

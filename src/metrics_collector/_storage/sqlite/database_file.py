@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
 from metrics_collector._storage.reopening import BeginAgainError
+from metrics_collector._storage.sqlite import write_ahead_log
 
 Version: TypeAlias = tuple[int, ...]
 
@@ -68,31 +69,34 @@ def exists(path: str) -> bool:
     return True
 
 
-def alone(path: str, error: sqlite3.OperationalError) -> Version:
-    """The version of a file that has no log, if it could not be opened to read for want of one.
+def must_be_readable(path: str) -> None:
+    """Refuse a file that this user may not read.
 
     Raises:
-        BeginAgainError: there is a log now, without which the file may be old or half written.
-        StoreUnavailableError: the file cannot be read.
-        sqlite3.OperationalError: the one given, if it has other reasons.
+        StoreUnavailableError: it is one.
     """
-    if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
-        raise error
-    effective = os.access in os.supports_effective_ids  # not on Windows
-    if not os.access(path, os.R_OK, effective_ids=effective):
+    if not write_ahead_log.may(path, os.R_OK):
         raise StoreUnavailableError(
-            f"the database {path} cannot be read ({error}): let this user read the file"
-        ) from error
+            f"the database {path} cannot be read: let this user read the file"
+        )
+
+
+def version_without_log(path: str) -> Version | None:
+    """The version of a file that has no log, so that all is in the file; `None` if there is one."""
     version = _version(path)
     # From now on a write changes its time, and what was written before is whole if there is no log.
     time.sleep(_CLOCK_STEP)
-    for suffix in ("-wal", "-journal"):
-        if exists(path + suffix):
-            raise BeginAgainError(
-                f"the database {path} cannot be read ({error}), as {path}{suffix} holds a part of it: "
-                "let this user read all files of that name, or write to the folder; or start a worker, which ends that"
-            ) from error
-    return version
+    return None if write_ahead_log.exists(path) else version
+
+
+def log_unreadable(path: str, error: sqlite3.OperationalError) -> Exception:
+    """What it means that a file that has a log could not be opened to read."""
+    if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
+        return error
+    return BeginAgainError(
+        f"the database {path} cannot be read ({error}), as {path}-wal holds a part of it: "
+        "let this user read all files of that name, or write to the folder; or start a worker, which ends that"
+    )
 
 
 def must_be_as_before(

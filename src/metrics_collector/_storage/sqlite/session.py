@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from metrics_collector._errors import StoreUnavailableError
-from metrics_collector._storage.sqlite import database_file, fork_safe_connection, schema
+from metrics_collector._storage.sqlite import (
+    database_file,
+    fork_safe_connection,
+    schema,
+    write_ahead_log,
+)
 from metrics_collector._storage.steps import Compute, Many, Pause, Statement, compute
 from metrics_collector._support import process
 
@@ -103,6 +108,7 @@ async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
     def connect() -> sqlite3.Connection:
         nonlocal opened
         database_file.must_be_no_folder(path)
+        write_ahead_log.delete_others(path, driver, BUSY_TIMEOUT)
         before = database_file.identity(path)
         connection = fork_safe_connection.connect(path, driver, timeout=BUSY_TIMEOUT)
         try:
@@ -124,41 +130,55 @@ async def open_reading(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
     """Open the database to read only; `None` if there is no file, or nothing in it yet. Never makes a file."""
     driver = threading.get_ident()
     alone: database_file.Version | None = None
+    kept: sqlite3.Connection | None = None
 
     def connect() -> sqlite3.Connection | None:
-        nonlocal alone
         if not database_file.exists(path):
             return None
         database_file.must_be_no_folder(path)
-        try:
-            return opened("mode=ro")
-        except sqlite3.OperationalError as error:
-            alone = database_file.alone(path, error)
-        # SQLite needs a log, even an empty one, which this user may not make. Without a log all is in the file.
+        database_file.must_be_readable(path)
+        if not write_ahead_log.may_be_made(path):
+            return connect_with_no_new_log()
+        return _connect_reading(path, driver, "mode=ro")
+
+    def connect_with_no_new_log() -> sqlite3.Connection | None:
+        nonlocal alone, kept
+        kept = write_ahead_log.keep(path, driver, BUSY_TIMEOUT)
+        alone = database_file.version_without_log(path)
+        if alone is None:
+            try:
+                return _connect_reading(path, driver, "mode=ro")
+            except sqlite3.OperationalError as error:
+                raise database_file.log_unreadable(path, error) from error
         connection = None
-        try:
-            connection = opened("mode=ro&immutable=1")
+        try:  # SQLite needs a log, even an empty one. Without a log all is in the file.
+            connection = _connect_reading(path, driver, "mode=ro&immutable=1")
         finally:  # what it found may be half written
             database_file.must_be_as_before(path, alone, connection)
         return connection
 
-    def opened(options: str) -> sqlite3.Connection | None:
-        uri = f"{Path(path).absolute().as_uri()}?{options}"
-        connection = fork_safe_connection.connect(uri, driver, uri=True, timeout=BUSY_TIMEOUT)
-        try:
-            ours = schema.prepare_reading(connection, path)
-        except BaseException:
-            connection.close()
-            raise
-        if not ours:
-            connection.close()
-            return None
-        return connection
+    try:
+        async with _opened(connect, path, plain=plain) as session:
+            if session is not None and alone is not None:
+                session.check_after_each(partial(database_file.must_be_as_before, path, alone))
+            yield session
+    finally:
+        if kept is not None:
+            kept.close()
 
-    async with _opened(connect, path, plain=plain) as session:
-        if session is not None and alone is not None:
-            session.check_after_each(partial(database_file.must_be_as_before, path, alone))
-        yield session
+
+def _connect_reading(path: str, driver: int, options: str) -> sqlite3.Connection | None:
+    uri = f"{Path(path).absolute().as_uri()}?{options}"
+    connection = fork_safe_connection.connect(uri, driver, uri=True, timeout=BUSY_TIMEOUT)
+    try:
+        ours = schema.prepare_reading(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    if not ours:
+        connection.close()
+        return None
+    return connection
 
 
 @asynccontextmanager
