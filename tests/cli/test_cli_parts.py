@@ -119,11 +119,6 @@ class TestChoice:
         shown = sorted(every, key=lambda one: _choice.rank(one, order))
         assert "".join(one.func_name for one in shown) == names
 
-    def test_what_is_near(self) -> None:
-        names = ["shop.Checkout", "shop.cart"]
-        assert _choice.near("chekout", names) == "; close: 'shop.Checkout'"
-        assert _choice.near("zzz", names) == ""
-
 
 class TestColumns:
     def test_texts_left_and_numbers_right_whole(self, capsys: pytest.CaptureFixture[str]) -> None:

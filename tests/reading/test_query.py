@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from metrics_collector._errors import (
     StoreUnavailableError,
     UnknownFunctionError,
 )
+from metrics_collector._reading import query as query_module
+from metrics_collector._reading.names import resolve
 from metrics_collector._reading.query import Query
 from metrics_collector._storage.sqlite import SQLiteStore
 from tests.helpers.driving import drive
@@ -44,6 +47,7 @@ from tests.helpers.pipeline import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from metrics_collector._core.entries import Entry
     from metrics_collector._core.totals import Mark
@@ -477,6 +481,20 @@ async def test_many_names_are_not_all_listed(redis: Commands, path: Path) -> Non
     names = [f"app{n}.f" for n in range(8)]
     with pytest.raises(AmbiguousNameError, match=r"'app4.f' and 3 more; give more of the name"):
         await query_of(redis.reader, path, *names).resolve("f")
+
+
+async def test_a_name_is_looked_for_beside_the_loop(
+    redis: Commands, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def noting(asked: str, names: AbstractSet[str]) -> str:
+        threads.append(threading.current_thread())
+        return resolve(asked, names)
+
+    monkeypatch.setattr(query_module, "resolve", noting)
+    assert await query_of(redis.reader, path, "app.measured.sit").resolve("sit")
+    assert threads != [threading.current_thread()]
 
 
 async def test_windows_end_where_they_should(redis: Commands, query: Query) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +15,6 @@ from metrics_collector._core.pipeline_types import unnumbered
 from metrics_collector._core.rollup_ranges import SECONDS, ceil, cover, floor, joined
 from metrics_collector._core.totals import CALLS, Totals
 from metrics_collector._errors import (
-    AmbiguousNameError,
     ConfigurationError,
     IncompatibleStoreError,
     MetricsCollectorError,
@@ -24,12 +22,12 @@ from metrics_collector._errors import (
     UnknownFunctionError,
 )
 from metrics_collector._reading.missing import Missing
+from metrics_collector._reading.names import resolve
 from metrics_collector._recording.registry import storable
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-    from collections.abc import Set as AbstractSet
 
     from metrics_collector._core.pipeline_types import Live, Numbered, Rollup, Waiting
     from metrics_collector._core.rollup_ranges import RollupRange
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE: Final = 3.0  # seconds that Redis may take for an answer that can be done without
-_SHOWN: Final = 5  # names in a message
 
 _Pending = dict[tuple[str, int], Entry]  # by what the ledger knows it under
 
@@ -53,21 +50,6 @@ class LiveTotals(Protocol):
     async def saved_function_names(self) -> set[str]: ...
     def pending(self) -> AsyncIterator[Waiting]: ...
     async def waiting(self) -> int: ...
-
-
-def resolve(asked: str, names: AbstractSet[str]) -> str:
-    """The one of these full names that is meant: the name itself first, else the one that it is the end of."""
-    if asked in names:
-        return asked
-    fits = sorted(name for name in names if name.endswith(f".{asked}"))
-    if len(fits) == 1:
-        return fits[0]
-    if fits:
-        raise AmbiguousNameError(f"{asked!r} matches {_listed(fits)}; give more of the name")
-    shorts = {name.rpartition(".")[2]: name for name in sorted(names)}
-    near = difflib.get_close_matches(asked, [*names, *shorts], n=3)
-    hint = f"; close: {_listed(sorted({shorts.get(n, n) for n in near}))}" if near else ""
-    raise UnknownFunctionError(f"no measured function matches {asked!r}{hint}")
 
 
 def unanswered(label: str) -> StoreUnavailableError:
@@ -99,7 +81,7 @@ class Query:
         self._failed = failed
 
     async def resolve(self, asked: str) -> str:
-        """As the function `resolve`, over the names of all processes.
+        """As `names.resolve`, over the names of all processes.
 
         Raises:
             StoreUnavailableError: the store does not know it, and Redis, which may, cannot be used.
@@ -109,8 +91,9 @@ class Query:
         if storable(asked) and asked in (await self._ask(partial(self._redis.live, [asked])) or ()):
             return asked
         live = await self._ask(self._redis.function_names, bounded=False) or set()
+        names = self._measured | live | await self._saved_names()
         try:
-            return resolve(asked, self._measured | live | await self._saved_names())
+            return await process.in_thread(partial(resolve, asked, names))
         except UnknownFunctionError as error:
             if self._failed is None:
                 raise
@@ -355,8 +338,3 @@ async def _unsaved(pending: _Pending, reader: StoreReader) -> _Pending:
         for (producer, number), entry in pending.items()
         if producer not in ledger or number not in ledger[producer]
     }
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_SHOWN])
-    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

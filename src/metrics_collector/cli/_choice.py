@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.figures import COLUMNS, TOTAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from metrics_collector._core.models import FunctionMetrics
 
 _FIGURES: Final = {figure.label: figure for figure in (TOTAL, *COLUMNS)}
@@ -29,10 +26,3 @@ def fits(func_name: str, wanted: str) -> bool:
     if "*" in pattern or "?" in pattern:
         return fnmatchcase(name, pattern.replace("[", "[[]"))
     return pattern in name
-
-
-def near(wanted: str, names: Iterable[str]) -> str:
-    """What somebody may have meant, as an end of a sentence; empty if nothing is near."""
-    shorts = {short.rpartition(".")[2].casefold(): short for short in names}
-    found = difflib.get_close_matches(wanted.casefold(), shorts, n=3)
-    return f"; close: {', '.join(repr(shorts[one]) for one in found)}" if found else ""

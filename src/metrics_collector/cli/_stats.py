@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from metrics_collector._core.units import counted
 from metrics_collector._reading import asking
+from metrics_collector._reading.names import near
 from metrics_collector.cli import _choice, _columns, _figures, _json, _times
 from metrics_collector.cli._console import console
 from metrics_collector.cli._reading import none_found, warn
@@ -81,7 +82,7 @@ def _tell_none(
     wanted: str | None, names: Sequence[str], counted_time: str | None, missing: Missing
 ) -> None:
     if wanted is not None and names:
-        sys.stderr.write(f"no function matches {wanted!r}{_choice.near(wanted, names)}\n")
+        sys.stderr.write(f"no function matches {wanted!r}{near(wanted, names)}\n")
     elif counted_time is None:
         sys.stderr.write("no calls yet\n")
     else:

@@ -12,7 +12,7 @@ from metrics_collector._core.entries import decode, encode
 from metrics_collector._core.models import FunctionMetrics, figures
 from metrics_collector._core.totals import Tally, Totals
 from metrics_collector._errors import ConfigurationError, UnknownFunctionError
-from metrics_collector._reading.query import resolve
+from metrics_collector._reading.names import resolve
 from metrics_collector._recording import registry
 from metrics_collector._recording.recorder import Record
 from metrics_collector._runtime.collector import collector
