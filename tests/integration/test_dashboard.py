@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 
 from tests.helpers import dashboard as dashboards
-from tests.helpers.commands import LIMIT
+from tests.helpers.commands import LIMIT, PROGRAM
 from tests.helpers.dashboard import TOKEN, Call
 from tests.helpers.reverse_proxy import reverse_proxy
 
@@ -27,6 +28,21 @@ def test_it_ends_by_a_signal(tmp_path: Path) -> None:
             assert own.process.wait() == status
             assert "Traceback" not in own.process.output
         (tmp_path / "output.txt").unlink()
+
+
+def test_requests_that_never_end_keep_nobody_else_out(tmp_path: Path) -> None:
+    few = ("sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *PROGRAM)
+    output = tmp_path / "output.txt"
+    with (
+        dashboards.dashboard(tmp_path / "none.db", output, program=few) as own,
+        ExitStack() as half,
+    ):
+        host, _, port = own.address.partition(":")
+        for _ in range(100):
+            connection = half.enter_context(socket.create_connection((host, int(port))))
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        assert httpx.get(own.url("pipeline"), timeout=LIMIT).status_code == 200
+        assert len(own.process.output.splitlines()) == 1  # and none about descriptors
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import uvicorn
 
 from metrics_collector._errors import ConfigurationError, MetricsCollectorError
 from metrics_collector._runtime.collector import collector
-from metrics_collector.dashboard import create_app
+from metrics_collector.dashboard import _connections, create_app
 from metrics_collector.dashboard._proxy import BehindProxy
 from metrics_collector.dashboard._security import LOOPBACK_NAMES, is_loopback
 
@@ -52,8 +52,11 @@ def run(
             f"The first time open {where}?token= followed by METRICS_DASHBOARD_TOKEN.\n"
         )
     sys.stdout.flush()
+    most = _connections.most()
     config = uvicorn.Config(
         app,
+        http=_connections.limited(most),
+        backlog=most // 2,  # which asyncio accepts in one go
         access_log=False,  # it would show the token
         lifespan="off",
         log_level="warning",
