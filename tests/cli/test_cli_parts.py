@@ -205,9 +205,7 @@ def row(name: str, calls: Sequence[int], errors: int = 0) -> FunctionRow:
         metrics=FunctionMetrics(func_name=name, call_count=sum(calls), error_count=errors),
         totals_compared=None,
         totals_before=None,
-        calls=tuple(calls),
-        errors=(0,) * len(calls),
-        times=(0.0,) * len(calls),
+        steps=lambda _: tuple(calls),
     )
 
 
@@ -224,6 +222,8 @@ def reading(first: int, calls: Mapping[str, Sequence[int]], step: int = 60) -> O
         ),
         rows=tuple(row(name, numbers) for name, numbers in calls.items()),
         total=nothing,
+        calls=(0,) * length,
+        errors=(0,) * length,
         compared=None,
         before=None,
         missing=Missing(left_out=0, redis_error=None),

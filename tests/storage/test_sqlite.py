@@ -415,7 +415,7 @@ def test_figures_of_several_releases_and_shards_are_summed(run: Runner, path: Pa
             slowest = await reader.slowest("app.f", rollup_range, 3)
             return (
                 (await reader.totals_of(["app.f"]))["app.f"].totals.counts["call_count"],
-                [(one.func_name, one.calls) for one in steps],
+                [(name, calls) for name, _, calls, _ in steps],
                 sorted(await reader.function_names()),
                 [entry.execution_time for entry in slowest],
             )

@@ -73,14 +73,8 @@ class EntryPage(NamedTuple):
     cursor: str | None
 
 
-class StepCounts(NamedTuple):
-    """Counts of one function in one step of a time; `execution_time` is the sum."""
-
-    func_name: str
-    start: int
-    calls: int
-    errors: int
-    execution_time: float
+StepCounts: TypeAlias = tuple[str, int, int, int]
+"""Of one function in one step of a time: its name, the step's beginning, calls and errors. Of these there are many."""
 
 
 class ErrorTime(NamedTuple):

@@ -11,7 +11,7 @@ from metrics_collector._reading import reports
 from metrics_collector.dashboard import _shown, _table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from metrics_collector._core.figures import Figure
     from metrics_collector._reading.reports import FunctionRow, Overview
@@ -61,8 +61,8 @@ def _show(report: Overview, state: State) -> dict[str, Any]:
             **_together(report),
         },
         "by_step": {
-            "call_count": _sums((one.calls for one in report.rows), len(window.starts)),
-            "error_count": _sums((one.errors for one in report.rows), len(window.starts)),
+            "call_count": report.calls,
+            "error_count": report.errors,
         },
         "top": [
             {
@@ -93,8 +93,3 @@ def _together(report: Overview) -> dict[str, Any]:
     found["compared"]["function_count"] = now.functions
     found["before"]["function_count"] = before.functions
     return found
-
-
-def _sums(series: Iterable[Sequence[int]], steps: int) -> list[int]:
-    """The sum of all series in each step."""
-    return [sum(step) for step in zip([0] * steps, *series, strict=True)]

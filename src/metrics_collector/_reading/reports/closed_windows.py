@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from metrics_collector._core.figures import ERROR
 from metrics_collector._core.totals import CALLS, Totals
-from metrics_collector._storage.base import StepCounts
+from metrics_collector._support import process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from metrics_collector._core.rollup_ranges import RollupRange
-    from metrics_collector._storage.base import StoreReader
+    from metrics_collector._storage.base import StepCounts, StoreReader
 
 T = TypeVar("T")
 
 _KEPT: Final = 24  # times: a few windows, each with the period before
 _KEPT_PARTS: Final = 3 * _KEPT  # of which they consist
+_KEPT_FUNCTIONS: Final = 100_000  # in all of these, some 2 kB each
 
 
 class Part:
-    """The figures of all functions in one range, in sum and by step, which may be a single one; not to be changed."""
+    """The figures of all functions in one range, in sum and by step, which may be a single one; not to be changed.
+
+    Attributes:
+        sums: by function.
+        starts: where the steps begin.
+        calls: by function, of each step; in tuples, which the garbage collector does not look at again and again.
+        all_calls, all_errors: of all functions together, of each step.
+    """
 
     def __init__(self, sums: Mapping[str, Totals], counts: Sequence[StepCounts]) -> None:
         self.sums = sums
-        self.counts = counts
+        self.starts = sorted({start for _, start, _, _ in counts})
+        self.all_calls = [0] * len(self.starts)
+        self.all_errors = self.all_calls[:]
         self._total: Totals | None = None
+        steps = {start: step for step, start in enumerate(self.starts)}
+        own: dict[str, list[int]] = {}
+        none = self.all_calls[:]
+        for name, start, calls, errors in counts:
+            step = steps[start]
+            if name not in own:
+                own[name] = none[:]
+            own[name][step] += calls
+            self.all_calls[step] += calls
+            self.all_errors[step] += errors
+        self.calls = {name: tuple(steps) for name, steps in own.items()}
 
     @property
     def total(self) -> Totals:
@@ -60,6 +82,11 @@ class Whole:
         """Of all functions together."""
         return Totals.sum(part.total for part in self.parts)
 
+    @property
+    def size(self) -> int:
+        """How many functions its parts have, those that several have counted in each."""
+        return sum(len(part.sums) for part in self.parts)
+
 
 class Closed:
     """Reads the figures in some time, and remembers the last ones.
@@ -87,7 +114,7 @@ class Closed:
         known = self._wholes.get(key)
         if known is None or known.parts != parts:
             known = Whole(parts)
-        _remember(self._wholes, key, known, _KEPT)
+        _remember(self._wholes, key, known, _KEPT, lambda one: one.size)
         return known
 
     async def _part(
@@ -98,30 +125,31 @@ class Closed:
         known = self._parts.get(key)
         if known is None or known[0] != now:
             known = now, await _read(reader, rollup_range, step)
-        _remember(self._parts, key, known, _KEPT_PARTS)
+        _remember(self._parts, key, known, _KEPT_PARTS, lambda one: len(one[1].sums))
         return known[1]
 
 
-def _remember(kept: dict[object, T], key: object, value: T, most: int) -> None:
+def _remember(
+    kept: dict[object, T], key: object, value: T, most: int, functions: Callable[[T], int]
+) -> None:
     # Threads may share it: one statement each, and whatever order they come in.
     kept.pop(key, None)
     kept[key] = value
-    for oldest in list(kept)[:-most]:
-        kept.pop(oldest, None)
+    room = _KEPT_FUNCTIONS
+    for number, (one, other) in enumerate(reversed(list(kept.items()))):
+        room -= functions(other)
+        if number >= most or (number and room < 0):
+            kept.pop(one, None)
 
 
 async def _read(reader: StoreReader, rollup_range: RollupRange, step: int | None) -> Part:
     sums = await reader.sums([rollup_range], None)
-    if step is not None:
-        return Part(sums, await reader.counts(rollup_range, step))
     counts = (
-        StepCounts(
-            name,
-            rollup_range.start,
-            some.counts.get(CALLS, 0),
-            some.counts.get(ERROR.counted, 0),
-            some.execution_time,
-        )
-        for name, some in sums.items()
+        [
+            (name, rollup_range.start, some.counts.get(CALLS, 0), some.counts.get(ERROR.counted, 0))
+            for name, some in sums.items()
+        ]
+        if step is None
+        else await reader.counts(rollup_range, step)
     )
-    return Part(sums, list(counts))
+    return await process.in_thread(partial(Part, sums, counts))

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from metrics_collector._core.windows import Moment
     from metrics_collector._reading.missing import Missing
     from metrics_collector._reading.query import Query
+    from metrics_collector._reading.reports.closed_windows import Part
     from metrics_collector._reading.reports.report_types import Window
-    from metrics_collector._storage.base import StepCounts
 
 STEPS: Final = 60
 MOST_PENDING: Final = 20_000  # entries in Redis that are read: about 0.1 s
@@ -83,16 +83,15 @@ def _by_step(window: Window, ranges: Iterable[RollupRange]) -> dict[RollupRange,
 
 def _assemble(window: Window, read: _Read, pending: Iterable[Entry], missing: Missing) -> Overview:
     totals: dict[str, Totals] = {}
-    steps = Steps(window)
     for part in read.window.parts:
         for name, some in part.sums.items():
             totals.setdefault(name, Totals()).merge(some)
-        steps.add(part.counts)
     total = read.window.total
-    for entry in within(window, pending):
+    inside = within(window, pending)
+    for entry in inside:
         count(totals.setdefault(entry.func_name, Totals()), entry)
         count(total, entry)
-        steps.add_entry(entry)
+    steps = Steps(window, read.window.parts, inside)
     compared = before = None
     if window.comparison is not None:
         start, since, until, _ = window.comparison
@@ -104,6 +103,8 @@ def _assemble(window: Window, read: _Read, pending: Iterable[Entry], missing: Mi
         window=window,
         rows=tuple(rows),
         total=FunctionMetrics(**figures("", total)),
+        calls=tuple(steps.calls),
+        errors=tuple(steps.errors),
         compared=None if compared is None else compared.together(),
         before=None if before is None else before.together(),
         missing=missing,
@@ -117,9 +118,7 @@ def _row(
         metrics=FunctionMetrics(**figures(name, totals)),
         totals_compared=None if compared is None else compared.of(name),
         totals_before=None if before is None else before.of(name),
-        calls=tuple(steps.calls[name]),
-        errors=tuple(steps.errors[name]),
-        times=tuple(steps.times[name]),
+        steps=steps.of,
     )
 
 
@@ -146,33 +145,32 @@ class _Side:
 
 
 class Steps:
-    """Calls, errors and seconds of each function in each step of a window."""
+    """Calls in each step of a window: what SQL has of it, and what it lacks."""
 
-    def __init__(self, window: Window) -> None:
-        self._window = window
-        self._count = len(window.starts)
-        self.calls: dict[str, list[int]] = {}
-        self.errors: dict[str, list[int]] = {}
-        self.times: dict[str, list[float]] = {}
+    def __init__(self, window: Window, parts: Iterable[Part], pending: Iterable[Entry]) -> None:
+        self._none = [0] * len(window.starts)
+        self._parts = [(part, [*map(window.step_at, part.starts)]) for part in parts]
+        self._pending: dict[str, list[int]] = {}
+        self.calls, self.errors = self._none[:], self._none[:]
+        for part, steps in self._parts:
+            for step, calls, errors in zip(steps, part.all_calls, part.all_errors, strict=True):
+                self.calls[step] += calls
+                self.errors[step] += errors
+        for entry in pending:
+            step = window.step_at(entry.created_at)
+            self._pending.setdefault(entry.func_name, []).append(step)
+            self.calls[step] += 1
+            self.errors[step] += entry.error_occurred
 
-    def add(self, counts: Iterable[StepCounts]) -> None:
-        """Add what SQL has of some time in the window."""
-        for name, start, calls, errors, time in counts:
-            self._add(name, self._window.step_at(start), calls, errors, time)
-
-    def add_entry(self, entry: Entry) -> None:
-        """Add what SQL does not have."""
-        index = self._window.step_at(entry.created_at)
-        self._add(entry.func_name, index, 1, entry.error_occurred, entry.execution_time)
-
-    def _add(self, name: str, index: int, calls: int, errors: int, time: float) -> None:
-        if name not in self.calls:
-            self.calls[name] = [0] * self._count
-            self.errors[name] = [0] * self._count
-            self.times[name] = [0.0] * self._count
-        self.calls[name][index] += calls
-        self.errors[name][index] += errors
-        self.times[name][index] += time
+    def of(self, name: str) -> tuple[int, ...]:
+        """Those of one function; made as they are asked for, as few of a thousand functions are shown."""
+        found = self._none[:]
+        for part, steps in self._parts:
+            for step, calls in zip(steps, part.calls.get(name, ()), strict=False):
+                found[step] += calls
+        for step in self._pending.get(name, ()):
+            found[step] += 1
+        return tuple(found)
 
 
 def counted(pending: Iterable[Entry], since: datetime, until: datetime) -> dict[str, Totals]:

@@ -10,6 +10,7 @@ from metrics_collector._core.as_json import as_json, iso
 from metrics_collector._core.models import FunctionMetrics, figures
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from metrics_collector._core.models import HistoryPoint
@@ -83,9 +84,12 @@ class FunctionRow:
     metrics: FunctionMetrics
     totals_compared: Totals | None  # in the time that is compared; `None` if none is
     totals_before: Totals | None  # in the period before that
-    calls: tuple[int, ...]  # of each step of the window, as the next two
-    errors: tuple[int, ...]
-    times: tuple[float, ...]  # the sum of the calls' seconds
+    steps: Callable[[str], tuple[int, ...]]  # the calls of a function in each step of the window
+
+    @property
+    def calls(self) -> tuple[int, ...]:
+        """Its calls in each step of the window."""
+        return self.steps(self.metrics.func_name)
 
     @property
     def compared(self) -> FunctionMetrics | None:
@@ -121,6 +125,8 @@ class Overview:
     window: Window
     rows: tuple[FunctionRow, ...]  # the functions called in it, those with most total time first
     total: FunctionMetrics  # the figures of all of them together, under the name ""
+    calls: tuple[int, ...]  # of all of them together in each step of the window
+    errors: tuple[int, ...]
     compared: Together | None  # in the time that is compared; `None` if none is
     before: Together | None  # in the period before that
     missing: Missing

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._core.totals import ERROR_PREFIX
 from metrics_collector._storage import rows as shared
-from metrics_collector._storage.base import EntryPage, StepCounts, StoredEntry
+from metrics_collector._storage.base import EntryPage, StoredEntry
 from metrics_collector._storage.sqlite.reads import OF_ONE, kept_in, purged
 from metrics_collector._storage.steps import Statement, compute
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from metrics_collector._core.rollup_ranges import RollupRange
-    from metrics_collector._storage.base import EntryFilter, ErrorCounts, ErrorTime
+    from metrics_collector._storage.base import EntryFilter, ErrorCounts, ErrorTime, StepCounts
     from metrics_collector._storage.sqlite.session import Steps
 
 _ENTRY: Final = ", ".join(StoredEntry._fields)
@@ -42,12 +42,13 @@ def counts(rollup_range: RollupRange, step: int) -> Steps[list[StepCounts]]:
     """As `StoreReader.counts`."""
     source, parameters = kept_in(rollup_range, None)
     start = "start" if step == SECONDS[rollup_range.resolution] else f"start / {step} * {step}"
-    rows = yield Statement(
-        f"SELECT func_name, {start}, sum(call_count), sum(error_count), sum(execution_time) "
-        f"FROM {source} GROUP BY 1, 2",
-        parameters,
+    return (
+        yield Statement(
+            f"SELECT func_name, {start}, sum(call_count), sum(error_count) "
+            f"FROM {source} GROUP BY 1, 2",
+            parameters,
+        )
     )
-    return (yield from compute(lambda: [StepCounts(*row) for row in rows]))
 
 
 def beginning() -> Steps[int | None]:
