@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from metrics_collector._saving.taskiq.stream import STREAM
 from tests.helpers.pipeline import KEYS
 
@@ -28,6 +30,21 @@ def test_clocks_are_set_under_load(world: World) -> None:
     for name in ("one", "two"):
         world.producer(name, 6000, 1000, jumping=True)
     assert world.end(worker, scheduler) == {"one": 6000, "two": 6000}
+
+
+@pytest.mark.parametrize("steps", ["7200", "-7200", "0,7200,-7200"])
+def test_a_worker_whose_clock_is_wrong_deletes_nothing_too_early(world: World, steps: str) -> None:
+    wrong = world.worker(jumping=True, CLOCK_STEPS=steps, METRICS_RETENTION="0.05")
+    scheduler = world.scheduler()
+    world.producer("app", 0, 1000)
+    wrong.until(lambda: world.rows() > 0)
+    for _ in range(4):  # each scheduler that starts requests a purge
+        world.saves(wrong, more=1000)
+        with world.scheduler():
+            world.saves(wrong, more=1000)
+    right = world.worker(METRICS_RETENTION="0.05")
+    world.saves(right, more=1000)
+    world.end(wrong, right, scheduler)
 
 
 def test_poison_among_good_entries(world: World) -> None:

@@ -348,13 +348,13 @@ async def test_a_purge_is_done_whatever_forks(path: Path, monkeypatch: pytest.Mo
     await asyncio.to_thread(save, path, 1)
     forks: list[bool] = []
 
-    def wall() -> float:
+    async def clock() -> float:
         if len(forks) < 3:
             forks.append(True)
             fork(lambda: True)
         return NOON + 86400 * 40
 
-    await Purge(SQLiteStore(str(path)), {"entry": 30.0}, wall).run()
+    await Purge(SQLiteStore(str(path)), {"entry": 30.0}, clock).run()
     assert len(forks) == 3
     assert rows_in(path) == 0
 

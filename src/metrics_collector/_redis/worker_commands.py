@@ -48,6 +48,11 @@ class WorkerCommands:
         )
         return Claim(reply[0].decode(), reply[1].decode(), reply[0].decode() == token)
 
+    async def time(self) -> float:
+        """Redis's time of day, UTC epoch seconds."""
+        seconds, microseconds = await self._redis.execute("TIME")
+        return int(seconds) + int(microseconds) / 1e6
+
     async def release(self, token: str) -> None:
         """End a claim's lease now, so that the next worker need not wait for it."""
         await self._redis.execute("ZADD", self._keys.claims, "XX", 0, token)

@@ -98,15 +98,14 @@ def flush(
     )
 
 
-def purge(settings: Settings) -> Purge:
-    """What deletes what is no longer to be kept."""
-    keep = {
+def kept(settings: Settings) -> dict[str, float | None]:
+    """For how many days entries, and rollups by resolution, are kept; `None`: for ever."""
+    return {
         "entry": settings.retention,
         "minute": settings.retention_minute,
         "hour": settings.retention_hour,
         "day": settings.retention_day,
     }
-    return Purge(database(settings), keep)
 
 
 def heartbeat(role: str, redis: RedisConnection) -> Heartbeat:
@@ -125,9 +124,10 @@ def worker(settings: Settings, log: RateLimitedLog, redis: RedisConnection | Non
     async def dangers() -> list[str]:
         return [] if is_embedded(settings) else (await server_risks.risks(used)).dangers
 
+    saving = flush(settings, used, log)
     return Worker(
-        flush(settings, used, log),
-        purge(settings),
+        saving,
+        Purge(database(settings), kept(settings), saving.now),
         heartbeat("worker", used),
         every=settings.max_waiting_time,
         log=log,

@@ -10,6 +10,7 @@ from metrics_collector._core.pipeline_types import Purged
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._runtime import assembly
 from metrics_collector._runtime.collector import collector
+from metrics_collector._saving.purge import due
 from metrics_collector._storage.reopening import reopening
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ async def purge(
         raise ConfigurationError(f"cannot purge up to {late[0]}: that lies in the future")
     settings = collector.settings()
     if not before:
-        before = assembly.purge(settings).due()
+        before = due(assembly.kept(settings), now.timestamp())
     return await _purge(assembly.database(settings), before, now.timestamp())
 
 

@@ -171,9 +171,19 @@ class Flush:
         if await self._all_empty():
             return
         async with self._store.writing() as writer:
-            await writer.forget_old_ledger(self._wall() - self._ledger_seconds)
+            await writer.forget_old_ledger(await self.now() - self._ledger_seconds)
             while await self._reconcile_all(writer):
                 pass
+
+    async def now(self) -> float:
+        """The time of day, UTC epoch seconds, for what is deleted by its age: of two clocks the one that is behind.
+
+        Where one of them is ahead, nothing is deleted too early, which could not be undone.
+
+        Raises:
+            StoreUnavailableError: Redis cannot be used.
+        """
+        return min(self._wall(), await self._source.time())
 
     async def _all_empty(self) -> bool:
         """Whether neither SQL nor Redis has any function: then no file is made."""

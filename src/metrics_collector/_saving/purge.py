@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._storage.reopening import reopening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from metrics_collector._storage.base import Store
 
@@ -20,33 +19,39 @@ class Purge:
 
     Args:
         store: to delete from.
-        keep: "entry" or a resolution → days; what is missing or `None` is kept for ever.
-        wall: UTC epoch seconds.
+        keep: as `due` takes it.
+        clock: UTC epoch seconds.
     """
 
     def __init__(
         self,
         store: Store,
         keep: Mapping[str, float | None],
-        wall: Callable[[], float] = time.time,
+        clock: Callable[[], Awaitable[float]],
     ) -> None:
         self._store = store
-        self._seconds = {name: days * _DAY for name, days in keep.items() if days is not None}
-        self._wall = wall
-
-    def due(self) -> dict[str, float]:
-        """The moments (UTC epoch seconds) before which nothing is kept any more, for what is not kept for ever."""
-        now = self._wall()
-        return {name: now - kept for name, kept in self._seconds.items()}
+        self._keep = keep
+        self._clock = clock
 
     @reopening
     async def run(self) -> None:
         """Delete what is due.
 
         Raises:
-            StoreUnavailableError: the database cannot be used.
-            IncompatibleStoreError: it is too new, or not ours.
+            StoreUnavailableError: the database, or the clock, cannot be used.
+            IncompatibleStoreError: the database is too new, or not ours.
         """
-        if before := self.due():
+        if due(self._keep, 0.0):
             async with self._store.writing() as writer:
-                await writer.purge(before, self._wall())
+                now = await self._clock()
+                await writer.purge(due(self._keep, now), now)
+
+
+def due(keep: Mapping[str, float | None], now: float) -> dict[str, float]:
+    """The moments (UTC epoch seconds) before which nothing is kept any more, for what is not kept for ever.
+
+    Args:
+        keep: "entry" or a resolution → days; what is missing or `None` is kept for ever.
+        now: UTC epoch seconds.
+    """
+    return {name: now - days * _DAY for name, days in keep.items() if days is not None}
