@@ -82,21 +82,21 @@ class Stream:
         await self._delete_consumers(lambda name, _: name == self._name)
 
     async def _pending(self, **which: Any) -> list[bytes]:
-        entries = await _told(
+        entries = await _if_allowed(
             self._redis.xpending_range(STREAM, GROUP, min="-", max="+", count=LENGTH, **which)
         )
         return [entry["message_id"] for entry in entries]
 
     async def _delete_consumers(self, gone: Callable[[str, float], bool]) -> None:
         """Delete the consumers for whom `gone(name, idle seconds)` holds."""
-        for consumer in await _told(self._redis.xinfo_consumers(STREAM, GROUP)):
+        for consumer in await _if_allowed(self._redis.xinfo_consumers(STREAM, GROUP)):
             name = consumer["name"].decode()
             # What it has pending would be deleted with it, so that has to be acknowledged first.
             if not consumer["pending"] and gone(name, consumer["idle"] / 1000):
                 await self._redis.xgroup_delconsumer(STREAM, GROUP, name)
 
 
-async def _told(question: Awaitable[Any]) -> Any:
+async def _if_allowed(question: Awaitable[Any]) -> Any:
     """What the server answers, or nothing if it refuses the command: by its ACL, or by another name of it."""
     try:
         return await question
