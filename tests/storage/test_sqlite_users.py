@@ -197,6 +197,27 @@ def test_a_link_to_a_file_whose_log_is_in_use_is_read_with_the_log(run: Runner) 
         assert totals["app.f"].counts["call_count"] == 7
 
 
+def test_a_reader_of_another_user_makes_no_index_for_a_log_that_has_none(run: Runner) -> None:
+    with as_nobody() as folder:
+        folder.chmod(0o770)
+        path = folder / "metrics.db"
+        run.save(path, [foreign()])
+        index = Path(f"{path}-shm")
+        with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+            writer.execute("UPDATE totals SET call_count = 7")
+            log = Path(f"{path}-wal").read_bytes()
+            file = path.read_bytes()
+        path.write_bytes(file)
+        Path(f"{path}-wal").write_bytes(log)
+        if ROOT:
+            with as_user(OTHER):
+                message = refusal(lambda: run.read(path), StoreUnavailableError)
+            assert "or start a worker, which ends that" in message
+            assert not index.exists()
+        run.save(path, [foreign()], token="1" * 16)
+        assert (run.read(path) or {})["app.f"].counts["call_count"] == 8
+
+
 @contextmanager
 def reading_as_other(path: Path) -> Iterator[None]:
     """Have the database open as a program of another user that only reads, and leave what it leaves."""

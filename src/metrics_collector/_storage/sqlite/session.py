@@ -146,8 +146,8 @@ async def open_reading(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
         kept = write_ahead_log.keep(path, driver, BUSY_TIMEOUT)
         alone = database_file.version_without_log(path)
         if alone is None:
-            try:
-                return _connect_reading(path, driver, "mode=ro")
+            try:  # an index that is missing would be made, too
+                return _connect_reading(path, driver, "mode=ro&readonly_shm=1")
             except sqlite3.OperationalError as error:
                 raise database_file.log_unreadable(path, error) from error
         connection = None
