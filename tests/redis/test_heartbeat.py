@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from metrics_collector._redis.heartbeat import Heartbeat
 from tests.helpers.pipeline import KEYS
 
@@ -22,3 +24,26 @@ async def test_heartbeats(redis: Commands, client: Any) -> None:
     assert 0 < await client.pttl(KEYS.heartbeat("worker", f"{host}:1")) <= 20_000
     await mine.stop()
     assert await redis.reader.heartbeats("worker") == {"host:1": {"error": "x"}}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"alive",
+        b"\xff",
+        b"[]",
+        b'"x"',
+        b"[" * 100_000,
+        b'{"flushed_at": "x"}',
+        b'{"flushed_at": []}',
+        b'{"flushed_at": NaN}',
+        b'{"flushed_at": 1e300}',
+    ],
+)
+async def test_what_somebody_else_has_written_is_no_heartbeat(
+    redis: Commands, client: Any, state: bytes
+) -> None:
+    await Heartbeat(redis.connection, "worker", "host:1").beat({"flushed_at": 1.5}, 20.0)
+    await client.set(KEYS.heartbeat("worker", "host:2"), state)
+    await client.rpush(KEYS.heartbeat("worker", "host:3"), state)
+    assert await redis.reader.heartbeats("worker") == {"host:1": {"flushed_at": 1.5}}

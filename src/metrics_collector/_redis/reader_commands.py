@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -100,12 +101,26 @@ class ReaderCommands:
         }
 
     async def heartbeats(self, role: str) -> dict[str, dict[str, Any]]:
-        """The heartbeats of processes in a role (`worker` or `scheduler`), by process (`host:id`)."""
+        """The heartbeats of processes in a role (`worker` or `scheduler`), by process (`host:id`).
+
+        Anybody can write a key of that name; one that has no state with a moment is no heartbeat.
+        """
         processes = await self._redis.names(self._keys.heartbeat(role, ""))
         keys = [self._keys.heartbeat(role, process) for process in processes]
         states = await self._redis.execute("MGET", *keys) if keys else []
-        return {
-            process: json.loads(state)
+        found = {
+            process: _state(state)
             for process, state in zip(processes, states, strict=True)
-            if state
+            if state is not None
         }
+        return {process: state for process, state in found.items() if state is not None}
+
+
+def _state(raw: bytes) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = json.loads(raw)
+        if (flushed_at := state.get("flushed_at")) is not None:
+            datetime.fromtimestamp(flushed_at, UTC)
+    except (AttributeError, ValueError, TypeError, OverflowError, OSError, RecursionError):
+        return None
+    return state
