@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,10 +15,11 @@ from metrics_collector.dashboard import _connections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.types import Receive, Scope, Send
 
-LENGTH = (b"content-length", b"4")
+LONG = b"." * 20_000_000  # more than the system buffers
 HALF = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 
@@ -39,6 +40,18 @@ class Client:
         """Send a part of a request."""
         self._writer.write(HALF)
 
+    def end(self) -> None:
+        """Send the rest of it."""
+        self._writer.write(b"\r\n")
+
+    async def receive(self, size: int) -> bytes:
+        """So many bytes; none are read before."""
+        return await self._reader.readexactly(size)
+
+    def another(self) -> AbstractAsyncContextManager[Client]:
+        """A further connection to the same server."""
+        return connected(self._writer.get_extra_info("peername")[1])
+
     async def closed(self) -> bool:
         """Wait until the server has closed it."""
         try:
@@ -48,13 +61,29 @@ class Client:
 
 
 @asynccontextmanager
-async def server(most: int, answering: asyncio.Event) -> AsyncIterator[list[Client]]:
+async def connected(port: int) -> AsyncIterator[Client]:
+    """A client of the server at a port."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    yield Client(reader, writer)
+    writer.close()
+
+
+@asynccontextmanager
+async def server(
+    most: int,
+    answering: asyncio.Event,
+    body: bytes = b"done",
+    answered: asyncio.Event | None = None,
+) -> AsyncIterator[list[Client]]:
     """Some clients of a server of which so many may wait; `/` is answered once `answering` is set."""
+    length = (b"content-length", str(len(body)).encode())
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answering.wait()
-        await send({"type": "http.response.start", "status": 200, "headers": [LENGTH]})
-        await send({"type": "http.response.body", "body": b"done"})
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": body})
+        if answered is not None:
+            answered.set()
 
     config = uvicorn.Config(app, http=_connections.limited(most), lifespan="off")
     config.load()
@@ -66,10 +95,8 @@ async def server(most: int, answering: asyncio.Event) -> AsyncIterator[list[Clie
 
     listening = await loop.create_server(protocol, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(most + 1)]
-    yield [Client(*one) for one in opened]
-    for _, writer in opened:
-        writer.close()
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(connected(port)) for _ in range(most + 1)]
     listening.close()
 
 
@@ -94,6 +121,18 @@ async def test_one_that_is_being_answered_does_not_wait() -> None:
         answering.set()
         assert await asking == b"HTTP/1.1 200 OK"
         assert await fourth.ask(b"\r\n") == b"HTTP/1.1 200 OK"
+
+
+async def test_one_that_has_not_all_of_its_answer_is_not_closed_while_another_one_can_be() -> None:
+    answering, answered = asyncio.Event(), asyncio.Event()
+    answering.set()
+    async with server(1, answering, LONG, answered) as (_, slow):
+        slow.begin()
+        slow.end()
+        await answered.wait()
+        async with slow.another() as further:
+            assert await further.closed()
+        assert (await slow.receive(len(LONG))).startswith(b"HTTP/1.1 200 OK")
 
 
 @pytest.mark.parametrize(

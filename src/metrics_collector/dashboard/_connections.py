@@ -59,8 +59,9 @@ def limited(most: int) -> type[H11Protocol]:
             elif not self.transport.is_closing():
                 waiting.setdefault(self)
                 if len(waiting) > most:
-                    oldest = next(iter(waiting))
-                    del waiting[oldest]
-                    oldest.transport.abort()
+                    # One that still has to get a part of its answer only if all have.
+                    first = min(waiting, key=lambda one: one.transport.get_write_buffer_size() > 0)
+                    del waiting[first]
+                    first.transport.abort()
 
     return Limited
