@@ -202,6 +202,8 @@ async def test_a_cluster_is_refused(
     )
     async with opened(server.url) as redis:
         client: Any = redis.connection._client
+        with pytest.raises(IncompatibleStoreError, match="is a Redis Cluster"):  # without slots
+            await redis.reader.waiting()
         await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         with pytest.raises(IncompatibleStoreError, match="is a Redis Cluster"):
             await redis.producer.push(PRODUCER, batch_of(Call()), 0)

@@ -217,7 +217,9 @@ class RedisConnection:
             raise error
         detail = _in_words(error)
         # What a cluster answers that has not said that it is one.
-        if isinstance(error, exceptions.ClusterCrossSlotError | exceptions.AskError):
+        answers = exceptions.ClusterCrossSlotError, exceptions.ClusterDownError, exceptions.AskError
+        # A replica without its master is in the same family.
+        if isinstance(error, answers) and not isinstance(error, exceptions.MasterDownError):
             return self._clustered()
         # Redis 6 says it of a script within another error.
         full = isinstance(error, exceptions.OutOfMemoryError) or "-OOM" in detail
