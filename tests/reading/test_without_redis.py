@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -112,6 +113,20 @@ async def test_redis_is_asked_once(
     assert report.missing == Missing(left_out=None, redis_error=said)
     assert report.missing.partial
     assert said in report.missing.line
+    assert redis.asked == 1
+
+
+async def test_public_windows_do_not_wait_longer(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_module, "PATIENCE", 0.01)
+    redis = Broken(hang)
+    query = query_of(redis, saved)
+    since = datetime.now(UTC) - timedelta(hours=1)
+    async with asyncio.timeout(60):
+        assert len(await query.functions(since, None)) == 2
+        assert len(await query.history("bare.one", since, None, "day")) == 1
+    assert query.missing().redis_error == "Redis at here did not answer within 0.01 s"
     assert redis.asked == 1
 
 

@@ -253,10 +253,10 @@ class Query:
 
     async def _pending(self, func_name: str | None, most: int | None) -> tuple[_Pending, int]:
         """The entries in Redis, or none, and how many there are if that is more than `most`."""
-        if most is not None:
-            waiting = await self._ask(self._redis.waiting) or 0
-            if waiting > most:
-                return {}, waiting
+        # Also without a limit: the answer is short, so that one that hangs is waited for only so long.
+        waiting = await self._ask(self._redis.waiting) or 0
+        if most is not None and waiting > most:
+            return {}, waiting
         entries = partial(self._entries, func_name)
         return await self._ask(entries, bounded=most is not None) or {}, 0
 
