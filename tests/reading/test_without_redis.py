@@ -19,6 +19,7 @@ from metrics_collector import (
     list_metrics,
     measure,
 )
+from metrics_collector._core.pipeline_types import Waiting
 from metrics_collector._errors import (
     AmbiguousNameError,
     IncompatibleStoreError,
@@ -32,11 +33,11 @@ from metrics_collector._redis.connection import connect
 from metrics_collector._runtime.collector import collector
 from metrics_collector._storage.sqlite import SQLiteStore
 from tests.helpers.dashboard import Call, save
-from tests.helpers.pipeline import KEYS, commands_on, flush_of, push
+from tests.helpers.pipeline import KEYS, commands_on, flush_of, foreign, push
 from tests.helpers.pipeline import Call as Pushed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
     from tests.helpers.redis_server import RedisServer
@@ -128,6 +129,28 @@ async def test_public_windows_do_not_wait_longer(
         assert len(await query.history("bare.one", since, None, "day")) == 1
     assert query.missing().redis_error == "Redis at here did not answer within 0.01 s"
     assert redis.asked == 1
+
+
+class Busy:
+    """A Redis that answers at once, in a process that takes long to read its entries."""
+
+    label = "here"
+
+    async def waiting(self) -> int:
+        return 3
+
+    async def pending(self) -> AsyncIterator[Waiting]:
+        for number in range(1, 4):
+            await asyncio.sleep(0)
+            yield Waiting(foreign("bare.one", at=time.time() - 1), "", number)
+
+
+async def test_a_redis_that_answers_is_not_given_up_while_its_entries_are_read(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_module, "PATIENCE", 0.0)  # over as soon as something is waited for
+    report = await overview_report._overview(query_of(Busy(), saved), "1h", None)
+    assert (report.total.call_count, report.missing.partial) == (4 + 3, False)
 
 
 async def test_what_waits_is_missing_and_back_with_redis(fake_client: Any, path: Path) -> None:

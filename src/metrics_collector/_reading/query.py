@@ -253,12 +253,13 @@ class Query:
 
     async def _pending(self, func_name: str | None, most: int | None) -> tuple[_Pending, int]:
         """The entries in Redis, or none, and how many there are if that is more than `most`."""
-        # Also without a limit: the answer is short, so that one that hangs is waited for only so long.
+        # Also without `most`: a Redis that hangs is found out by this. To read the entries takes this process's time,
+        # too, and longer where many ask at once.
         waiting = await self._ask(self._redis.waiting) or 0
         if most is not None and waiting > most:
             return {}, waiting
         entries = partial(self._entries, func_name)
-        return await self._ask(entries, bounded=most is not None) or {}, 0
+        return await self._ask(entries, bounded=False) or {}, 0
 
     async def _entries(self, func_name: str | None) -> _Pending:
         """The entries in Redis, each once; what is no entry is the flush's business."""
