@@ -40,7 +40,8 @@ class OutOfStockError(Exception):
 def trade(closing: Callable[[], bool]) -> None:
     """Let customers order, each one order after the other, until it is `closing` time; orders under way are finished.
 
-    Runs a loop of its own.
+    Each has ordered once then, so that there is something to show where a busy machine comes to it late. Runs a loop of
+    its own.
     """
     asyncio.run(_trade(closing))
 
@@ -48,10 +49,12 @@ def trade(closing: Callable[[], bool]) -> None:
 async def _trade(closing: Callable[[], bool]) -> None:
 
     async def customer() -> None:
-        while not closing():
+        while True:
             # A TimeoutError is an OSError, too; whatever went wrong, the customer tries again.
             with suppress(CardDeclinedError, OutOfStockError, OSError):
                 await place_order()
+            if closing():
+                return
             await asyncio.sleep(_random.expovariate(1 / 0.02))
 
     async with asyncio.TaskGroup() as group:
