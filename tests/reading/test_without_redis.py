@@ -14,10 +14,12 @@ import pytest
 from metrics_collector import (
     MetricsCollector,
     Settings,
+    flush,
     get_metrics,
     history,
     list_metrics,
     measure,
+    send,
 )
 from metrics_collector._core.pipeline_types import Waiting
 from metrics_collector._errors import (
@@ -329,6 +331,28 @@ async def test_a_server_that_hangs_is_waited_for_once(
 
 
 # The pipeline
+
+
+async def test_a_full_redis_has_not_all_of_this_process(
+    redis_server: RedisServer, path: Path
+) -> None:
+    settings = Settings(
+        redis_url=redis_server.url, database_name=str(path), max_backlog=1, max_items=1000
+    )
+    async with MetricsCollector(settings):
+        with measure("bare.full"):
+            pass
+        await send()
+        for full in (True, False):
+            with measure("bare.full"):
+                pass
+            report, live = await reports.overview("1h"), await get_metrics("bare.full")
+            window = await get_metrics("bare.full", since="1h")
+            assert [report.missing.partial, window.partial, live.partial] == [full] * 3
+            assert ("backlog limit" in (report.missing.redis_error or "")) is full
+            calls = {report.total.call_count, live.call_count, window.call_count}
+            assert calls == {1 if full else 3}
+            await flush()
 
 
 async def test_what_redis_would_say_is_unknown(saved: Path) -> None:

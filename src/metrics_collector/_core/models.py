@@ -43,7 +43,8 @@ class FunctionMetrics:
             the minutes, hours and days in it.
         error_types: name of the exception's type → count.
         last_called_at: aware UTC datetime of the last end of a call.
-        partial: whether entries that are not saved yet are missing, as Redis could not be used; only over a window.
+        partial: whether entries are missing: in a window those that are not saved yet, as Redis could not be used; or
+            some of this process, as Redis takes no more.
     """
 
     func_name: str

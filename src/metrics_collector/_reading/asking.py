@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
+from metrics_collector._errors import IncompatibleStoreError, StoreFullError, StoreUnavailableError
 from metrics_collector._recording import registry
 from metrics_collector._runtime.collector import collector
 from metrics_collector._storage.reopening import reopening
@@ -39,6 +39,7 @@ async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -
     @reopening
     async def ask(pipeline: SendingPipeline) -> T:
         failed: MetricsCollectorError | None = None
+        full: StoreFullError | None = None
         try:
             async with asyncio.timeout(None if live else PATIENCE):
                 await pipeline.send_for_read(SEND_TIMEOUT, patient=live)
@@ -46,13 +47,15 @@ async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -
             failed = StoreUnavailableError(
                 f"Redis at {pipeline.redis.label} did not take this process's entries within {PATIENCE:g} s"
             )
+        except StoreFullError as error:
+            full = error
         except (StoreUnavailableError, IncompatibleStoreError) as error:
             if live:
                 raise
             failed = error
         database = await pipeline.database(live=live)
         reader = ReaderCommands(pipeline.redis)
-        return await action(Query(reader, database, registry.names(), failed))
+        return await action(Query(reader, database, registry.names(), failed, full))
 
     return await collector.call(ask)
 

@@ -15,7 +15,7 @@ class Missing:
     left_out: (
         int | None
     )  # entries in Redis, too many to be read now; `None`: it is not known how many there are
-    redis_error: str | None  # why Redis cannot be used, or `None`
+    redis_error: str | None  # why Redis cannot be used, or takes no more entries; or `None`
 
     @property
     def partial(self) -> bool:

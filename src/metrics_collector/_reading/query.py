@@ -66,6 +66,7 @@ class Query:
     Args:
         measured: the names of this process.
         failed: why Redis cannot be used, if that has turned out already.
+        full: why it takes no more, so that some of this process's entries are neither there nor in the store.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Query:
         store: Store,
         measured: frozenset[str],
         failed: MetricsCollectorError | None = None,
+        full: MetricsCollectorError | None = None,
     ) -> None:
         self._redis = redis
         self.store = store
         self._measured = measured
         self._failed = failed
+        self._full = full
 
     async def resolve(self, asked: str) -> str:
         """As `names.resolve`, over the names of all processes.
@@ -226,9 +229,10 @@ class Query:
 
     def missing(self, left_out: int = 0) -> Missing:
         """What figures lack that were read so far, beside so many entries."""
-        if self._failed is None:
+        error = self._failed or self._full
+        if error is None:
             return Missing(left_out=left_out, redis_error=None)
-        return Missing(left_out=None, redis_error=str(self._failed))
+        return Missing(left_out=None, redis_error=str(error))
 
     def need_redis(self) -> None:
         """Raise what has kept Redis from being used, if anything has."""

@@ -126,9 +126,8 @@ class SendingPipeline:
             raise StoreUnavailableError("Redis does not answer") from None
 
     async def send_for_read(self, timeout: float, *, patient: bool) -> None:
-        """As `Sender.send`, but a full Redis is no error: it can be read, without what waits in this process."""
-        with contextlib.suppress(StoreFullError):
-            await self.sender.send(timeout, patient=patient, wait_for_room=False)
+        """As `Sender.send`, but without waiting until a full Redis, which can be read, has room."""
+        await self.sender.send(timeout, patient=patient, wait_for_room=False)
 
     async def flush(self, timeout: float) -> int:
         """Send, trying for `timeout` seconds, then save all that Redis holds; the number of entries newly saved.
