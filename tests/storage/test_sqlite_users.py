@@ -197,18 +197,22 @@ def test_a_link_to_a_file_whose_log_is_in_use_is_read_with_the_log(run: Runner) 
         assert totals["app.f"].counts["call_count"] == 7
 
 
+def log_of_a_killed_writer(path: Path) -> bytes:
+    """A log with a change of which nothing came into the file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("UPDATE totals SET call_count = 7")
+        log, file = Path(f"{path}-wal").read_bytes(), path.read_bytes()
+    path.write_bytes(file)
+    return log
+
+
 def test_a_reader_of_another_user_makes_no_index_for_a_log_that_has_none(run: Runner) -> None:
     with as_nobody() as folder:
         folder.chmod(0o770)
         path = folder / "metrics.db"
         run.save(path, [foreign()])
         index = Path(f"{path}-shm")
-        with closing(sqlite3.connect(path, isolation_level=None)) as writer:
-            writer.execute("UPDATE totals SET call_count = 7")
-            log = Path(f"{path}-wal").read_bytes()
-            file = path.read_bytes()
-        path.write_bytes(file)
-        Path(f"{path}-wal").write_bytes(log)
+        Path(f"{path}-wal").write_bytes(log_of_a_killed_writer(path))
         if ROOT:
             with as_user(OTHER):
                 message = refusal(lambda: run.read(path), StoreUnavailableError)
@@ -267,12 +271,7 @@ def test_a_log_of_another_user_that_is_not_empty_is_kept(run: Runner) -> None:
         path = folder / "metrics.db"
         run.save(path, [foreign()])
         log = Path(f"{path}-wal")
-        with closing(sqlite3.connect(path, isolation_level=None)) as writer:
-            writer.execute("UPDATE totals SET call_count = 7")
-            content = log.read_bytes()
-            # Nothing of it comes into the file.
-            file = path.read_bytes()
-        path.write_bytes(file)
+        content = log_of_a_killed_writer(path)
         with as_user(OTHER):
             log.write_bytes(content)
             log.chmod(0o444)
