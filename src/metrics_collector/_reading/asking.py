@@ -42,7 +42,8 @@ async def read(action: Callable[[Query], Awaitable[T]], *, live: bool = False) -
         full: StoreFullError | None = None
         try:
             async with asyncio.timeout(None if live else PATIENCE):
-                await pipeline.send_for_read(SEND_TIMEOUT, patient=live)
+                # A full Redis can be read, so nobody waits until it has room.
+                await pipeline.sender.send(SEND_TIMEOUT, patient=live, wait_for_room=False)
         except TimeoutError:
             failed = StoreUnavailableError(
                 f"Redis at {pipeline.redis.label} did not take this process's entries within {PATIENCE:g} s"

@@ -12,9 +12,8 @@ from metrics_collector._core.units import counted
 class Missing:
     """What figures of a window lack of the entries that are not saved yet."""
 
-    left_out: (
-        int | None
-    )  # entries in Redis, too many to be read now; `None`: it is not known how many there are
+    # Entries in Redis, too many to be read now; `None`: it is not known how many there are.
+    left_out: int | None
     redis_error: str | None  # why Redis cannot be used, or takes no more entries; or `None`
 
     @property

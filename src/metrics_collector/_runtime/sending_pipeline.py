@@ -125,10 +125,6 @@ class SendingPipeline:
         except TimeoutError:
             raise StoreUnavailableError("Redis does not answer") from None
 
-    async def send_for_read(self, timeout: float, *, patient: bool) -> None:
-        """As `Sender.send`, but without waiting until a full Redis, which can be read, has room."""
-        await self.sender.send(timeout, patient=patient, wait_for_room=False)
-
     async def flush(self, timeout: float) -> int:
         """Send, trying for `timeout` seconds, then save all that Redis holds; the number of entries newly saved.
 

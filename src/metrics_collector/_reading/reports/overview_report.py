@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from metrics_collector._reading.reports.report_types import Window
 
 STEPS: Final = 60
-MOST_PENDING: Final = 20_000  # entries in Redis that are read: about 0.1 s
+MOST_PENDING: Final = 20_000  # entries in Redis that are read
 _NOTHING: Final = Whole(())
 _closed = Closed()
 
