@@ -27,6 +27,7 @@ from metrics_collector._errors import (
 from metrics_collector._storage.base import ErrorTime
 from metrics_collector._storage.sqlite import (
     SQLiteStore,
+    database_file,
     deletion,
     reads,
     report_queries,
@@ -701,3 +702,12 @@ def test_what_is_asked_of_one_function_reads_no_rows_of_the_others(
     expected = "INDEX rollups_by_function (func_name=? AND resolution=? AND start>? AND start<?)"
     assert len(found) == 1
     assert expected in found[0], plan
+
+
+def test_a_log_that_is_gone_as_its_size_is_asked_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.db"
+    path.write_bytes(b"." * 7)
+    monkeypatch.setattr(Path, "is_file", lambda _: True)  # as it was a moment ago
+    assert database_file.look(str(path)) == (7, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -132,14 +133,11 @@ def _version(path: str) -> Version:
 def look(path: str) -> tuple[int, str | None]:
     """The size of the file and its log in bytes, and why this user cannot write it."""
     file = Path(path).absolute()
-    try:
-        size = sum(
-            one.stat().st_size
-            for one in (file, file.with_name(file.name + "-wal"))
-            if one.is_file()
-        )
-    except PermissionError:  # this user may not even enter the folder
-        size = 0
+    size = 0
+    for one in (file, file.with_name(file.name + "-wal")):
+        # This user may not even enter the folder; and the log is deleted when nobody has the database open any more.
+        with suppress(PermissionError, FileNotFoundError):
+            size += one.stat().st_size if one.is_file() else 0
     writable = os.access(file if os.access(file, os.F_OK) else file.parent, os.W_OK)
     if writable and os.access(file.parent, os.W_OK):
         return size, None
