@@ -22,8 +22,13 @@ async def reverse_proxy(
         strips: whether what is passed on is without the path.
         headers: lines that each request gets.
     """
+    taking: set[asyncio.Task[None]] = set()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        taking.add(task)
+        task.add_done_callback(taking.discard)
         with closing(writer), suppress(asyncio.IncompleteReadError, ConnectionError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             method, asked, rest = head.split(" ", 2)
@@ -46,3 +51,7 @@ async def reverse_proxy(
 
     async with await asyncio.start_server(take, "127.0.0.1", 0) as proxy:
         yield f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}{path}"
+        left = [*taking]  # connections that the browser keeps open
+        for one in left:
+            one.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
