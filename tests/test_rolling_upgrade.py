@@ -187,6 +187,7 @@ async def test_an_earlier_worker_leaves_claims_untouched(
         every=60,
         log=RateLimitedLog(),
         dangers=no_dangers,
+        split=no_split,
         close=nothing,
     )
     assert await worker.flush() == 0
@@ -205,6 +206,10 @@ async def test_an_earlier_worker_leaves_claims_untouched(
 
 async def no_dangers() -> list[str]:
     return []
+
+
+async def no_split() -> None:
+    return None
 
 
 async def nothing() -> None:

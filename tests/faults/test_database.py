@@ -14,11 +14,13 @@ import pytest
 from tests.faults import breaking, oracle
 from tests.faults.world import BROKEN_WORKER, SAVED_BY, World, children
 from tests.helpers.locking import locked
+from tests.helpers.pipeline import contents
 
 if TYPE_CHECKING:
     from tests.helpers.processes import Process
 
 LOCKED = 30.0  # seconds
+SAID_BY = 150.0  # seconds; they look around once a minute, and say what they find twice
 
 
 @pytest.mark.timeout(300)
@@ -103,6 +105,33 @@ def test_an_older_copy_is_restored(world: World) -> None:
     restored = time.time()
     worker = world.worker()
     assert_saved_since(restored, world, worker)
+
+
+@pytest.mark.timeout(300)
+def test_two_workers_save_to_different_files(world: World) -> None:
+    other = world.database.with_name("other.db")
+    workers = world.worker(), world.worker(DATABASE_NAME=str(other))
+    world.producer("app", 0, 1000)
+    for worker in workers:
+        worker.until(lambda: "save to different databases" in worker.output, SAID_BY)  # noqa: B023 - now
+        assert f"{world.database} on " in worker.output
+        assert f"{other} on " in worker.output
+    for database, worker_left, found in (
+        (world.database, True, "FAIL database "),
+        (other, False, "warn database "),
+    ):
+        if not worker_left:
+            assert workers[1].terminate() == 0
+        doctor = world.program("metrics_collector", "doctor", DATABASE_NAME=str(database))
+        assert doctor.wait(SAVED_BY) == int(worker_left)
+        assert found in doctor.output
+    world.stop("app")
+    workers[0].until(world.at_rest, SAVED_BY)  # the live totals are those of the one that is left
+    calls, _ = world.killed("app")
+    oracle.sound(world.database, world.server.url)
+    ids = [*contents(world.database).ids.elements(), *contents(other).ids.elements()]
+    assert len(set(ids)) == len(ids) == calls - 1
+    assert workers[0].terminate() == 0
 
 
 def assert_saved_since(change: float, world: World, worker: Process) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from metrics_collector._reading.reports import (
@@ -30,11 +31,18 @@ DATABASE = DatabaseState(
     saved=1234,
     oldest_entry_at=NOW - timedelta(days=3),
     rejected=0,
+    db="aaaaaaaaaaaaaaaa",
 )
 WORKER = ProcessState(
-    role="worker", host="box", process="1", flushed_at=NOW - timedelta(seconds=5), error=None
+    role="worker",
+    host="box",
+    process="1",
+    flushed_at=NOW - timedelta(seconds=5),
+    error=None,
+    db=DATABASE.db,
+    path=DATABASE.path,
 )
-SCHEDULER = ProcessState(role="scheduler", host="box", process="2", flushed_at=None, error=None)
+SCHEDULER = replace(WORKER, role="scheduler", process="2", flushed_at=None, db=None, path=None)
 PIPELINE = Pipeline(
     redis=REDIS,
     database=DATABASE,

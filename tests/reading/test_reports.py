@@ -628,8 +628,8 @@ async def test_what_redis_says(redis: Commands, client: Any) -> None:
     await redis.producer.store_dropped("a" * 16, 7)
     await redis.worker.claim()
     await redis.producer.push("b" * 16, batch_of(Call(), at=now - 10, producer="b" * 16), 0)
-    beating = Heartbeat(redis.connection, "worker", "host:1:12")
-    await beating.beat({"flushed_at": now, "error": "disk"}, 20)
+    beating = Heartbeat(redis.connection, "worker", "host:1:12", "/b")
+    await beating.beat({"flushed_at": now, "error": "disk", "db": "b"}, 20)
     await Heartbeat(redis.connection, "scheduler", "other:13").beat({"error": None}, 20)
     flow = Flow()
     await flow.look(redis.connection, embedded=False)
@@ -638,7 +638,7 @@ async def test_what_redis_says(redis: Commands, client: Any) -> None:
     assert flow.processes is not None
     worker, scheduler = sorted(flow.processes, key=lambda one: one.role, reverse=True)
     flushed_at = datetime.fromtimestamp(now, UTC)
-    assert astuple(worker) == ("worker", "host:1", "12", flushed_at, "disk")
+    assert astuple(worker) == ("worker", "host:1", "12", flushed_at, "disk", "b", "/b")
     assert (scheduler.role, scheduler.host, scheduler.error) == ("scheduler", "other", None)
 
 

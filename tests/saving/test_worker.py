@@ -37,6 +37,7 @@ class Drains:
 
     def __init__(self, act: Callable[[], Awaitable[int]] | None = None) -> None:
         self.life: str | None = "first"
+        self.db: str | None = "a"
         self.began = now()
         self.drains: list[int] = []
         self.reconciled: list[int] = []
@@ -91,7 +92,13 @@ class Purges:
 
 def worker_of(flush: Any, beats: Any = None, purge: Any = None, **changes: Any) -> Worker:
     quiet = AsyncMock(return_value=[])
-    usual = {"every": 5.0, "log": RateLimitedLog(), "dangers": quiet, "close": AsyncMock()}
+    usual = {
+        "every": 5.0,
+        "log": RateLimitedLog(),
+        "dangers": quiet,
+        "split": AsyncMock(return_value=None),
+        "close": AsyncMock(),
+    }
     parts: list[Any] = [flush, purge or Purges(), beats or Heartbeats()]
     return Worker(*parts, **{**usual, **changes})
 
@@ -129,6 +136,15 @@ async def test_dangers_are_said_at_the_start_and_of_each_new_redis(
     await worker.aclose()
     assert asked == [0, 130]
     assert caplog.messages == ["it may evict", "it keeps nothing"]  # the rest within a minute
+
+
+@jumping
+async def test_a_split_is_said_once_it_was_there_twice(caplog: pytest.LogCaptureFixture) -> None:
+    split = AsyncMock(side_effect=["a", None, "a", "b", "b", "b", None])
+    await work_for(4 * 60 - 1, worker_of(Drains(), split=split, every=60))
+    assert caplog.messages == []
+    await work_for(60 * 3, worker_of(Drains(), split=split, every=60))
+    assert caplog.messages == ["b"]
 
 
 @jumping

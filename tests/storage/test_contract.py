@@ -155,7 +155,8 @@ async def test_a_chunk_is_kept(store: Store) -> None:
     assert described.exists
     assert described.error is None
     assert described.size
-    assert described[3:] == (4, min(e.created_at for e in found.entries), 1)
+    oldest = min(e.created_at for e in found.entries)
+    assert described[3:] == (4, oldest, 1, saved.db)
 
 
 async def test_names_of_all_kinds_are_kept(store: Store) -> None:

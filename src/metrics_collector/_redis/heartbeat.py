@@ -12,15 +12,22 @@ if TYPE_CHECKING:
 
 
 class Heartbeat:
-    """Says that a process (`host:id`) is alive in a role (`worker` or `scheduler`)."""
+    """Says that a process (`host:id`) is alive in a role (`worker` or `scheduler`).
 
-    def __init__(self, redis: RedisConnection, role: str, process: str) -> None:
+    `path`: of the database that it saves to, for people to read.
+    """
+
+    def __init__(
+        self, redis: RedisConnection, role: str, process: str, path: str | None = None
+    ) -> None:
         self._redis = redis
         self._key = redis.keys.heartbeat(role, process)
+        self._path = path
 
     async def beat(self, state: Mapping[str, object], ttl: float) -> None:
         """Say it, with the state, for `ttl` seconds."""
-        await self._redis.execute("SET", self._key, json.dumps(state), "PX", int(ttl * 1000))
+        said = json.dumps({**state, "path": self._path})
+        await self._redis.execute("SET", self._key, said, "PX", int(ttl * 1000))
 
     async def stop(self) -> None:
         """Say it no more."""

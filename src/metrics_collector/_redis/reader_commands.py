@@ -121,6 +121,8 @@ def _state(raw: bytes) -> dict[str, Any] | None:
         state: dict[str, Any] = json.loads(raw)
         if (flushed_at := state.get("flushed_at")) is not None:
             datetime.fromtimestamp(flushed_at, UTC)
+        if not all(isinstance(state.get(name) or "", str) for name in ("db", "path")):
+            return None
     except (AttributeError, ValueError, TypeError, OverflowError, OSError, RecursionError):
         return None
     return state

@@ -12,9 +12,12 @@ from metrics_collector._redis import server_risks
 from metrics_collector._redis.connection import RedisConnection, connect
 from metrics_collector._redis.heartbeat import Heartbeat
 from metrics_collector._redis.producer_commands import ProducerCommands
+from metrics_collector._redis.reader_commands import ReaderCommands
 from metrics_collector._redis.worker_commands import WorkerCommands
 from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.purge import Purge
+from metrics_collector._saving.split import Place, databases
+from metrics_collector._saving.split import split as split_of
 from metrics_collector._saving.worker import Worker
 from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.settings import mask_url
@@ -108,9 +111,9 @@ def kept(settings: Settings) -> dict[str, float | None]:
     }
 
 
-def heartbeat(role: str, redis: RedisConnection) -> Heartbeat:
-    """This process's heartbeat as `worker` or `scheduler`."""
-    return Heartbeat(redis, role, f"{socket.gethostname()}:{os.getpid()}")
+def heartbeat(role: str, redis: RedisConnection, path: str | None = None) -> Heartbeat:
+    """This process's heartbeat as `worker`, which saves to the database at a path, or as `scheduler`."""
+    return Heartbeat(redis, role, f"{socket.gethostname()}:{os.getpid()}", path)
 
 
 def worker(settings: Settings, log: RateLimitedLog, redis: RedisConnection | None = None) -> Worker:
@@ -125,12 +128,26 @@ def worker(settings: Settings, log: RateLimitedLog, redis: RedisConnection | Non
         return [] if is_embedded(settings) else (await server_risks.risks(used)).dangers
 
     saving = flush(settings, used, log)
+    host = socket.gethostname()
+    store = database(settings)
+
+    async def split() -> str | None:
+        if is_embedded(settings):
+            return None
+        beats = await ReaderCommands(used).heartbeats("worker")
+        places = [
+            Place(process.rpartition(":")[0], state.get("path"), state.get("db"))
+            for process, state in beats.items()
+        ]
+        return split_of(databases([*places, Place(host, store.label, saving.db)]))
+
     return Worker(
         saving,
-        Purge(database(settings), kept(settings), saving.now),
-        heartbeat("worker", used),
+        Purge(store, kept(settings), saving.now),
+        heartbeat("worker", used, store.label),
         every=settings.max_waiting_time,
         log=log,
         dangers=dangers,
+        split=split,
         close=close,
     )

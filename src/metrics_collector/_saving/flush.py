@@ -56,6 +56,7 @@ class Flush:
         self._wall = wall
         # The random id that Redis had at the last claim: with another one it has lost its data meanwhile.
         self.life: str | None = None
+        self.db: str | None = None  # the id of the database when it was last asked for it
         self._chunk = CHUNK  # entries that one request acknowledges
 
     async def drain(self, *, ignore_leases: bool = False, once: bool = False) -> int:
@@ -124,6 +125,7 @@ class Flush:
     ) -> bool:
         """Remove the first elements of a claim; whether it was as long as it was when they were read."""
         db, no = (done.db, done.no) if done else await writer.state()
+        self.db = db
         taken, ahead, share = await self._source.acknowledge(
             token,
             length,
@@ -157,7 +159,7 @@ class Flush:
         known = await writer.totals_of(ahead)
         if all(seen <= (known[name].no if name in known else no) for name, seen in ahead.items()):
             return False
-        await writer.draw_new_db(db)
+        self.db = await writer.draw_new_db(db)
         return True
 
     @reopening
@@ -195,6 +197,7 @@ class Flush:
     async def _reconcile_all(self, writer: StoreWriter) -> bool:
         """Give Redis what SQL has of every function; whether to do that again, as the database has a new id."""
         db, no = await writer.state()
+        self.db = db
         names = {*await writer.function_names()} | await self._source.function_names()
         ahead: dict[str, int] = {}
         # In groups: there may be any number of functions, each with hundreds of buckets.

@@ -32,6 +32,7 @@ class Worker:
     Args:
         every: seconds between two flush requests of the scheduler.
         dangers: asks what threatens the entries in Redis; a line for each.
+        split: asks whether other workers save to other databases; a line if so.
         close: closes the connections.
     """
 
@@ -44,6 +45,7 @@ class Worker:
         every: float,
         log: RateLimitedLog,
         dangers: Callable[[], Awaitable[Sequence[str]]],
+        split: Callable[[], Awaitable[str | None]],
         close: Callable[[], Awaitable[None]],
     ) -> None:
         self._flush = flush
@@ -52,12 +54,14 @@ class Worker:
         self._every = every
         self._log = log
         self._dangers = dangers
+        self._split = split
         self._close = close
         self._flush_lock = asyncio.Lock()  # held during a flush
         # Held while a claim is saved and acknowledged; released between claims, so that readers are let in.
         self.claim_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._known_life: str | None = None
+        self._known_split: str | None = None
         self._reconciled_at: float | None = None
         self._flushed_at: float | None = None  # UTC epoch seconds
         self._error: str | None = None
@@ -154,6 +158,14 @@ class Worker:
             await self._flush.reconcile()
             self._known_life = self._flush.life
             self._reconciled_at = now
+            await self._warn_if_split()
+
+    async def _warn_if_split(self) -> None:
+        split = await self._split()
+        # Twice, as others may not know yet that a copy was restored, which gave the database a new id.
+        if split and split == self._known_split:
+            self._log.trouble("split", "%s", split)
+        self._known_split = split
 
     async def _flush_forever(self) -> None:
         """Flush at the start, every minute to reconcile, and after two waiting times without a flush request."""
@@ -166,7 +178,7 @@ class Worker:
 
     async def _beat_forever(self) -> None:
         while True:
-            state = {"flushed_at": self._flushed_at, "error": self._error}
+            state = {"flushed_at": self._flushed_at, "error": self._error, "db": self._flush.db}
             try:
                 await self._heartbeat.beat(state, BEAT_TTL)
             except MetricsCollectorError as error:

@@ -35,6 +35,7 @@ class StoreDescription(NamedTuple):
         saved: entries saved since the beginning, those included that are no longer kept.
         oldest: the end of the oldest call that is kept as an entry, or `None`.
         rejected: how many elements were no entries, and went to the rejected ones.
+        db: the store's id.
     """
 
     exists: bool | None
@@ -43,6 +44,7 @@ class StoreDescription(NamedTuple):
     saved: int | None = None
     oldest: float | None = None
     rejected: int | None = None
+    db: str | None = None
 
 
 class StoredEntry(NamedTuple):

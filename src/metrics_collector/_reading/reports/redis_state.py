@@ -85,4 +85,6 @@ def _process_state(role: str, name: str, state: Mapping[str, Any]) -> ProcessSta
         process=process,
         flushed_at=moment(state.get("flushed_at")),
         error=None if error is None else str(error),
+        db=state.get("db"),
+        path=state.get("path"),
     )

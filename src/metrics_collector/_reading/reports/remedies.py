@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._core.units import counted
 from metrics_collector._reading.roles import STARTED_BY
+from metrics_collector._saving.split import Place, databases, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,13 +21,15 @@ class Problem(NamedTuple):
 
     # Where: redis, persistence, database, worker, scheduler, backlog, lag, producers or rejected.
     part: str
-    grave: bool  # whether entries are not saved, or not taken; otherwise it is a warning
+    # Whether entries are not saved, or not taken, or not where the others are; otherwise it is a warning.
+    grave: bool
     line: str  # what it is, with the remedy
 
 
 def problems(report: Pipeline) -> Iterator[Problem]:
     """Each problem, the gravest first."""
     yield from _of_the_parts(report)
+    yield from _of_the_processes(report)
     yield from _of_the_flow(report)
 
 
@@ -38,9 +41,22 @@ def _of_the_parts(report: Pipeline) -> Iterator[Problem]:
         yield _warning("persistence", danger)
     if database.error is not None:
         yield _grave("database", f"{database.error} (DATABASE_NAME)")
+
+
+def _of_the_processes(report: Pipeline) -> Iterator[Problem]:
     if report.processes is None:  # then Redis has an error
         return
-    if not redis.embedded:
+    saved_to = databases(Place(one.host, one.path, one.db) for one in report.processes)
+    if (line := split(saved_to)) is not None:
+        yield _grave("database", line)
+    database = report.database
+    if saved_to and (database.exists is False or database.db not in {None, *saved_to}):
+        yield _warning(
+            "database",
+            f"{database.path} here is not the database that workers save to ({' or '.join(saved_to.values())}), so "
+            "windows and history lack what is there: read with that DATABASE_NAME, on that machine",
+        )
+    if not report.redis.embedded:
         for role, command in STARTED_BY.items():
             if not any(one.role == role for one in report.processes):
                 # Workers have a timer of their own.

@@ -191,6 +191,9 @@ class ProcessState:
     process: str  # its id
     flushed_at: datetime | None  # the end of a worker's last flush, or `None`
     error: str | None  # why that did not work, or `None`
+    # The id of the database that a worker saves to, and its path there; `None` if it does not say.
+    db: str | None
+    path: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +222,7 @@ class DatabaseState:
     saved: int | None  # entries saved since the beginning, those included that are no longer kept
     oldest_entry_at: datetime | None  # the end of the oldest call that is kept as an entry
     rejected: int | None  # entries in `rejected_entries`
+    db: str | None  # its id, another one for each database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

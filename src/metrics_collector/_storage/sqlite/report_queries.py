@@ -126,14 +126,14 @@ def slowest(func_name: str, rollup_range: RollupRange, count: int) -> Steps[list
     return [StoredEntry(*row) for row in rows]
 
 
-def extent() -> Steps[tuple[int, float | None, int]]:
-    """Entries saved since the beginning, the end of the oldest one that is kept, and rejected entries."""
-    ((saved, oldest, rejected),) = yield Statement(
+def extent() -> Steps[dict[str, Any]]:
+    """What `StoreDescription` says of one that can be read, but for its size."""
+    ((saved, oldest, rejected, db),) = yield Statement(
         "SELECT (SELECT sum(call_count) FROM totals), "
         "(SELECT min((SELECT min(created_at) FROM metrics AS m WHERE m.func_name = t.func_name)) FROM totals AS t), "
-        "(SELECT count(*) FROM rejected_entries)"
+        "(SELECT count(*) FROM rejected_entries), (SELECT db FROM meta WHERE shard = 0)"
     )
-    return saved or 0, oldest, rejected
+    return {"saved": saved or 0, "oldest": oldest, "rejected": rejected, "db": db}
 
 
 def entries(which: EntryFilter, cursor: str | None, count: int) -> Steps[EntryPage]:

@@ -80,13 +80,10 @@ class SQLiteStore:
             return StoreDescription(exists=None, error=str(problem))
         if extent is None:
             return StoreDescription(exists=False, error=error)
-        saved, oldest, rejected = extent
-        return StoreDescription(
-            exists=True, error=error, size=size, saved=saved, oldest=oldest, rejected=rejected
-        )
+        return StoreDescription(exists=True, error=error, size=size, **extent)
 
     @reopening
-    async def _extent(self) -> tuple[int, float | None, int] | None:
+    async def _extent(self) -> dict[str, Any] | None:
         async with open_reading(self._path, plain=self._plain) as session:
             return None if session is None else await session.run(report_queries.extent())
 
