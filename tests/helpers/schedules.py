@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +22,6 @@ from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.pipeline import (
     KEYS,
-    NOON,
     all_same,
     check_pending,
     commands_on,
@@ -112,7 +112,7 @@ class World:
             sink,
             ledger_days=30,
             log=RateLimitedLog(),
-            wall=lambda: NOON + self.chance.uniform(0, 1000),  # clocks go back, too
+            wall=lambda: time.time() + self.chance.uniform(0, 1000),  # clocks go back, too
         )
 
     async def run(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-import time
 from collections import deque
 from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import count
@@ -16,8 +15,7 @@ import pytest
 from metrics_collector._errors import MetricsCollectorError, StoreUnavailableError
 from metrics_collector._redis.connection import connect
 from metrics_collector._saving import flush as flush_module
-from metrics_collector._saving.flush import DAY, Flush
-from metrics_collector._saving.purge import Purge
+from metrics_collector._saving.flush import Flush
 from metrics_collector._sending.outbox import Outbox
 from metrics_collector._storage.sqlite import SQLiteStore, schema, session
 from metrics_collector._support.rate_limited_log import RateLimitedLog
@@ -566,44 +564,6 @@ async def test_reconciling_after_redis_was_emptied(scene: Scene) -> None:
     assert scene.flush.life != life
     found = await scene.found()
     assert same((await live_totals(scene.client))["app.f"], found.totals["app.f"])
-
-
-async def test_reconciling_forgets_old_parts_of_the_ledger(scene: Scene) -> None:
-    await scene.fill()
-    await scene.flush.drain()
-
-    def later(days: float) -> Flush:
-        wall = NOON + days * DAY
-        return scene.flush_of(ledger_days=3.0, wall=lambda: wall)
-
-    counts = "SELECT (SELECT count(*) FROM ledger), (SELECT count(*) FROM metrics)"
-    for days, left in ((2.9, 1), (3.1, 0)):
-        await later(days).reconcile()
-        assert rows(scene.path, counts) == [(left, 5)]
-
-
-@pytest.mark.parametrize(("ahead", "left"), [(2.0, [1]), (0.0, [1]), (-2.0, [1, 3])])
-async def test_a_clock_that_is_ahead_deletes_nothing_too_early(
-    scene: Scene, ahead: float, left: list[int]
-) -> None:
-    now, hour = time.time(), 3600.0
-    due = now - 30 * DAY
-    for number, at in ((1, due + hour), (3, due - hour)):
-        await scene.client.rpush("metrics_list", foreign(f"app.f{number}", at=at))
-    flush = scene.flush_of(wall=lambda: now + ahead * hour)
-    await flush.drain()
-    await Purge(scene.store, {"entry": 30.0}, flush.now).run()
-    assert rows(scene.path, "SELECT func_name FROM metrics ORDER BY 1") == [
-        (f"app.f{number}",) for number in left
-    ]
-
-
-async def test_the_ledger_is_kept_by_the_clock_of_redis_too(scene: Scene) -> None:
-    now = time.time()
-    await scene.fill()
-    await scene.flush_of(wall=lambda: now).drain()
-    await scene.flush_of(wall=lambda: now + 365 * DAY).reconcile()
-    assert rows(scene.path, "SELECT count(*) FROM ledger") == [(1,)]
 
 
 async def test_nothing_is_made_where_nothing_is(scene: Scene) -> None:

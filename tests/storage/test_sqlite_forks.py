@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from metrics_collector._redis.clocks import Clocks
 from metrics_collector._saving import flush as flush_module
 from metrics_collector._saving.purge import Purge
 from metrics_collector._storage.reopening import ClosedByForkError, reopening
@@ -348,13 +349,14 @@ async def test_a_purge_is_done_whatever_forks(path: Path, monkeypatch: pytest.Mo
     await asyncio.to_thread(save, path, 1)
     forks: list[bool] = []
 
-    async def clock() -> float:
+    async def clocks() -> Clocks:
         if len(forks) < 3:
             forks.append(True)
             fork(lambda: True)
-        return NOON + 86400 * 40
+        now = NOON + 86400 * 40
+        return Clocks(now, now)
 
-    await Purge(SQLiteStore(str(path)), {"entry": 30.0}, clock).run()
+    await Purge(SQLiteStore(str(path)), {"entry": 30.0}, clocks).run()
     assert len(forks) == 3
     assert rows_in(path) == 0
 

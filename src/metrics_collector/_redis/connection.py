@@ -125,7 +125,9 @@ class RedisConnection:
         try:
             answer: Any = await self._answer(self._client.execute_command(*question))
             fields = (
-                dict(zip(*[iter(answer)] * 2, strict=False)) if isinstance(answer, list) else answer
+                dict(zip(*[iter(answer)] * 2, strict=False))
+                if isinstance(answer, list | tuple)
+                else answer
             )
             return {_text(name): _text(value) for name, value in fields.items()}
         except StoreUnavailableError as error:
@@ -134,6 +136,17 @@ class RedisConnection:
             return {}
         except (AttributeError, TypeError, ValueError):  # another shape, to us or to redis-py
             return {}
+
+    async def time(self) -> float | None:
+        """Redis's time of day, UTC epoch seconds; `None` if it refuses to tell.
+
+        Raises:
+            StoreUnavailableError: it cannot be reached.
+        """
+        # The answer is a pair, and none where it is refused.
+        for seconds, microseconds in (await self.ask("TIME")).items():
+            return int(seconds) + int(microseconds) / 1e6
+        return None
 
     async def execute(self, *command: Any) -> Any:
         """What Redis answers to one command."""

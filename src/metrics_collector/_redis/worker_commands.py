@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from metrics_collector._core.entries import MAX_ENTRY_BYTES, MAX_REQUEST_BYTES
 from metrics_collector._core.pipeline_types import Acknowledged, Claim, FunctionState
+from metrics_collector._redis import clocks
 from metrics_collector._redis.connection import FUNCTIONS_A_CALL
 from metrics_collector._redis.keys import PRODUCER_TTL_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from metrics_collector._core.pipeline_types import Numbered
+    from metrics_collector._redis.clocks import Clocks
     from metrics_collector._redis.connection import RedisConnection
 
 _BYTES_READ: Final = 8_000_000  # of a claim in one go, and up to 100 elements more
@@ -48,10 +50,9 @@ class WorkerCommands:
         )
         return Claim(reply[0].decode(), reply[1].decode(), reply[0].decode() == token)
 
-    async def time(self) -> float:
-        """Redis's time of day, UTC epoch seconds."""
-        seconds, microseconds = await self._redis.execute("TIME")
-        return int(seconds) + int(microseconds) / 1e6
+    async def clocks(self, wall: Callable[[], float]) -> Clocks:
+        """The clock of this process, and that of Redis."""
+        return await clocks.look(self._redis, wall)
 
     async def release(self, token: str) -> None:
         """End a claim's lease now, so that the next worker need not wait for it."""

@@ -143,7 +143,7 @@ def worker(settings: Settings, log: RateLimitedLog, redis: RedisConnection | Non
 
     return Worker(
         saving,
-        Purge(store, kept(settings), saving.now),
+        Purge(store, kept(settings), saving.clocks),
         heartbeat("worker", used, store.label),
         every=settings.max_waiting_time,
         log=log,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from metrics_collector._core.pipeline_types import Saved
+    from metrics_collector._redis.clocks import Clocks
     from metrics_collector._redis.worker_commands import WorkerCommands
     from metrics_collector._storage.base import Store, StoreWriter
     from metrics_collector._support.rate_limited_log import RateLimitedLog
@@ -89,6 +90,7 @@ class Flush:
     async def _save_claim(self, token: str) -> int:
         """Save a whole claim; the number of entries newly saved."""
         saved = 0
+        now = (await self.clocks()).later
         head: tuple[int, list[bytes]] | None = None  # length of the claim, first elements
         while True:
             # If a fork has closed the database, it is opened again.
@@ -102,7 +104,7 @@ class Flush:
                             # Another worker saved it, too, or Redis lost it. This removes its lease.
                             await self._acknowledge(token, length, 0, None, writer)
                             return saved
-                        done = await writer.save(token, length, elements, self._wall())
+                        done = await writer.save(token, length, elements, now)
                         if done is None:
                             break  # the file was replaced: save into the one that is there now
                         saved += done.saved
@@ -173,19 +175,21 @@ class Flush:
         if await self._all_empty():
             return
         async with self._store.writing() as writer:
-            await writer.forget_old_ledger(await self.now() - self._ledger_seconds)
+            clocks = await self.clocks()
+            if (doubt := clocks.doubt) is None:
+                await writer.forget_old_ledger(clocks.earlier - self._ledger_seconds)
+            else:
+                self._log.trouble("clocks", "nothing is deleted by its age: %s", doubt)
             while await self._reconcile_all(writer):
                 pass
 
-    async def now(self) -> float:
-        """The time of day, UTC epoch seconds, for what is deleted by its age: of two clocks the one that is behind.
-
-        Where one of them is ahead, nothing is deleted too early, which could not be undone.
+    async def clocks(self) -> Clocks:
+        """The clock of this process, and that of Redis.
 
         Raises:
             StoreUnavailableError: Redis cannot be used.
         """
-        return min(self._wall(), await self._source.time())
+        return await self._source.clocks(self._wall)
 
     async def _all_empty(self) -> bool:
         """Whether neither SQL nor Redis has any function: then no file is made."""

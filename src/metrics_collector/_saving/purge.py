@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._storage.reopening import reopening
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from metrics_collector._redis.clocks import Clocks
     from metrics_collector._storage.base import Store
 
 _DAY: Final = 86400.0
@@ -20,30 +22,33 @@ class Purge:
     Args:
         store: to delete from.
         keep: as `due` takes it.
-        clock: UTC epoch seconds.
+        clocks: of this process and of Redis.
     """
 
     def __init__(
         self,
         store: Store,
         keep: Mapping[str, float | None],
-        clock: Callable[[], Awaitable[float]],
+        clocks: Callable[[], Awaitable[Clocks]],
     ) -> None:
         self._store = store
         self._keep = keep
-        self._clock = clock
+        self._clocks = clocks
 
     @reopening
     async def run(self) -> None:
         """Delete what is due.
 
         Raises:
-            StoreUnavailableError: the database, or the clock, cannot be used.
+            StoreUnavailableError: the database or Redis cannot be used, or it is not sure what time it is.
             IncompatibleStoreError: the database is too new, or not ours.
         """
         if due(self._keep, 0.0):
             async with self._store.writing() as writer:
-                now = await self._clock()
+                clocks = await self._clocks()
+                if clocks.doubt is not None:
+                    raise StoreUnavailableError(clocks.doubt)
+                now = clocks.earlier
                 await writer.purge(due(self._keep, now), now)
 
 
