@@ -384,9 +384,11 @@ class TestDoctor:
         assert {one for one, _ in found.values()} == {"ok"}
         assert found["redis"][1] == "version 7.0.15 at redis://localhost:6379/0, 1.5 MB used"
         assert found["worker"][1] == "1 process alive on box; last flush: 5s ago"
+        clocks = "this machine's and those of 2 processes are within 2 s of that of Redis"
+        assert found["clocks"][1] == clocks
         assert found["database"][1].endswith("12.3 MB, 1,234 entries saved, oldest entry 3d old")
         assert list(found) == [
-            *("redis", "persistence", "worker", "scheduler"),
+            *("redis", "persistence", "worker", "scheduler", "clocks"),
             *("backlog", "lag", "producers", "database"),
         ]
 
@@ -406,6 +408,25 @@ class TestDoctor:
             (replace(PIPELINE, waiting=100), "backlog", "FAIL", "more workers"),
             (replace(PIPELINE, lag=500.0), "lag", "warn", "worker"),
             (replace(PIPELINE, dropped=3), "producers", "warn", "METRICS_SPOOL_DIR"),
+            (
+                replace(PIPELINE, clock_ahead=3600.0),
+                "clocks",
+                "warn",
+                "machine is 1:00:00 ahead of",
+            ),
+            (replace(PIPELINE, clock_ahead=None), "clocks", "ok", "does not tell its time"),
+            (
+                replace(PIPELINE, processes=(replace(WORKER, clock_ahead=-90), SCHEDULER)),
+                "clocks",
+                "warn",
+                "the clock of the worker on box is 0:01:30 behind that of Redis",
+            ),
+            (
+                replace(PIPELINE, calls_ahead=7200.0),
+                "clocks",
+                "warn",
+                "clock of a producer is 2:00:00 ahead",
+            ),
             (replace(PIPELINE, processes=(SCHEDULER, BROKEN)), "worker", "FAIL", "disk full"),
             (
                 replace(PIPELINE, database=replace(DATABASE, error="the database cannot be used")),

@@ -41,6 +41,7 @@ WORKER = ProcessState(
     error=None,
     db=DATABASE.db,
     path=DATABASE.path,
+    clock_ahead=0.25,
 )
 SCHEDULER = replace(WORKER, role="scheduler", process="2", flushed_at=None, db=None, path=None)
 PIPELINE = Pipeline(
@@ -51,6 +52,8 @@ PIPELINE = Pipeline(
     claims=0,
     lag=69.0,
     max_waiting_time=60,
+    clock_ahead=-1.5,
+    calls_ahead=0.0,
     processes=(WORKER, SCHEDULER),
     producers=2,
     dropped=0,

@@ -37,6 +37,7 @@ from metrics_collector._reading.reports import (
     window_steps,
 )
 from metrics_collector._reading.reports.redis_state import Flow
+from metrics_collector._redis.clocks import agree
 from metrics_collector._redis.heartbeat import Heartbeat
 from metrics_collector._runtime.collector import collector
 from metrics_collector._storage.sqlite import SQLiteStore
@@ -46,6 +47,7 @@ from tests.helpers.driving import drive
 from tests.helpers.folders import fast_folder
 from tests.helpers.pipeline import (
     NOON,
+    PRODUCER,
     REFUSED,
     TIMEOUT,
     Call,
@@ -638,8 +640,20 @@ async def test_what_redis_says(redis: Commands, client: Any) -> None:
     assert flow.processes is not None
     worker, scheduler = sorted(flow.processes, key=lambda one: one.role, reverse=True)
     flushed_at = datetime.fromtimestamp(now, UTC)
-    assert astuple(worker) == ("worker", "host:1", "12", flushed_at, "disk", "b", "/b")
+    assert astuple(worker)[:-1] == ("worker", "host:1", "12", flushed_at, "disk", "b", "/b")
+    for ahead in (worker.clock_ahead, scheduler.clock_ahead, flow.clock_ahead):
+        assert ahead is not None
+        assert agree(ahead)
+    assert flow.calls_ahead == 0.0
     assert (scheduler.role, scheduler.host, scheduler.error) == ("scheduler", "other", None)
+
+
+async def test_a_call_of_the_future_waits(redis: Commands) -> None:
+    await redis.producer.push(PRODUCER, batch_of(Call(), at=time.time() + 7200), 0)
+    flow = Flow()
+    await flow.look(redis.connection, embedded=False)
+    assert flow.lag == 0.0
+    assert flow.calls_ahead == pytest.approx(7200, abs=60)
 
 
 async def test_rubbish_at_the_head_has_no_lag(fake_client: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from metrics_collector._redis import clocks
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,8 +27,9 @@ class Heartbeat:
         self._path = path
 
     async def beat(self, state: Mapping[str, object], ttl: float) -> None:
-        """Say it, with the state, for `ttl` seconds."""
-        said = json.dumps({**state, "path": self._path})
+        """Say it, with the state, for `ttl` seconds; and how this process's clock goes."""
+        ahead = (await clocks.look(self._redis)).ahead
+        said = json.dumps({**state, "path": self._path, "clock_ahead": ahead})
         await self._redis.execute("SET", self._key, said, "PX", int(ttl * 1000))
 
     async def stop(self) -> None:

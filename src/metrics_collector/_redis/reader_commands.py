@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -121,6 +121,7 @@ def _state(raw: bytes) -> dict[str, Any] | None:
         state: dict[str, Any] = json.loads(raw)
         if (flushed_at := state.get("flushed_at")) is not None:
             datetime.fromtimestamp(flushed_at, UTC)
+        timedelta(seconds=state.get("clock_ahead") or 0)
         if not all(isinstance(state.get(name) or "", str) for name in ("db", "path")):
             return None
     except (AttributeError, ValueError, TypeError, OverflowError, OSError, RecursionError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -88,6 +89,7 @@ def _facts(state: Pipeline, now: datetime) -> Iterator[tuple[str, Check | str | 
             yield "persistence", _persistence(redis)
             yield "worker", _worker(_alive(state, "worker"), now)
             yield "scheduler", _processes(_alive(state, "scheduler"))
+            yield "clocks", _clocks(state)
             yield from _traffic(state)
     yield from _database(state, now)
 
@@ -115,6 +117,15 @@ def _worker(alive: list[ProcessState], now: datetime) -> str:
 def _processes(alive: list[ProcessState]) -> str:
     hosts = sorted({one.host for one in alive})
     return f"{counted(len(alive), 'process', 'processes')} alive on {', '.join(hosts)}"
+
+
+def _clocks(state: Pipeline) -> str:
+    known = [one.clock_ahead for one in state.processes or ()]
+    if state.clock_ahead is None:
+        return "Redis does not tell its time"
+    of = counted(len([one for one in known if one is not None]), "process", "processes")
+    furthest = max(abs(one) for one in (state.clock_ahead, *known) if one is not None)
+    return f"this machine's and those of {of} are within {math.ceil(furthest)} s of that of Redis"
 
 
 def _traffic(state: Pipeline) -> Iterator[tuple[str, str]]:

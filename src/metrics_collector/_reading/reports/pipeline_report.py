@@ -59,6 +59,8 @@ async def _pipeline(sending: SendingPipeline) -> Pipeline:
         claims=flow.claims,
         lag=flow.lag,
         max_waiting_time=settings.max_waiting_time,
+        clock_ahead=flow.clock_ahead,
+        calls_ahead=flow.calls_ahead,
         processes=flow.processes,
         producers=flow.producers,
         dropped=flow.dropped,

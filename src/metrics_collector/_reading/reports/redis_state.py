@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from metrics_collector._core.entries import RejectedEntryError, decode
 from metrics_collector._reading.reports.report_types import ProcessState
 from metrics_collector._reading.roles import STARTED_BY
-from metrics_collector._redis import server_risks
+from metrics_collector._redis import clocks, server_risks
 from metrics_collector._redis.reader_commands import ReaderCommands
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from metrics_collector._redis.connection import RedisConnection
 
@@ -30,6 +31,8 @@ class Flow:
         self.waiting: int | None = None
         self.claims: int | None = None
         self.lag: float | None = None
+        self.clock_ahead: float | None = None
+        self.calls_ahead: float | None = None
         self.processes: tuple[ProcessState, ...] | None = None
         self.producers: int | None = None
         self.dropped: int | None = None
@@ -40,7 +43,8 @@ class Flow:
         reader = ReaderCommands(redis)
         self.waiting = await reader.waiting()
         self.claims, oldest = await reader.oldest()
-        self.lag = _lag(oldest)
+        ends = _ends(oldest)
+        self.lag = 0.0 if not oldest else max(0.0, time.time() - min(ends)) if ends else None
         dropped = await reader.dropped()
         self.producers = len(dropped)
         self.dropped = sum(dropped.values())
@@ -53,6 +57,10 @@ class Flow:
             for role, states in beats.items()
             for process, state in states.items()
         )
+        now = await clocks.look(redis)
+        self.clock_ahead = now.ahead
+        if ends and now.redis is not None:
+            self.calls_ahead = max(0.0, max(ends) - now.redis)
         server = await server_risks.server(redis)
         self.version, self.used_memory, self.maxmemory = server
         self.dangers, self.dangers_known = await server_risks.risks(redis)
@@ -63,17 +71,13 @@ def moment(seconds: Any) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(float(seconds), UTC)
 
 
-def _lag(elements: Sequence[bytes]) -> float | None:
-    if not elements:
-        return 0.0
-    oldest: float | None = None
+def _ends(elements: Iterable[bytes]) -> list[float]:
+    """When the calls ended whose entries these are."""
+    ends = []
     for raw in elements:
-        try:
-            entry = decode(raw)
-        except RejectedEntryError:
-            continue
-        oldest = entry.created_at if oldest is None else min(oldest, entry.created_at)
-    return None if oldest is None else max(0.0, time.time() - oldest)
+        with suppress(RejectedEntryError):
+            ends.append(decode(raw).created_at)
+    return ends
 
 
 def _process_state(role: str, name: str, state: Mapping[str, Any]) -> ProcessState:
@@ -87,4 +91,5 @@ def _process_state(role: str, name: str, state: Mapping[str, Any]) -> ProcessSta
         error=None if error is None else str(error),
         db=state.get("db"),
         path=state.get("path"),
+        clock_ahead=state.get("clock_ahead"),
     )

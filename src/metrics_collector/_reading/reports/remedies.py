@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._core.units import counted
 from metrics_collector._reading.roles import STARTED_BY
+from metrics_collector._redis.clocks import agree, difference
 from metrics_collector._saving.split import Place, databases, split
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _LATE: Final = 10.0  # seconds beyond the waiting time after which entries shoul
 class Problem(NamedTuple):
     """One problem of the pipeline."""
 
-    # Where: redis, persistence, database, worker, scheduler, backlog, lag, producers or rejected.
+    # Where: redis, persistence, database, worker, scheduler, clocks, backlog, lag, producers or rejected.
     part: str
     # Whether entries are not saved, or not taken, or not where the others are; otherwise it is a warning.
     grave: bool
@@ -30,6 +31,7 @@ def problems(report: Pipeline) -> Iterator[Problem]:
     """Each problem, the gravest first."""
     yield from _of_the_parts(report)
     yield from _of_the_processes(report)
+    yield from _of_the_clocks(report)
     yield from _of_the_flow(report)
 
 
@@ -66,6 +68,23 @@ def _of_the_processes(report: Pipeline) -> Iterator[Problem]:
         if one.error is not None:
             line = f"the {one.role} on {one.host} (process {one.process}) cannot save: {one.error}"
             yield _grave(one.role, line)
+
+
+def _of_the_clocks(report: Pipeline) -> Iterator[Problem]:
+    ahead = {f"the {one.role} on {one.host}": one.clock_ahead for one in report.processes or ()}
+    ahead["this machine"] = report.clock_ahead
+    for whose, by in ahead.items():
+        if by is not None and not agree(by):
+            yield _warning(
+                "clocks",
+                f"the clock of {whose} is {difference(by)}: set right whichever is wrong; until then a worker there "
+                "deletes nothing by its age, and calls there count at a wrong time",
+            )
+    if report.calls_ahead is not None and not agree(report.calls_ahead):
+        yield _warning(
+            "clocks",
+            f"the clock of a producer is {difference(report.calls_ahead)}, by a call that waits: set it right",
+        )
 
 
 def _of_the_flow(report: Pipeline) -> Iterator[Problem]:

@@ -194,6 +194,9 @@ class ProcessState:
     # The id of the database that a worker saves to, and its path there; `None` if it does not say.
     db: str | None
     path: str | None
+    clock_ahead: (
+        float | None
+    )  # seconds that its clock is ahead of that of Redis; `None` if it does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +241,10 @@ class Pipeline:
     # Seconds since the end of the oldest call that waits; 0 if none does, and `None` also if that is no entry.
     lag: float | None
     max_waiting_time: int  # seconds between two flush requests of the scheduler, as set here
+    # Seconds that this process's clock is ahead of that of Redis, and that the latest call that is known to wait ended
+    # after now by that of Redis.
+    clock_ahead: float | None
+    calls_ahead: float | None
     processes: tuple[ProcessState, ...] | None  # workers and schedulers that live
     producers: int | None  # processes that sent something in the last 24 hours
     dropped: int | None  # entries that those have dropped
