@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metrics_collector import MetricsCollector, Settings, metrics_collector
@@ -40,6 +40,7 @@ from metrics_collector._reading.reports.redis_state import Flow
 from metrics_collector._redis.clocks import agree
 from metrics_collector._redis.heartbeat import Heartbeat
 from metrics_collector._runtime.collector import collector
+from metrics_collector._storage.base import EntryFilter
 from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector.dashboard import _function, _overview
 from metrics_collector.dashboard._state import State
@@ -70,13 +71,15 @@ if TYPE_CHECKING:
     from tests.helpers.pipeline import Commands
 
 DAY = SECONDS["day"]
+ENDLESS = datetime(9999, 1, 1, tzinfo=UTC)
 ERRORS = [None, "", "KeyError", 'Odd"Error\\', "größe", TIMEOUT, REFUSED]
 
 calls = st.tuples(
     st.sampled_from(["app.f", "app.g", "lib.f"]),
     st.sampled_from([0.0, 0.001, 0.25, 1.5]),
     st.sampled_from(ERRORS),
-    st.one_of(st.floats(0, 3 * DAY), st.floats(0, 3600), st.floats(0, 120)),  # seconds ago
+    # Seconds ago; or still to come, by a clock that is ahead.
+    st.one_of(st.floats(0, 3 * DAY), st.floats(0, 3600), st.floats(-120, 120), st.floats(-DAY, 0)),
     st.sampled_from(["saved", "pending", "both"]),
 )
 histories = st.lists(calls, min_size=1, max_size=40)
@@ -98,7 +101,7 @@ class Scene:
         self.query = Query(Pending(elements.pending), database, names)
 
     def within(self, window: Window) -> list[Entry]:
-        return self.between(window.since, window.until + timedelta(minutes=1))
+        return self.between(window.since, _end(window))
 
     def between(self, since: datetime, until: datetime) -> list[Entry]:
         start, end = since.timestamp(), until.timestamp()
@@ -361,8 +364,11 @@ ZONES = [UTC, timezone(timedelta(hours=-9, minutes=-30)), timezone(timedelta(hou
 relative = st.sampled_from(["15m", "1h", "24h", "36h", "2d"]) | st.timedeltas(
     timedelta(minutes=2), timedelta(days=3)
 )
-between = st.tuples(relative, st.none() | st.floats(0, 0.99), st.sampled_from(ZONES))
-"""How far back a window begins, how much of it lies after its end (`None`: it ends now), and whose time it is in."""
+between = st.tuples(relative, st.none() | st.floats(-1, 0.99), st.sampled_from(ZONES))
+"""How far back a window begins, how much of it lies after its end (`None`: it has none), and whose time it is in.
+
+Of one that ends in the future that is less than nothing.
+"""
 
 
 def at_noon(seconds: float, patch: pytest.MonkeyPatch) -> float:
@@ -400,6 +406,7 @@ def sql(folder: str, since: datetime, until: datetime) -> dict[Any, list[float]]
     st.floats(0, DAY / 2),
     st.fixed_dictionaries({}, optional={"minute": st.floats(0, 3), "hour": st.floats(0, 3)}),
 )
+@example([("app.f", 0.25, "KeyError", -ago, "saved") for ago in (60, 7200)], ("1h", -1, UTC), 0, {})
 def test_what_is_shown_is_what_the_rows_in_sql_say(
     history: Any, asked: Any, second: float, gone: dict[str, float]
 ) -> None:
@@ -431,6 +438,9 @@ def test_what_is_shown_is_what_the_rows_in_sql_say(
         calls = {name: said[0] for name, said in found.items() if isinstance(name, str)}
         assert {one.func_name: one.call_count for one in listed} == calls
         assert shown["totals"]["call_count"] == sum(calls.values())
+        points = asyncio.run(query.history(None, moment, until, "minute"))
+        assert gone or sum(point.call_count for point in points) == sum(calls.values())
+        asyncio.run(check_entries(folder, query, moment, until))
         assert {row["func_name"] for row in shown["table"]["rows"]} == calls.keys()
         for row in shown["table"]["rows"]:
             check_figures(row, found[row["func_name"]], window.seconds)
@@ -463,8 +473,20 @@ def test_what_is_shown_is_what_the_rows_in_sql_say(
 
 def _end(window: Window) -> datetime:
     if window.end is None:
-        return window.until + timedelta(minutes=1)
+        return ENDLESS
     return datetime.fromtimestamp(window.end, UTC)
+
+
+async def check_entries(folder: str, query: Query, since: datetime, until: datetime | None) -> None:
+    """An export goes by the moment."""
+    end = ENDLESS if until is None else until
+    said = sum(
+        figures[0] for name, figures in sql(folder, since, end).items() if isinstance(name, str)
+    )
+    limit = None if until is None else until.timestamp()
+    async with query.saved() as reader:
+        assert reader is not None
+        assert await reader.entry_count(EntryFilter(None, since.timestamp(), limit)) == said
 
 
 async def _purge(store: SQLiteStore, before: dict[str, float], now: float) -> None:

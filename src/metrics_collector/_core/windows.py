@@ -49,7 +49,9 @@ def moment(value: Moment, now: datetime) -> datetime | None:
 
 
 def span(since: Moment, until: Moment, now: datetime) -> tuple[datetime | None, datetime | None]:
-    """Both points in time, as `moment` gives them: None is the beginning and `now`, respectively.
+    """Both points in time, as `moment` gives them: None is the beginning, and no end.
+
+    What a clock that is ahead has put after `now` counts like all else.
 
     Raises:
         ConfigurationError: as `moment`, or `since` is not before `until`.

@@ -37,7 +37,9 @@ class Window:
 
     since: datetime
     until: datetime  # not after now
-    end: int | None  # UTC epoch seconds before which all lies that is counted; `None`: no limit
+    # UTC epoch seconds before which all lies that is counted; `None`: no limit. After now there is what clocks that are
+    # ahead have put there; it is in the last step.
+    end: int | None
     step: int  # seconds of a step; 60, or a multiple of it
     # Of each step, UTC epoch seconds, at multiples of `step` but for the first. The first and the last one may be half
     # as long, or half as long again.

@@ -52,7 +52,7 @@ def window(
         raise ConfigurationError("the window ends before 1970, and so before all calls")
     if start >= stop:
         raise ConfigurationError(f"the window begins at {begin.isoformat()}, which is yet to come")
-    last = None if end is None or end > now else ceil(stop, "minute")
+    last = None if end is None else ceil(end.timestamp(), "minute")
     covered = cover(floor(start, "minute"), last, purged)
     first, last = covered[0].start, covered[-1].end
     finest = next(
