@@ -610,11 +610,11 @@ async def test_an_export_goes_page_by_page(
 
 
 async def test_a_purge_by_hand(embedded: Settings, path: Path) -> None:
-    now = time.time()
-    elements = [foreign(at=now - days * DAY) for days in (0, 5, 10)]
-    await save(SQLiteStore(str(path)), elements, now=now)
-    assert await reports.purge() == (0, 0, 0, 0, 0, 0)  # the settings keep all
-    found = await reports.purge(entries="4d", minutes="8d")
+    now = await reports.purge_time()
+    elements = [foreign(at=now.timestamp() - days * DAY) for days in (0, 5, 10)]
+    await save(SQLiteStore(str(path)), elements, now=now.timestamp())
+    assert await reports.purge() == (0, 0, 0, 0, 0, 0)
+    found = await reports.purge(entries=now - timedelta(days=4), minutes=now - timedelta(days=8))
     assert (found.entries, found.minutes, found.hours, found.days) == (2, 1, 0, 0)
     report = await reports.function("app.f", "20d")
     assert report.metrics.call_count == 3

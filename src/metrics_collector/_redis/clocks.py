@@ -39,7 +39,7 @@ class Clocks(NamedTuple):
     def doubt(self) -> str | None:
         """Why the time of day is not sure, with the remedy; `None` if both clocks agree."""
         if self.ahead is None:
-            return "Redis does not tell its time; let this user give it the command TIME"
+            return "Redis does not tell its time; allow this user the command TIME"
         if agree(self.ahead):
             return None
         return (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rich.filesize import decimal as size
 
 from metrics_collector._core.units import count, counted
-from metrics_collector._errors import ConfigurationError
+from metrics_collector._errors import ConfigurationError, StoreUnavailableError
 from metrics_collector._reading import reports
 from metrics_collector._runtime import assembly
 from metrics_collector._runtime.collector import collector
@@ -34,17 +34,34 @@ _SETTINGS: Final[Mapping[str, str]] = {
 def run(given: Mapping[str, str | None], *, sure: bool) -> int:
     """Run the command; returns the exit status. If all that is `given` is `None`, the settings decide."""
     settings = collector.settings()
-    now = datetime.now(UTC)
-    asked = {kind: _times.parse(text, now) for kind, text in given.items() if text is not None}
-    moments = asked or _of_settings(settings, now)
+    asked = {kind: text for kind, text in given.items() if text is not None}
+
+    def meant(now: datetime) -> dict[str, datetime]:
+        found = {kind: _times.parse(text, now) for kind, text in asked.items()}
+        return found or _of_settings(settings, now)
+
+    moments = meant(datetime.now(UTC))
     if not moments:
         raise ConfigurationError(
             "nothing to delete: use --entries-older-than 30d or similar, or set METRICS_RETENTION"
         )
+    if not asked or None in map(_times.date, asked.values()):
+        moments = meant(_now())
     if not sure and not _confirmed(moments, assembly.database(settings).label):
         return 1
-    _tell(read(reports.purge(**asked)))
+    _tell(read(reports.purge(**moments)))
     return 0
+
+
+def _now() -> datetime:
+    """From when an age counts back."""
+    try:
+        return read(reports.purge_time())
+    except StoreUnavailableError as error:
+        raise StoreUnavailableError(
+            f"{error}; it takes the time of Redis, too, to be sure what is old: a date, such as "
+            "--entries-older-than 2026-05-17, does without"
+        ) from error
 
 
 def _of_settings(settings: Settings, now: datetime) -> dict[str, datetime]:

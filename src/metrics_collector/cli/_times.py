@@ -16,10 +16,8 @@ def parse(text: str, now: datetime) -> datetime:
     Raises:
         ConfigurationError: it is none of these.
     """
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
+    if (found := date(text)) is not None:
+        return found
     try:
         found = windows.moment(text, now)
     except ConfigurationError:
@@ -30,6 +28,14 @@ def parse(text: str, now: datetime) -> datetime:
             "or a date and time, such as 2026-05-17, 2026-05-17T09:30 (local time) or 2026-05-17T09:30Z"
         )
     return found
+
+
+def date(text: str) -> datetime | None:
+    """The moment that a date or time of ISO 8601 means, as `parse` reads it; `None`: it is none."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def window(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:

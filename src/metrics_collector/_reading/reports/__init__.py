@@ -26,7 +26,7 @@ from metrics_collector._reading.reports.report_types import (
     RedisState,
     Window,
 )
-from metrics_collector._runtime.manual_purge import purge
+from metrics_collector._runtime.manual_purge import purge, purge_time
 from metrics_collector._storage.base import StoredEntry
 
 __all__ = [
@@ -51,4 +51,5 @@ __all__ = [
     "pipeline",
     "problems",
     "purge",
+    "purge_time",
 ]
