@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 import re
+import resource
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -301,6 +302,19 @@ class TestDoctor:
         status, out, err = run("doctor")
         assert (status, err) == (1, "")
         assert re.fullmatch(found, out)
+
+    @pytest.mark.usefixtures("calls")
+    def test_it_tries_to_write(self, run: Run) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            found = run("doctor")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert found.status == 1
+        assert re.search(
+            r"FAIL +database .* takes no more \(File too large\): make room", found.out
+        )
 
     @pytest.mark.integration
     def test_a_cluster(

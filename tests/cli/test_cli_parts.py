@@ -386,7 +386,9 @@ class TestDoctor:
         assert found["worker"][1] == "1 process alive on box; last flush: 5s ago"
         clocks = "this machine's and those of 2 processes are within 2 s of that of Redis"
         assert found["clocks"][1] == clocks
-        assert found["database"][1].endswith("12.3 MB, 1,234 entries saved, oldest entry 3d old")
+        assert found["database"][1].endswith(
+            "12.3 MB, 1,234 entries saved, oldest entry 3d old; 50.0 GB left on its disk"
+        )
         assert list(found) == [
             *("redis", "persistence", "worker", "scheduler", "clocks"),
             *("backlog", "lag", "producers", "database"),
@@ -439,6 +441,12 @@ class TestDoctor:
                 "database",
                 "warn",
                 "DATABASE_NAME",
+            ),
+            (
+                replace(PIPELINE, database=replace(DATABASE, free=1_000_000)),
+                "database",
+                "warn",
+                "only 1,000,000 bytes are left on the disk of /data/metrics.db",
             ),
             (
                 replace(PIPELINE, database=replace(DATABASE, rejected=2)),

@@ -28,6 +28,7 @@ DATABASE = DatabaseState(
     error=None,
     exists=True,
     size=12_300_000,
+    free=50_000_000_000,
     saved=1234,
     oldest_entry_at=NOW - timedelta(days=3),
     rejected=0,

@@ -710,4 +710,5 @@ def test_a_log_that_is_gone_as_its_size_is_asked_is_no_error(
     path = tmp_path / "metrics.db"
     path.write_bytes(b"." * 7)
     monkeypatch.setattr(Path, "is_file", lambda _: True)  # as it was a moment ago
-    assert database_file.look(str(path)) == (7, None)
+    found = database_file.look(str(path))
+    assert (found.size, found.error) == (7, None)

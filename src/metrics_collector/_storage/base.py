@@ -32,6 +32,7 @@ class StoreDescription(NamedTuple):
             `None`.
         error: why it cannot be read, or written by this user, with the remedy; or `None`.
         size: bytes on the disk.
+        free: bytes that are left there, if that is known.
         saved: entries saved since the beginning, those included that are no longer kept.
         oldest: the end of the oldest call that is kept as an entry, or `None`.
         rejected: how many elements were no entries, and went to the rejected ones.
@@ -41,6 +42,7 @@ class StoreDescription(NamedTuple):
     exists: bool | None
     error: str | None
     size: int | None = None
+    free: int | None = None
     saved: int | None = None
     oldest: float | None = None
     rejected: int | None = None
@@ -267,5 +269,9 @@ class Store(Protocol):
             IncompatibleStoreError: as `writing`.
         """
 
-    async def describe(self) -> StoreDescription:
-        """How it is; what is wrong is part of the answer, not an error."""
+    async def describe(self, *, try_writing: bool = False) -> StoreDescription:
+        """How it is; what is wrong is part of the answer, not an error.
+
+        Args:
+            try_writing: find out whether it takes more by writing something, which is gone again then.
+        """

@@ -57,7 +57,7 @@ def run() -> int:
 async def _look() -> Pipeline:
     try:
         async with asyncio.timeout(_LIMIT):
-            return await reports.pipeline()
+            return await reports.pipeline(try_writing=True)
     except TimeoutError as error:
         raise StoreUnavailableError(
             f"no answer within {_LIMIT:g} s; check Redis (REDIS_URL) and the disk of DATABASE_NAME"
@@ -150,9 +150,10 @@ def _database(state: Pipeline, now: datetime) -> Iterator[tuple[str, Check | str
     kept = database.oldest_entry_at
     oldest = "no entry kept" if kept is None else f"oldest entry {_times.span(_age(kept, now))} old"
     saved = counted(database.saved or 0, "entry", "entries")
+    free = "" if database.free is None else f"; {size(database.free)} left on its disk"
     yield (
         "database",
-        f"{database.path} can be written; {size(database.size or 0)}, {saved} saved, {oldest}",
+        f"{database.path} can be written; {size(database.size or 0)}, {saved} saved, {oldest}{free}",
     )
     yield "rejected", None
 

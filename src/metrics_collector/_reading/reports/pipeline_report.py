@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from metrics_collector._storage.base import Store
 
 
-async def pipeline() -> Pipeline:
-    """The state of the pipeline now. What cannot be reached is part of the report, not an error."""
-    return await collector.call(_pipeline)
+async def pipeline(*, try_writing: bool = False) -> Pipeline:
+    """The state of the pipeline now. What cannot be reached is part of the report, not an error.
+
+    `try_writing`: find out whether the database's disk takes more by writing something beside it.
+    """
+    return await collector.call(partial(_pipeline, try_writing=try_writing))
 
 
-async def _pipeline(sending: SendingPipeline) -> Pipeline:
+async def _pipeline(sending: SendingPipeline, *, try_writing: bool) -> Pipeline:
     settings = sending.settings
     embedded = is_embedded(settings)
     url = mask_url(settings.redis_url)
@@ -53,7 +57,7 @@ async def _pipeline(sending: SendingPipeline) -> Pipeline:
     )
     report = Pipeline(
         redis=redis,
-        database=await _database(open_database(settings)),
+        database=await _database(open_database(settings), try_writing=try_writing),
         waiting=flow.waiting,
         max_backlog=settings.max_backlog,
         claims=flow.claims,
@@ -69,6 +73,6 @@ async def _pipeline(sending: SendingPipeline) -> Pipeline:
     return replace(report, problems=tuple(problem.line for problem in problems(report)))
 
 
-async def _database(store: Store) -> DatabaseState:
-    found = (await store.describe())._asdict()
+async def _database(store: Store, *, try_writing: bool) -> DatabaseState:
+    found = (await store.describe(try_writing=try_writing))._asdict()
     return DatabaseState(path=store.label, oldest_entry_at=moment(found.pop("oldest")), **found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from metrics_collector._core.units import counted
+from metrics_collector._core.units import count, counted
 from metrics_collector._reading.roles import STARTED_BY
 from metrics_collector._redis.clocks import agree, difference
 from metrics_collector._saving.split import Place, databases, split
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from metrics_collector._reading.reports.report_types import Pipeline
 
+_ROOM: Final = (
+    32_000_000  # bytes that a flush of 40,000 entries takes, in the log and then in the file
+)
 _LATE: Final = 10.0  # seconds beyond the waiting time after which entries should have been saved
 
 
@@ -43,6 +46,12 @@ def _of_the_parts(report: Pipeline) -> Iterator[Problem]:
         yield _warning("persistence", danger)
     if database.error is not None:
         yield _grave("database", f"{database.error} (DATABASE_NAME)")
+    elif database.free is not None and database.free < _ROOM:
+        yield _warning(
+            "database",
+            f"only {count(database.free)} bytes are left on the disk of {database.path}, and one flush may take more: "
+            "make room",
+        )
 
 
 def _of_the_processes(report: Pipeline) -> Iterator[Problem]:

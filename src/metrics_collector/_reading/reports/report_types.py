@@ -224,6 +224,7 @@ class DatabaseState:
     # Whether it is there, `None` if it cannot be read; without it the rest is `None`.
     exists: bool | None
     size: int | None  # bytes, the write-ahead log included
+    free: int | None  # bytes that are left on its disk, if that is known
     saved: int | None  # entries saved since the beginning, those included that are no longer kept
     oldest_entry_at: datetime | None  # the end of the oldest call that is kept as an entry
     rejected: int | None  # entries in `rejected_entries`

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
 from metrics_collector._storage.reopening import BeginAgainError
@@ -15,6 +17,7 @@ from metrics_collector._storage.sqlite import write_ahead_log
 
 Version: TypeAlias = tuple[int, ...]
 
+_TRIAL: Final = 1_000_000  # bytes, about what a flush of some thousand entries takes
 _CLOCK_STEP: Final = 0.02  # seconds; those of a file system's clock are 0.01 at most
 
 
@@ -130,21 +133,55 @@ def _version(path: str) -> Version:
     )
 
 
-def look(path: str) -> tuple[int, str | None]:
-    """The size of the file and its log in bytes, and why this user cannot write it."""
-    file = Path(path).absolute()
+class Look(NamedTuple):
+    """What can be seen of a file without opening it.
+
+    Attributes:
+        size: bytes, its log included.
+        free: bytes that are left on its disk; `None` where that is not known.
+        error: why this user cannot write it, or `None`.
+    """
+
+    size: int
+    free: int | None
+    error: str | None
+
+
+def look(path: str, *, try_writing: bool = False) -> Look:
+    """Look at the file; `try_writing`: and write something beside it, which is gone again then."""
+    file = Path(os.path.realpath(path))  # where SQLite puts what it makes beside it
     size = 0
     for one in (file, file.with_name(file.name + "-wal")):
         # This user may not even enter the folder; and the log is deleted when nobody has the database open any more.
         with suppress(PermissionError, FileNotFoundError):
             size += one.stat().st_size if one.is_file() else 0
     writable = os.access(file if os.access(file, os.F_OK) else file.parent, os.W_OK)
-    if writable and os.access(file.parent, os.W_OK):
-        return size, None
-    return size, (
-        f"this user cannot write {file}, or its folder, which SQLite needs for its log: "
-        "give it the right to, or use a file in another folder"
-    )
+    free = error = None
+    with suppress(OSError):
+        free = shutil.disk_usage(file.parent).free
+    if not writable or not os.access(file.parent, os.W_OK):
+        error = (
+            f"this user cannot write {file}, or its folder, which SQLite needs for its log: "
+            "give it the right to, or use a file in another folder"
+        )
+    elif try_writing:
+        error = _refusal(file)
+    return Look(size, free, error)
+
+
+def _refusal(file: Path) -> str | None:
+    """Why the disk takes nothing more: it is full, has a quota or no more inodes, or does not answer."""
+    try:
+        with tempfile.TemporaryFile(dir=file.parent) as trial:
+            trial.write(bytes(_TRIAL))
+            trial.flush()
+            os.fsync(trial.fileno())
+    except OSError as error:
+        return (
+            f"the database {file} cannot be written, as its disk takes no more ({error.strerror}): "
+            "make room, the entries wait in Redis"
+        )
+    return None
 
 
 _REMEDIES: Final = {

@@ -71,16 +71,17 @@ class SQLiteStore:
                 await session.run(reads.begin())
                 yield Reader(session)
 
-    async def describe(self) -> StoreDescription:
+    async def describe(self, *, try_writing: bool = False) -> StoreDescription:
         """As `Store.describe`; the write-ahead log is part of the size."""
-        size, error = await process.in_thread(partial(database_file.look, self._path))
+        look = partial(database_file.look, self._path, try_writing=try_writing)
+        size, free, error = await process.in_thread(look)
         try:
             extent = await self._extent()
         except (StoreUnavailableError, IncompatibleStoreError) as problem:
             return StoreDescription(exists=None, error=str(problem))
         if extent is None:
             return StoreDescription(exists=False, error=error)
-        return StoreDescription(exists=True, error=error, size=size, **extent)
+        return StoreDescription(exists=True, error=error, size=size, free=free, **extent)
 
     @reopening
     async def _extent(self) -> dict[str, Any] | None:
