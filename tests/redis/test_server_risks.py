@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fakeredis
@@ -47,6 +50,24 @@ async def test_each_danger_is_named_with_its_remedy(
     for line, part in zip(found, expected, strict=True):
         assert line.startswith("Redis at redis://here ")
         assert part in line
+
+
+async def test_a_disk_that_fails_is_named(
+    start_redis: Callable[..., RedisServer], tmp_path: Path
+) -> None:
+    folder = await asyncio.to_thread(tempfile.mkdtemp, dir=tmp_path)
+    server = await asyncio.to_thread(start_redis, save="3600 1", dir=folder)
+    connection = RedisConnection(connect(server.url), label="here")
+    assert await risks(connection) == Risks([], known=True)
+    await asyncio.to_thread(Path(folder).rmdir)
+    await connection.execute("BGSAVE")
+    while not (found := (await risks(connection)).dangers):
+        await asyncio.sleep(0.01)
+    assert (
+        "Redis at here fails to write its data to its disk (rdb_last_bgsave_status: err)"
+        in found[0]
+    )
+    await connection.aclose()
 
 
 async def test_a_server_that_does_not_say_is_no_danger(redis_server: RedisServer) -> None:

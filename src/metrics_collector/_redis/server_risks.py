@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._errors import StoreUnavailableError
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from metrics_collector._redis.connection import RedisConnection
+
+
+# Whether the last of each worked, as INFO says.
+_WRITTEN: Final = ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
 
 
 class ServerState(NamedTuple):
@@ -70,6 +74,12 @@ async def risks(redis: RedisConnection) -> Risks:
             dangers.append(
                 f"Redis at {redis.label} keeps nothing on disk: if it dies, entries are lost whose producers have "
                 "ended; set its appendonly to yes"
+            )
+        failing = [name for name in _WRITTEN if persistence.get(name) == "err"]
+        if failing and (appended or snapshots != ""):
+            dangers.append(
+                f"Redis at {redis.label} fails to write its data to its disk ({', '.join(failing)}: err); "
+                "see its log, and whether that disk is full"
             )
         known = (limit == 0 or bool(policy)) and (bool(appended) or snapshots is not None)
     return Risks(dangers, known)
