@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metrics_collector import Settings
+from metrics_collector import MetricsCollector, Settings, flush, measure
 from metrics_collector._reading import asking
 from metrics_collector._reading.reports import remedies
 from metrics_collector._runtime import assembly
+from metrics_collector._runtime.collector import collector
 from metrics_collector._saving import worker as worker_module
 from metrics_collector._saving.split import Place, databases, split
 from metrics_collector._support import rate_limited_log
@@ -151,3 +152,20 @@ async def test_two_workers(
     lines = [line for line in caplog.messages if "save to different databases" in line]
     assert bool(lines) == divided, lines
     assert all(f"{path} on one" in line and f"{other} on two" in line for line in lines)
+
+
+@pytest.mark.parametrize("divided", [False, True])
+async def test_a_service_that_saves_by_itself(
+    redis_server: RedisServer, path: Path, divided: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(redis_server.url, path, "one") as worker_saves:
+        await worker_saves()
+        own = path.with_name("own.db") if divided else path
+        async with MetricsCollector(Settings(redis_url=redis_server.url, database_name=str(own))):
+            for _ in range(2):
+                with measure("app.f"):
+                    pass
+                await flush()
+    collector.reset()
+    lines = [line for line in caplog.messages if "save to different databases" in line]
+    assert len(lines) == int(divided), lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from metrics_collector._errors import ConfigurationError
@@ -116,6 +117,18 @@ def heartbeat(role: str, redis: RedisConnection, path: str | None = None) -> Hea
     return Heartbeat(redis, role, f"{socket.gethostname()}:{os.getpid()}", path)
 
 
+async def split(settings: Settings, redis: RedisConnection, saving: Flush, host: str) -> str | None:
+    """What is wrong if live workers, and this flush on this host, save to different databases; else `None`."""
+    if is_embedded(settings):
+        return None
+    beats = await ReaderCommands(redis).heartbeats("worker")
+    places = [
+        Place(process.rpartition(":")[0], state.get("path"), state.get("db"))
+        for process, state in beats.items()
+    ]
+    return split_of(databases([*places, Place(host, database(settings).label, saving.db)]))
+
+
 def worker(settings: Settings, log: RateLimitedLog, redis: RedisConnection | None = None) -> Worker:
     """What runs in a worker process, on a connection that stays open when the worker closes, or on one of its own."""
     used = redis_connection(settings) if redis is None else redis
@@ -128,19 +141,7 @@ def worker(settings: Settings, log: RateLimitedLog, redis: RedisConnection | Non
         return [] if is_embedded(settings) else (await server_risks.risks(used)).dangers
 
     saving = flush(settings, used, log)
-    host = socket.gethostname()
     store = database(settings)
-
-    async def split() -> str | None:
-        if is_embedded(settings):
-            return None
-        beats = await ReaderCommands(used).heartbeats("worker")
-        places = [
-            Place(process.rpartition(":")[0], state.get("path"), state.get("db"))
-            for process, state in beats.items()
-        ]
-        return split_of(databases([*places, Place(host, store.label, saving.db)]))
-
     return Worker(
         saving,
         Purge(store, kept(settings), saving.clocks),
@@ -148,6 +149,6 @@ def worker(settings: Settings, log: RateLimitedLog, redis: RedisConnection | Non
         every=settings.max_waiting_time,
         log=log,
         dangers=dangers,
-        split=split,
+        split=partial(split, settings, used, saving, socket.gethostname()),
         close=close,
     )

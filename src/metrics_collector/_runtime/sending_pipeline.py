@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._errors import ConfigurationError, StoreFullError, StoreUnavailableError
 from metrics_collector._runtime import assembly
+from metrics_collector._saving.worker import RECONCILE_EVERY
 from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH
 from metrics_collector._sending.sender import Sender, text_of
@@ -18,6 +21,7 @@ from metrics_collector._support.backoff import Backoff
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from metrics_collector._saving.flush import Flush
     from metrics_collector._saving.worker import Worker
     from metrics_collector._sending.outbox import Outbox
     from metrics_collector._sending.spool import Spool
@@ -85,6 +89,7 @@ class SendingPipeline:
             batch=batch,
         )
         self._worker: Worker | None = None
+        self._looked_at = -math.inf  # at the heartbeats of workers, by the loop's clock
         self._save_cancelled = False  # since then no flush has ended
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -157,7 +162,20 @@ class SendingPipeline:
                 self._save_cancelled = True
                 raise
         await self.sender.look()
+        if saved and not plain:
+            await self._warn_if_split(flush)
         return saved
+
+    async def _warn_if_split(self, flush: Flush) -> None:
+        """Once a minute: if workers save to another database than this process does."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at < RECONCILE_EVERY:
+            return
+        self._looked_at = now
+        with contextlib.suppress(StoreUnavailableError):  # it is saved all the same
+            split = await assembly.split(self.settings, self.redis, flush, socket.gethostname())
+            if split is not None:
+                self._log.trouble("split", "%s", split)
 
     async def database(self, *, live: bool) -> Store:
         """The database, to be read; with `live`, what others have saved is added to the embedded Redis's totals."""
