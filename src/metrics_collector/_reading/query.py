@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE: Final = 3.0  # seconds that Redis may take for an answer that can be done without
+
+_KNOWN: Final = 20_000  # entries that are not decoded again while they wait, as pages ask for all of them each time
+_LONGEST_KNOWN: Final = 1000  # bytes, so that those take some 20 MB, and never more than 60
 
 _Pending = dict[tuple[str, int], Entry]  # by what the ledger knows it under
 
@@ -270,7 +273,7 @@ class Query:
         entries: _Pending = {}
         async for raw, token, distance in self._redis.pending():
             try:
-                entry = decode(raw)
+                entry = _decoded(raw) if len(raw) <= _LONGEST_KNOWN else decode(raw)
             except RejectedEntryError:
                 continue
             if func_name is None or entry.func_name == func_name:
@@ -334,6 +337,9 @@ def _ranges(
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+_decoded: Final = lru_cache(_KNOWN)(decode)
 
 
 async def _unsaved(pending: _Pending, reader: StoreReader) -> _Pending:
