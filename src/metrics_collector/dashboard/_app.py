@@ -19,6 +19,7 @@ from metrics_collector._support.settings import MANY_CHARACTERS, check_token
 from metrics_collector.dashboard import _assets, _errors, _function, _overview, _pipeline
 from metrics_collector.dashboard._pages import Pages
 from metrics_collector.dashboard._paths import local_path
+from metrics_collector.dashboard._reads import Reads
 from metrics_collector.dashboard._security import LOOPBACK_NAMES, Guard
 from metrics_collector.dashboard._state import State, check
 
@@ -95,7 +96,8 @@ class _Views:
 
     def __init__(self) -> None:
         self._pages = Pages()
-        self._recent = _pipeline.RecentPipeline()
+        self._reads = Reads()
+        self._recent = _pipeline.RecentPipeline(self._reads)
 
     def routes(self) -> Iterator[Route]:
         """Those of each view, as a page and as JSON."""
@@ -110,9 +112,16 @@ class _Views:
         }
         for name, (build, takes) in views.items():
             path = "/" if name == "overview" else f"/{name}"
-            yield Route(path, partial(self._page, name, build))
-            yield Route(f"/api/{name}", partial(_json, build, takes))
+            shown = build if name == "pipeline" else partial(self._in_turn, name, build)
+            yield Route(path, partial(self._page, name, shown))
+            yield Route(f"/api/{name}", partial(_json, shown, takes))
         yield Route("/api", partial(self._page, "api", _nothing))
+
+    async def _in_turn(
+        self, view: str, build: _Build, request: Request, state: State
+    ) -> dict[str, Any]:
+        key = view, request.query_params.get("name"), state
+        return await self._reads.in_turn(key, lambda: build(request, state))
 
     async def _pipeline(self, _: Request, __: State) -> dict[str, Any]:
         return _pipeline.show(await self._recent.renew())
@@ -141,7 +150,9 @@ class _Views:
     async def refused(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
         text = "There is no such page." if error.status_code == 404 else error.detail  # noqa: PLR2004 - HTTP's
-        return await self.refusal(request.scope, error.status_code, text)
+        response = await self.refusal(request.scope, error.status_code, text)
+        response.headers.update(error.headers or {})
+        return response
 
     async def broken(self, request: Request, error: Exception) -> Response:
         _logger.error("the dashboard failed at %s", request.url.path, exc_info=error)

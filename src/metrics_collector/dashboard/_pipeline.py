@@ -10,6 +10,7 @@ from metrics_collector._reading import reports
 
 if TYPE_CHECKING:
     from metrics_collector._reading.reports import Pipeline
+    from metrics_collector.dashboard._reads import Reads
 
 _FRESH: Final = 2.0  # seconds that a report serves the notices of all pages
 
@@ -17,7 +18,8 @@ _FRESH: Final = 2.0  # seconds that a report serves the notices of all pages
 class RecentPipeline:
     """The pipeline's state for the notices on every page: read anew after two seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
         self._report: Pipeline | None = None
         self._read_at = 0.0
 
@@ -30,7 +32,7 @@ class RecentPipeline:
 
     async def renew(self) -> Pipeline:
         """The report of now."""
-        report = await reports.pipeline()
+        report = await self._reads.once(self, reports.pipeline)
         self._report, self._read_at = report, time.monotonic()
         return report
 
