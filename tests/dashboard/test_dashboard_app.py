@@ -18,7 +18,7 @@ from starlette.routing import Mount
 from metrics_collector import get_metrics, measure, send
 from metrics_collector._errors import ConfigurationError
 from metrics_collector._runtime.collector import collector
-from metrics_collector.dashboard import create_app
+from metrics_collector.dashboard import _wrong_tokens, create_app
 from metrics_collector.dashboard._app import _Views
 from metrics_collector.dashboard._paths import OWN
 from metrics_collector.dashboard._proxy import BehindProxy
@@ -478,7 +478,8 @@ class TestHeaders:
 
 class TestToken:
     @pytest.fixture
-    def app(self) -> ASGIApp:
+    def app(self, monkeypatch: pytest.MonkeyPatch) -> ASGIApp:
+        monkeypatch.setattr(_wrong_tokens, "DELAY", 0.0)
         return create_app(token=TOKEN)
 
     @pytest.mark.parametrize("path", [*PAGES, *VIEWS, "/nothing"])

@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse
 
 from metrics_collector._errors import ConfigurationError
 from metrics_collector.dashboard._paths import local_path, query, root
+from metrics_collector.dashboard._wrong_tokens import RETRY_AFTER, WrongTokens
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -41,6 +42,7 @@ HEADERS: Final = {
 _FORWARDED: Final = re.compile(
     "forwarded|via|x-forwarded-.+|x-real-ip|x-client-ip|x-original-forwarded-for|cf-connecting-ip|true-client-ip"
 )
+_COOKIE: Final = "metrics_dashboard_"
 _COOKIE_SECONDS: Final = 30 * 86400
 _HOST: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
@@ -70,6 +72,7 @@ class Guard:
         self._token = token
         self._hosts = None if hosts is None else _names(hosts)
         self._refuse = refuse
+        self._wrong_tokens = WrongTokens()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -131,7 +134,7 @@ class Guard:
         shown = [value for name, value in asked if name == "token"]
         if shown:
             if not _same(shown[-1], self._token):
-                return await self._unknown(scope, "This token is not the right one.")
+                return await self._wrong(scope)
             rest = urlencode([(name, value) for name, value in asked if name != "token"])
             # Of two slashes at the beginning a browser would take what follows for a host.
             path = "/" + quote(root(scope) + local_path(scope)).lstrip("/")
@@ -147,18 +150,23 @@ class Guard:
                 samesite="lax",
             )
             return response
-        if self._knows(Headers(scope=scope), self._token):
+        headers = Headers(scope=scope)
+        bearer, cookies = _bearer(headers), _cookies(headers)
+        if (bearer is not None and _same(bearer, self._token)) or _signed(cookies, self._token):
             return None
-        return await self._unknown(scope, "")
+        # The name of a cookie is made from its token: one of another name is that of another token.
+        return await (self._wrong(scope) if bearer is not None or cookies else self._unknown(scope))
 
-    def _knows(self, headers: Headers, token: str) -> bool:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and _same(given.strip(), token):
-            return True
-        name, value = _cookie(token)
-        return any(_same(given, value) for given in _cookies(headers, name))
+    async def _wrong(self, scope: Scope) -> Response:
+        if await self._wrong_tokens.delay(scope):
+            return await self._unknown(scope, "This token is not the right one.")
+        response = await self._refuse(
+            scope, 429, "Too many wrong tokens are shown at once, and yours is one of them."
+        )
+        response.headers["Retry-After"] = RETRY_AFTER
+        return response
 
-    async def _unknown(self, scope: Scope, why: str) -> Response:
+    async def _unknown(self, scope: Scope, why: str = "") -> Response:
         response = await self._refuse(
             scope,
             401,
@@ -216,10 +224,24 @@ def _same(given: str, expected: str) -> bool:
     return secrets.compare_digest(given.encode(), expected.encode())
 
 
-def _cookies(headers: Headers, name: str) -> list[str]:
-    """The values of all cookies of a name, whatever the others look like that the host's services have set."""
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
+def _cookies(headers: Headers) -> list[tuple[str, str]]:
+    """Name and value of all cookies of dashboards, whatever the others look like that the host's services have set."""
     pairs = (pair.partition("=") for line in headers.getlist("cookie") for pair in line.split(";"))
-    return [value.strip() for found, _, value in pairs if found.strip() == name]
+    return [
+        (name.strip(), value.strip())
+        for name, _, value in pairs
+        if name.strip().startswith(_COOKIE)
+    ]
+
+
+def _signed(cookies: Collection[tuple[str, str]], token: str) -> bool:
+    name, value = _cookie(token)
+    return any(found == name and _same(given, value) for found, given in cookies)
 
 
 def _cookie(token: str) -> tuple[str, str]:
@@ -230,4 +252,4 @@ def _cookie(token: str) -> tuple[str, str]:
         return hmac.new(token.encode(), message.encode(), hashlib.sha256).hexdigest()
 
     # Cookies know no ports: two dashboards of one machine, with a token each, shall not take each other's.
-    return f"metrics_dashboard_{derived('name')[:8]}", derived("value")
+    return f"{_COOKIE}{derived('name')[:8]}", derived("value")
