@@ -36,13 +36,9 @@ class Client:
         line, *_ = (await self._reader.readuntil(b"done")).splitlines()
         return line
 
-    def begin(self) -> None:
-        """Send a part of a request."""
-        self._writer.write(HALF)
-
-    def end(self) -> None:
-        """Send the rest of it."""
-        self._writer.write(b"\r\n")
+    def send(self, some: bytes) -> None:
+        """Send something, a part of a request maybe."""
+        self._writer.write(some)
 
     async def receive(self, size: int) -> bytes:
         """So many bytes; none are read before."""
@@ -52,10 +48,10 @@ class Client:
         """A further connection to the same server."""
         return connected(self._writer.get_extra_info("peername")[1])
 
-    async def closed(self) -> bool:
-        """Wait until the server has closed it."""
+    async def closed(self, before: int = 1) -> bool:
+        """Wait until the server has closed it; whether that was before it had sent so many bytes."""
         try:
-            return not await self._reader.read()
+            return len(await self._reader.read()) < before
         except ConnectionResetError:
             return True
 
@@ -73,31 +69,42 @@ async def server(
     most: int,
     answering: asyncio.Event,
     body: bytes = b"done",
-    answered: asyncio.Event | None = None,
+    held: asyncio.Semaphore | None = None,
+    pieces: int = 1,
 ) -> AsyncIterator[list[Client]]:
-    """Some clients of a server of which so many may wait; `/` is answered once `answering` is set."""
-    length = (b"content-length", str(len(body)).encode())
+    """Some clients of a server of which so many may wait; `/` is answered once `answering` is set.
+
+    `held` is released when the server takes no more of an answer before the client has read some.
+    """
+    length = (b"content-length", str(pieces * len(body)).encode())
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answering.wait()
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
-        await send({"type": "http.response.body", "body": body})
-        if answered is not None:
-            answered.set()
+        for left in reversed(range(pieces)):
+            await send({"type": "http.response.body", "body": body, "more_body": left > 0})
 
     config = uvicorn.Config(app, http=_connections.limited(most), lifespan="off")
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
 
+    class Watched(config.http_protocol_class):  # type: ignore[misc,name-defined]  # made by the code under test
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            if held is not None:
+                held.release()
+
     def protocol() -> asyncio.Protocol:
-        return config.http_protocol_class(config, state, {})  # type: ignore[call-arg]  # as uvicorn itself
+        return Watched(config, state, {})
 
     listening = await loop.create_server(protocol, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(connected(port)) for _ in range(most + 1)]
     listening.close()
+    while state.connections:
+        await asyncio.sleep(0)
 
 
 async def test_past_the_limit_the_one_that_waits_longest_is_closed() -> None:
@@ -115,24 +122,67 @@ async def test_one_that_is_being_answered_does_not_wait() -> None:
     async with server(3, answering) as (first, second, third, fourth):
         assert await first.closed()
         asking = asyncio.create_task(second.ask())
-        third.begin()
-        fourth.begin()
+        third.send(HALF)
+        fourth.send(HALF)
         await asyncio.sleep(0)
         answering.set()
         assert await asking == b"HTTP/1.1 200 OK"
         assert await fourth.ask(b"\r\n") == b"HTTP/1.1 200 OK"
 
 
-async def test_one_that_has_not_all_of_its_answer_is_not_closed_while_another_one_can_be() -> None:
-    answering, answered = asyncio.Event(), asyncio.Event()
+@pytest.mark.parametrize("request_", [HALF + b"\r\n", HALF + b"Connection: close\r\n\r\n"])
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_of_those_that_do_not_read_the_oldest_is_closed_and_others_are_answered(
+    pieces: int, request_: bytes
+) -> None:
+    answering, held = asyncio.Event(), asyncio.Semaphore(0)
     answering.set()
-    async with server(1, answering, LONG, answered) as (_, slow):
-        slow.begin()
-        slow.end()
-        await answered.wait()
-        async with slow.another() as further:
-            assert await further.closed()
-        assert (await slow.receive(len(LONG))).startswith(b"HTTP/1.1 200 OK")
+    async with (
+        server(2, answering, LONG, held, pieces) as (_, first, second),
+        AsyncExitStack() as stack,
+    ):
+        for one in (first, second):
+            one.send(request_)
+            await held.acquire()
+        third, reading = [await stack.enter_async_context(first.another()) for _ in range(2)]
+        third.send(request_)
+        await held.acquire()
+        assert await first.closed(pieces * len(LONG))
+        # Slow, but not the slowest; and new ones find room, too.
+        assert (await second.receive(pieces * len(LONG))).startswith(b"HTTP/1.1 200 OK")
+        reading.send(request_)
+        assert (await reading.receive(pieces * len(LONG))).startswith(b"HTTP/1.1 200 OK")
+        assert (await third.receive(pieces * len(LONG))).startswith(b"HTTP/1.1 200 OK")
+
+
+class Idle(asyncio.Transport):
+    """What a connection writes to: so many bytes of its answer are left, fewer than a server stops at."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+        self.aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_a_new_one_is_not_closed_where_all_others_have_not_all_of_their_answer() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    limited = _connections.limited(2)
+    config = uvicorn.Config(app, http=limited, lifespan="off")
+    config.load()
+    transports = [Idle(left) for left in (100, 100, 0)]
+    for transport in transports:
+        limited(config, ServerState(), {}).connection_made(transport)
+    assert [transport.aborted for transport in transports] == [True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from metrics_collector import _errors as errors
@@ -24,11 +24,12 @@ from metrics_collector.dashboard._security import LOOPBACK_NAMES, Guard
 from metrics_collector.dashboard._state import State, check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Scope
 
+_PIECE: Final = 65536  # bytes
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 _STATUS: Final = (
     (errors.UnknownFunctionError, 404),
@@ -192,4 +193,13 @@ async def _static(request: Request) -> Response:
     if "gzip" in request.headers.get("accept-encoding", ""):
         content = await asyncio.to_thread(_assets.compressed, name)
         headers["Content-Encoding"] = "gzip"
-    return Response(content, headers=headers, media_type=_assets.content_type(name))
+    headers["Content-Length"] = str(len(content))
+    return StreamingResponse(
+        _pieces(content), headers=headers, media_type=_assets.content_type(name)
+    )
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    """Megabytes in pieces, of which a server holds one at a time for a client that does not read."""
+    for start in range(0, len(content), _PIECE):
+        yield content[start : start + _PIECE]
