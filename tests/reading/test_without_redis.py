@@ -249,7 +249,7 @@ async def _tell(server: RedisServer, *command: str) -> None:
     [
         (stop, "111"),
         (refuse_password, "uthentication"),
-        (refuse_by_acl, "no permissions"),
+        (refuse_by_acl, "no permission to run LRANGE"),
         (put_another_type, "WRONGTYPE"),
         (lose_the_master, "MASTER is down"),
     ],

@@ -7,6 +7,7 @@ import os
 import re
 from contextlib import suppress
 from importlib import resources
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._errors import (
@@ -15,10 +16,12 @@ from metrics_collector._errors import (
     StoreFullError,
     StoreUnavailableError,
 )
+from metrics_collector._redis import refusals
 from metrics_collector._redis.keys import Keys
+from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from redis.asyncio import Redis
 
@@ -74,13 +77,17 @@ class RedisConnection:
         self.label = label
         self.keys = Keys()
         self._known_server = known_server
-        self._scripts = {
-            name: client.register_script(
-                resources.files("metrics_collector._redis")
-                .joinpath(f"lua/{name}.lua")
-                .read_text("utf-8")
-            )
+        self._log = RateLimitedLog()
+        self._texts = {
+            name: resources.files("metrics_collector._redis")
+            .joinpath(f"lua/{name}.lua")
+            .read_text("utf-8")
             for name in ("push", "claim", "read", "ack", "live")
+        }
+        self._noting = {name for name, text in self._texts.items() if "redis.pcall(" in text}
+        self._scripts = {
+            name: client.register_script(refusals.noting(text) if name in self._noting else text)
+            for name, text in self._texts.items()
         }
 
     async def aclose(self) -> None:
@@ -151,7 +158,7 @@ class RedisConnection:
     async def execute(self, *command: Any) -> Any:
         """What Redis answers to one command."""
         await self.check_server()
-        return await self._answer(self._client.execute_command(*command))
+        return await self._answer(self._client.execute_command(*command), command)
 
     async def execute_all(self, *commands: Sequence[Any], atomic: bool = False) -> list[Any]:
         """What Redis answers to each of the commands, sent in one go.
@@ -162,20 +169,32 @@ class RedisConnection:
         pipeline = self._client.pipeline(transaction=atomic)
         for command in commands:
             pipeline.execute_command(*command)
-        return await self._answers(pipeline)
+        return await self._answers(pipeline, [*chain.from_iterable(commands)])
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """What a script answers."""
         await self.check_server()
-        return await self._answer(self._scripts[script](keys=keys, args=arguments))
+        answer = await self._answer(self._scripts[script](keys=keys, args=arguments), keys)
+        if script not in self._noting:
+            return answer
+        refused, *answers = answer
+        if refused:
+            command, _, key = _text(refused).partition(" ")
+            self._log.trouble(
+                "refused",
+                "what Redis at %s holds may be wrong, as it refuses a part of a script: %s",
+                self.label,
+                refusals.not_allowed([command], script, key),
+            )
+        return answers[0] if answers else None
 
-    async def run_each(self, script: str, groups: Iterable[Sequence[str]]) -> list[Any]:
+    async def run_each(self, script: str, groups: Sequence[Sequence[str]]) -> list[Any]:
         """What a script answers to each group of keys; while one answer is read, Redis makes the next one."""
         await self.check_server()
-        pipeline = self._client.pipeline(transaction=False)
-        for keys in groups:
-            await self._scripts[script](keys=keys, client=pipeline)
-        return await self._answers(pipeline)
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for keys in groups:
+                await self._scripts[script](keys=keys, client=pipeline)
+            return await self._answers(pipeline, [*chain.from_iterable(groups)])
 
     async def names(self, prefix: str) -> set[str]:
         """The keys that begin with a prefix of `keys`, in which there is no wildcard; each without it."""
@@ -187,15 +206,15 @@ class RedisConnection:
             if not cursor:
                 return names
 
-    async def _answers(self, pipeline: Any) -> list[Any]:
+    async def _answers(self, pipeline: Any, arguments: Sequence[Any]) -> list[Any]:
         # With `raise_on_error`, redis-py would put all that was sent into the message.
-        answers: list[Any] = await self._answer(pipeline.execute(raise_on_error=False))
+        answers: list[Any] = await self._answer(pipeline.execute(raise_on_error=False), arguments)
         for answer in answers:
             if isinstance(answer, Exception):
-                raise self._translated(answer) from answer
+                raise self._translated(answer, arguments) from answer
         return answers
 
-    async def _answer(self, command: Awaitable[Any]) -> Any:
+    async def _answer(self, command: Awaitable[Any], arguments: Sequence[Any] = ()) -> Any:
         task = asyncio.current_task()
         cancels = 0 if task is None else task.cancelling()
         answer, failure = None, None
@@ -209,7 +228,7 @@ class RedisConnection:
         if task is not None and task.cancelling() > cancels:
             raise asyncio.CancelledError from failure
         if failure is not None:
-            raise self._translated(failure) from failure
+            raise self._translated(failure, arguments) from failure
         return answer
 
     async def _leave_replica(self, error: Exception) -> None:
@@ -221,14 +240,14 @@ class RedisConnection:
             with suppress(RedisError, OSError):
                 await self._client.connection_pool.disconnect(inuse_connections=False)
 
-    def _translated(self, error: Exception) -> MetricsCollectorError:
+    def _translated(self, error: Exception, arguments: Sequence[Any]) -> MetricsCollectorError:
         from redis import exceptions
 
         # uvloop's way to say that the other side has closed the connection, where asyncio's own loop is silent.
         closed = isinstance(error, RuntimeError) and str(error).endswith("the handler is closed")
         if not (closed or isinstance(error, exceptions.RedisError | OSError | TimeoutError)):
             raise error
-        detail = _in_words(error)
+        detail = self._refused(str(error), arguments) or _in_words(error)
         # What a cluster answers that has not said that it is one.
         answers = exceptions.ClusterCrossSlotError, exceptions.ClusterDownError, exceptions.AskError
         # A replica without its master is in the same family.
@@ -238,6 +257,12 @@ class RedisConnection:
         full = isinstance(error, exceptions.OutOfMemoryError) or "-OOM" in detail
         kind = StoreFullError if full else StoreUnavailableError
         return kind(f"Redis at {self.label} cannot be used: {detail}")
+
+    def _refused(self, error: str, arguments: Sequence[Any]) -> str | None:
+        if not refusals.is_one(error):
+            return None
+        scripts = {one.sha: (name, self._texts[name]) for name, one in self._scripts.items()}
+        return refusals.in_words(error, scripts, self.keys.patterns(arguments))
 
     def _clustered(self) -> IncompatibleStoreError:
         return IncompatibleStoreError(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PRODUCER_TTL_MS: Final = 24 * 3600 * 1000  # how long the key of a producer outlives its last news
 
@@ -57,3 +61,9 @@ class Keys:
     def heartbeat(self, role: str, process: str) -> str:
         """The heartbeat of one process (`host:id`) in a role (`worker` or `scheduler`)."""
         return f"{self._own}alive:{role}:{process}"
+
+    def patterns(self, arguments: Iterable[object]) -> list[str]:
+        """Those of the keys among the arguments of a command, as an ACL allows them."""
+        names = [one for one in arguments if isinstance(one, str)]
+        kinds = self.metrics_list, f"{self._own}*", self.totals("*")
+        return [f"~{kind}" for kind in kinds if any(fnmatchcase(name, kind) for name in names)]
