@@ -89,6 +89,7 @@ class RedisConnection:
             name: client.register_script(refusals.noting(text) if name in self._noting else text)
             for name, text in self._texts.items()
         }
+        self._reading = [self._evaluated, self._by_digest]  # what has worked stands first
 
     async def aclose(self) -> None:
         """Close the client's connections."""
@@ -188,9 +189,32 @@ class RedisConnection:
             )
         return answers[0] if answers else None
 
-    async def run_each(self, script: str, groups: Sequence[Sequence[str]]) -> list[Any]:
-        """What a script answers to each group of keys; while one answer is read, Redis makes the next one."""
+    async def read_each(self, script: str, groups: Sequence[Sequence[str]]) -> list[Any]:
+        """What a script that only reads answers to each group of keys; while one is read, Redis makes the next one.
+
+        EVAL_RO, for users who may do no more than read, is there from Redis 7.0 on, and ACLs may lack it.
+        """
         await self.check_server()
+        problems: list[StoreUnavailableError] = []
+        for way in [*self._reading]:  # which another call may put in another order
+            try:
+                found = await way(script, groups)
+            except StoreUnavailableError as problem:
+                if not refusals.concerns_scripts(str(problem.__cause__)):
+                    raise
+                problems.append(problem)
+            else:
+                self._reading.sort(key=lambda one: one != way)
+                return found
+        raise next((one for one in problems if refusals.is_one(str(one.__cause__))), problems[0])
+
+    async def _evaluated(self, script: str, groups: Sequence[Sequence[str]]) -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for keys in groups:
+                pipeline.execute_command("EVAL_RO", self._texts[script], len(keys), *keys)
+            return await self._answers(pipeline, [*chain.from_iterable(groups)])
+
+    async def _by_digest(self, script: str, groups: Sequence[Sequence[str]]) -> list[Any]:
         async with self._client.pipeline(transaction=False) as pipeline:
             for keys in groups:
                 await self._scripts[script](keys=keys, client=pipeline)

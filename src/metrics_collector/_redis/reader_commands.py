@@ -35,7 +35,7 @@ class ReaderCommands:
         found: dict[str, Live] = {}
         for names in in_groups(list(func_names), _FUNCTIONS_READ):
             calls = [[*map(self._keys.totals, some)] for some in in_groups(names, FUNCTIONS_A_CALL)]
-            replies = await self._redis.run_each("live", calls)
+            replies = await self._redis.read_each("live", calls)
             for name, pairs in zip(names, chain.from_iterable(replies), strict=True):
                 if pairs:
                     fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
