@@ -80,7 +80,7 @@ def test_nor_where_redis_does_not_tell_its_time(
     with Redis.from_url(redis_server.url, protocol=2) as admin:
         admin.acl_setuser("default", enabled=True, commands=["-time"])
     monkeypatch.setenv("REDIS_URL", redis_server.url)
-    assert "allow this user the command TIME; " in complaint(BY_AGE[0], status=1)
+    assert "allow +time in its ACL, " in complaint(BY_AGE[0], status=1)
     assert saved(DATABASE) == 2
 
 

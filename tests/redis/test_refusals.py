@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError
 from metrics_collector._core.pipeline_types import Numbered
 from metrics_collector._core.totals import Totals
 from metrics_collector._errors import StoreUnavailableError
-from metrics_collector._redis import refusals
+from metrics_collector._redis import clocks, refusals
 from metrics_collector._redis.connection import connect
 from metrics_collector._saving.taskiq.shared import reason
 from tests.helpers.pipeline import (
@@ -55,6 +55,10 @@ async def everything_of(role: str, redis: Commands) -> list[str]:
         async for _ in reader.pending():
             pass
 
+    async def tell_time() -> None:
+        if doubt := (await clocks.look(redis.connection)).doubt:
+            raise StoreUnavailableError(doubt)
+
     async def save() -> None:
         token = (await worker.claim(ignore_leases=True)).token
         await worker.read(token, 2)
@@ -74,7 +78,7 @@ async def everything_of(role: str, redis: Commands) -> list[str]:
         "worker": [
             worker.claim,
             save,
-            worker.time,
+            tell_time,
             worker.function_names,
             lambda: reader.heartbeats("worker"),  # as `health`
             lambda: worker.release("x"),
@@ -89,6 +93,7 @@ async def everything_of(role: str, redis: Commands) -> list[str]:
             reader.oldest,
             reader.dropped,
             lambda: reader.heartbeats("worker"),
+            tell_time,
         ],
     }
     for do in todo[role]:

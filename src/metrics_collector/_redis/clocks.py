@@ -6,6 +6,8 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from metrics_collector._redis.refusals import not_allowed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,7 +41,7 @@ class Clocks(NamedTuple):
     def doubt(self) -> str | None:
         """Why the time of day is not sure, with the remedy; `None` if both clocks agree."""
         if self.ahead is None:
-            return "Redis does not tell its time; allow this user the command TIME"
+            return f"Redis does not tell its time: {not_allowed(['time'])}"
         if agree(self.ahead):
             return None
         return (
