@@ -64,6 +64,27 @@ CREATE TABLE meta (db TEXT NOT NULL, no INTEGER NOT NULL);
     2: """
 CREATE TABLE purged (resolution TEXT NOT NULL PRIMARY KEY, before INTEGER NOT NULL) WITHOUT ROWID;
 """,
+    3: f"""
+ALTER TABLE metrics ADD COLUMN extra TEXT;
+ALTER TABLE meta ADD COLUMN shard INTEGER NOT NULL DEFAULT 0;
+DROP TABLE totals;
+CREATE TABLE totals (
+    func_name TEXT NOT NULL,
+    shard INTEGER NOT NULL DEFAULT 0,{_FIGURES},
+    no INTEGER NOT NULL,
+    PRIMARY KEY (func_name, shard)
+) WITHOUT ROWID;
+DROP TABLE rollups;
+CREATE TABLE rollups (
+    resolution TEXT NOT NULL,
+    start INTEGER NOT NULL,
+    func_name TEXT NOT NULL,
+    release TEXT NOT NULL DEFAULT '',
+    shard INTEGER NOT NULL DEFAULT 0,{_FIGURES},
+    PRIMARY KEY (resolution, start, func_name, release, shard)
+) WITHOUT ROWID;
+CREATE INDEX rollups_by_function ON rollups (func_name, resolution, start);
+""",
 }
 VERSIONS: Final = tuple(_TABLES)
 

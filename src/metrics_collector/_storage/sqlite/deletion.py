@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from metrics_collector._core.pipeline_types import Purged
 from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._storage import horizons
+from metrics_collector._storage.sqlite.maintenance import NEXT_NO
 from metrics_collector._storage.sqlite.reads import function_names, purged
 from metrics_collector._storage.sqlite.session import Script
 from metrics_collector._storage.steps import Many, Pause, Statement
@@ -59,6 +60,7 @@ def _advance(before: Mapping[str, float], now: float) -> Steps[dict[str, int]]:
     yield Statement("BEGIN IMMEDIATE")
     advanced = horizons.advanced(before, now, (yield from purged()))
     yield Many("INSERT OR REPLACE INTO purged VALUES (?, ?)", list(advanced.items()))
+    yield Statement(NEXT_NO)
     yield Statement("COMMIT")
     return advanced
 
@@ -74,8 +76,11 @@ class _Rest:
         some = f"SELECT {key.strip('()')} FROM {table} WHERE {where} LIMIT {_ROWS}"
         deleted = 0
         while True:
+            yield Statement("BEGIN IMMEDIATE")
             yield Statement(f"DELETE FROM {table} WHERE {key} IN ({some})", parameters)
             ((count,),) = yield Statement("SELECT changes()")
+            yield Statement(NEXT_NO)
+            yield Statement("COMMIT")
             deleted += int(count)
             self._rows += int(count)
             if self._rows >= _ROWS:
@@ -91,7 +96,10 @@ def _give_back() -> Steps[int]:
     free: int = yield from _free_pages()
     first = free
     while free:
-        yield Script(f"PRAGMA incremental_vacuum({_PAGES})")
+        yield Script(
+            "BEGIN IMMEDIATE; UPDATE meta SET no = no + 1 WHERE shard = 0; "
+            f"PRAGMA incremental_vacuum({_PAGES}); COMMIT"
+        )
         left = yield from _free_pages()
         if left >= free:  # somebody has turned it off, or needs them
             break

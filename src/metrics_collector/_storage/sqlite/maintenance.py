@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from metrics_collector._storage.base import StoreState
 from metrics_collector._storage.steps import Statement
 
 if TYPE_CHECKING:
     from metrics_collector._storage.sqlite.session import Steps
+
+NEXT_NO: Final = "UPDATE meta SET no = no + 1 WHERE shard = 0 AND changes() > 0"
+"""Behind what changes rows otherwise than a save does, once in its transaction: each commit has a number of its own."""
 
 
 def state() -> Steps[StoreState]:
@@ -29,4 +32,7 @@ def draw_new_db(old: str) -> Steps[str]:
 
 def forget_old_ledger(before: float) -> Steps[None]:
     """As `StoreWriter.forget_old_ledger`."""
+    yield Statement("BEGIN IMMEDIATE")
     yield Statement("DELETE FROM ledger WHERE used_at < ?", (before,))
+    yield Statement(NEXT_NO)
+    yield Statement("COMMIT")

@@ -11,6 +11,7 @@ from metrics_collector._storage.rows import FIGURE_COLUMNS, as_totals
 from metrics_collector._storage.sqlite.maintenance import state
 from metrics_collector._storage.sqlite.reads import ledger as read_ledger
 from metrics_collector._storage.sqlite.reads import totals_of as read_totals
+from metrics_collector._storage.sqlite.schema import APPLICATION_ID
 from metrics_collector._storage.steps import Many, Statement
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Step
     )
     yield from _write_ledger(plan.ledger, now)
     yield Statement("UPDATE meta SET no = ? WHERE shard = 0", (no,))
+    yield Statement(
+        f"PRAGMA application_id = {APPLICATION_ID}"
+    )  # so that the log has the first page, too
     yield Statement("COMMIT")
     return plan.saved(db, no, functions)
 

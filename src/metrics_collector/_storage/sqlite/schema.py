@@ -15,7 +15,7 @@ from metrics_collector._storage.rows import FIGURE_COLUMNS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VERSION: Final = 3
+VERSION: Final = 4
 APPLICATION_ID: Final = 0x4D657443  # "MetC"
 _WAL_PATIENCE: Final = 2.0  # seconds
 
@@ -52,6 +52,10 @@ _TOTALS: Final = f"""CREATE TABLE totals (
     PRIMARY KEY (func_name, shard)
 ) WITHOUT ROWID"""
 
+# Each commit has a number and knows that of the one before it: so a write-ahead log tells which file it belongs to.
+_PREVIOUS: Final = """CREATE TRIGGER meta_previous AFTER UPDATE OF no ON meta WHEN new.no <> old.no
+BEGIN UPDATE meta SET previous = old.no WHERE rowid = new.rowid; END"""
+
 # Before when (UTC epoch seconds) the rollups of a resolution, and entries under "entry", are no longer kept.
 _PURGED: Final = "CREATE TABLE purged (resolution TEXT NOT NULL PRIMARY KEY, before INTEGER NOT NULL) WITHOUT ROWID"
 
@@ -82,7 +86,8 @@ _TABLES: Final = (
     reason TEXT NOT NULL,
     rejected_at REAL NOT NULL
 )""",
-    "CREATE TABLE meta (db TEXT NOT NULL, no INTEGER NOT NULL, shard INTEGER NOT NULL DEFAULT 0)",
+    "CREATE TABLE meta (db TEXT NOT NULL, no INTEGER NOT NULL, shard INTEGER NOT NULL DEFAULT 0, previous INTEGER)",
+    _PREVIOUS,
     _PURGED,
 )
 
@@ -106,6 +111,11 @@ _UPGRADES: Final = {
         "DROP TABLE rollups_2",
         *_ROLLUPS[1:],
     ),
+    3: (
+        "ALTER TABLE meta ADD COLUMN previous INTEGER",
+        _PREVIOUS,
+        "UPDATE meta SET no = no + 1",
+    ),
 }
 
 # By what a reader, who must not upgrade, sees a database of each earlier version like one of the next.
@@ -115,6 +125,7 @@ _VIEWS: Final = {
         "CREATE TEMP VIEW metrics AS SELECT rowid, *, NULL AS extra FROM main.metrics",
         "CREATE TEMP VIEW meta AS SELECT *, 0 AS shard FROM main.meta",
     ),
+    3: (),
 }
 
 
@@ -175,6 +186,7 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     _use_wal(connection)
     # What Redis forgets after a commit must be on the disk by then.
     connection.execute("PRAGMA synchronous = FULL")
+    check(connection, path)  # a read, so that there is a log
 
 
 def _upgrade(connection: sqlite3.Connection, path: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -18,6 +18,7 @@ from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._storage.sqlite import (
     database_file,
     fork_safe_connection,
+    log_ownership,
     schema,
     write_ahead_log,
 )
@@ -45,14 +46,13 @@ Step: TypeAlias = Statement | Many | Script | Pause | Compute
 
 if TYPE_CHECKING:
     Steps = Generator[Step, list[Any], T]
+    _Execute = Callable[[Step], Awaitable[list[Any]]]
 
 
 class Session:
     """An open database."""
 
-    identity: tuple[int, int] | None = None  # of the file that was opened to write
-
-    def __init__(self, execute: Callable[[Step], Awaitable[list[Any]]], path: str) -> None:
+    def __init__(self, execute: _Execute, path: str) -> None:
         self._execute = execute
         self._path = path
 
@@ -83,17 +83,24 @@ class Session:
 
         self._execute = checked
 
-    async def unmoved(self) -> bool:
+
+class WritingSession(Session):
+    """A database that is open to write."""
+
+    def __init__(self, execute: _Execute, path: str, in_place: Callable[[], bool]) -> None:
+        super().__init__(execute, path)
+        self._in_place = in_place
+
+    async def in_place(self) -> bool:
         """Whether the path still leads to the file that was opened: a commit into a deleted file is none.
 
         Even if a fork has closed it since: what was committed is to be reported.
         """
-        same = compute(lambda: database_file.identity(self._path) == self.identity)
-        return await self.run(same)
+        return await self.run(compute(self._in_place))
 
 
 @asynccontextmanager
-async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[Session]:
+async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[WritingSession]:
     """Open the database to write, making file and tables on first use.
 
     Args:
@@ -104,25 +111,47 @@ async def open_writing(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
     """
     driver = threading.get_ident()
     opened: tuple[int, int] | None = None
+    log: tuple[int, int] | None = None
+    kept: sqlite3.Connection | None = None
+
+    def hold() -> None:
+        """Keep what is in the log out of the file that is at the path now, though this session is closed."""
+        nonlocal kept
+        with suppress(sqlite3.Error):
+            kept = kept or write_ahead_log.keep(path, driver, BUSY_TIMEOUT)
 
     def connect() -> sqlite3.Connection:
-        nonlocal opened
+        nonlocal opened, log
         database_file.must_be_no_folder(path)
-        write_ahead_log.delete_others(path, driver, BUSY_TIMEOUT)
         before = database_file.identity(path)
+        log_ownership.ensure(path, driver, BUSY_TIMEOUT)
+        write_ahead_log.delete_others(path, driver, BUSY_TIMEOUT)
         connection = fork_safe_connection.connect(path, driver, timeout=BUSY_TIMEOUT)
         try:
             schema.prepare(connection, path)
             opened = database_file.identity(path)
             database_file.must_be_same(path, before, opened)
         except BaseException:
+            hold()
             connection.close()
             raise
+        log = log_ownership.identity(path)
         return connection
 
-    async with _opened(connect, path, plain=plain) as session:
-        session.identity = opened
-        yield session
+    def in_place() -> bool:
+        both = database_file.identity(path), log_ownership.identity(path)
+        if both == (opened, log) and log_ownership.is_own(path, driver, BUSY_TIMEOUT):
+            return True
+        hold()
+        log_ownership.ensure(path, driver, BUSY_TIMEOUT)
+        return False
+
+    try:
+        async with _opened(connect, path, plain=plain) as execute:
+            yield WritingSession(execute, path, in_place)
+    finally:
+        if kept is not None:
+            kept.close()
 
 
 @asynccontextmanager
@@ -137,6 +166,7 @@ async def open_reading(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
             return None
         database_file.must_be_no_folder(path)
         database_file.must_be_readable(path)
+        log_ownership.ensure(path, driver, BUSY_TIMEOUT)
         if not write_ahead_log.may_be_made(path):
             return connect_with_no_new_log()
         return _connect_reading(path, driver, "mode=ro")
@@ -158,7 +188,8 @@ async def open_reading(path: str, *, plain: bool = False) -> AsyncIterator[Sessi
         return connection
 
     try:
-        async with _opened(connect, path, plain=plain) as session:
+        async with _opened(connect, path, plain=plain) as execute:
+            session = None if execute is None else Session(execute, path)
             if session is not None and alone is not None:
                 session.check_after_each(partial(database_file.must_be_as_before, path, alone))
             yield session
@@ -188,9 +219,8 @@ async def _opened(
     # No thread can be started any more once the interpreter exits. And where a loop's own thread forks all the time,
     # only a session that has no pause comes to an end.
     plain = plain or process.exiting() or fork_safe_connection.forks_are_frequent()
-    opened = _plain(connect, path) if plain else _threaded(connect, path)
-    async with opened as execute:
-        yield Session(execute, path) if execute is not None else None
+    async with _plain(connect, path) if plain else _threaded(connect, path) as execute:
+        yield execute
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from metrics_collector._core.pipeline_types import Saved
-    from metrics_collector._storage.sqlite.session import Session, Steps
+    from metrics_collector._storage.sqlite.session import Session, Steps, WritingSession
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -132,6 +132,10 @@ class Reader(_Open):
 class Writer(_Open):
     """`StoreWriter` on a session."""
 
+    def __init__(self, session: WritingSession) -> None:
+        super().__init__(session)
+        self._in_place = session.in_place
+
     totals_of = _asks(saving.totals_of)
     draw_new_db = _asks(maintenance.draw_new_db)
     forget_old_ledger = _asks(maintenance.forget_old_ledger)
@@ -142,4 +146,4 @@ class Writer(_Open):
     ) -> Saved | None:
         """As `StoreWriter.save`."""
         saved = await self._session.run(saving.save(token, length, elements, now))
-        return saved if await self._session.unmoved() else None
+        return saved if await self._in_place() else None

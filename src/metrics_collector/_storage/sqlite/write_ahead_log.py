@@ -30,12 +30,12 @@ def may_be_made(path: str) -> bool:
     except FileNotFoundError:  # since a moment ago
         owner = user
     # SQLite gives away what root makes.
-    return user in {0, owner} and may(_beside(path, "").parent, os.W_OK)
+    return user in {0, owner} and may(beside(path, "").parent, os.W_OK)
 
 
 def exists(path: str) -> bool:
     """Whether there is one, or a journal, so that the file alone may be old or half written."""
-    return _beside(path, "-wal").exists() or _beside(path, "-journal").exists()
+    return beside(path, "-wal").exists() or beside(path, "-journal").exists()
 
 
 def keep(path: str, driver: int, timeout: float) -> Connection:
@@ -58,7 +58,7 @@ def delete_others(path: str, driver: int, timeout: float) -> None:
     Raises:
         StoreUnavailableError: somebody has the database open, it holds something, or this user may not delete it.
     """
-    logs = (_beside(path, "-wal"), _beside(path, "-shm"))
+    logs = (beside(path, "-wal"), beside(path, "-shm"))
     others = [one for one in logs if one.exists() and not may(one, os.W_OK)]
     if not others or not may(path, os.W_OK):
         return
@@ -83,6 +83,6 @@ def may(path: str | Path, mode: int) -> bool:
     return os.access(path, mode, effective_ids=_EFFECTIVE)
 
 
-def _beside(path: str, suffix: str) -> Path:
+def beside(path: str, suffix: str) -> Path:
     """A file that SQLite makes beside the one that a path leads to, maybe by links."""
     return Path(os.path.realpath(path) + suffix)
