@@ -105,7 +105,18 @@ class TestInput:
 
     @pytest.mark.parametrize(
         "command",
-        ["stats", "top", "history", "errors", "export", "doctor", "purge", "demo", "health"],
+        [
+            "stats",
+            "top",
+            "history",
+            "errors",
+            "export",
+            "backup",
+            "doctor",
+            "purge",
+            "demo",
+            "health",
+        ],
     )
     def test_each_command_has_help(self, command: str, output: Output) -> None:
         assert output(f"{command} --help").startswith(f"Usage: metrics-collector {command}")
@@ -113,7 +124,9 @@ class TestInput:
     def test_help_cuts_no_summary(self, output: Output) -> None:
         assert "..." not in output("--help").partition("Commands:")[2]
 
-    @pytest.mark.parametrize("command", ["stats", "errors", "doctor", "export", "history f", "top"])
+    @pytest.mark.parametrize(
+        "command", ["stats", "errors", "doctor", "export", "backup", "history f", "top"]
+    )
     def test_wrong_settings_are_reported(
         self, command: str, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:

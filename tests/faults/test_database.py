@@ -97,11 +97,8 @@ def test_an_older_copy_is_restored(world: World, workers: int) -> None:
     worker = world.worker(workers=workers or 1)
     world.producer("app", 0, 2000)
     worker.until(lambda: world.rows() > 2000)
-    with (
-        closing(sqlite3.connect(world.database)) as original,
-        closing(sqlite3.connect("copy.db")) as copy,
-    ):
-        original.backup(copy)
+    backup = world.program("metrics_collector", "backup", "copy.db")
+    assert backup.wait() == 0, backup.output
     world.saves(worker, more=2000)
     restored = 0.0
     if workers:

@@ -180,6 +180,9 @@ class StoreReader(OpenStore, Protocol):
     async def entry_count(self, which: EntryFilter) -> int:
         """How many entries all pages have."""
 
+    async def copy(self, file: str) -> int:
+        """Write a copy, checked and whole by itself, into an empty file, by its absolute path; its size in bytes."""
+
 
 class StoreWriter(OpenStore, Protocol):
     """A store open for writing. Each method is one transaction, but for `purge`, which takes many small ones."""

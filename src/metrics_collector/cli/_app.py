@@ -240,6 +240,25 @@ def export(
 
 
 @_command()
+def backup(
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE",
+            help="What to write, which must not be there yet; if omitted, one named after the database and the time.",
+        ),
+    ] = None,
+) -> None:
+    """Write a copy of the database.
+
+    Workers may save meanwhile: it is of one moment, has been checked, and needs no other file. It does not overwrite.
+    """
+    from metrics_collector.cli import _backup
+
+    _backup.run(file)
+
+
+@_command()
 def doctor() -> int:
     """Check Redis, worker, scheduler and database.
 

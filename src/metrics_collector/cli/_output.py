@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import stat
 from contextlib import contextmanager, suppress
+from errno import EEXIST
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -59,6 +61,37 @@ def whole_file(name: str) -> Iterator[TextIO]:
             if isinstance(error, BrokenPipeError) or not isinstance(error, OSError):
                 raise
             raise StoreUnavailableError(f"{name!r} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def new_file(name: str) -> Iterator[Path]:
+    """An empty file to be written, by its absolute path; as `whole_file`, but never in the place of another one.
+
+    Raises:
+        ConfigurationError: there is one of that name, or there can be none.
+        StoreUnavailableError: the disk fails.
+    """
+    with _signals_raise():
+        path = Path(name).absolute()
+        written = path.with_name(f".{secrets.token_hex(8)}.part")
+        try:
+            _must_be_free(path)
+            written.touch(0o600, exist_ok=False)
+        except OSError as error:
+            raise ConfigurationError(f"{name!r} cannot be written: {error.strerror}") from error
+        try:
+            yield written
+            _must_be_free(path)
+            written.rename(path)
+        except OSError as error:
+            raise StoreUnavailableError(f"{name!r} cannot be written: {error.strerror}") from error
+        finally:
+            written.unlink(missing_ok=True)
+
+
+def _must_be_free(path: Path) -> None:
+    if os.path.lexists(path):
+        raise FileExistsError(EEXIST, os.strerror(EEXIST))
 
 
 def _behind_links(path: Path) -> Path:

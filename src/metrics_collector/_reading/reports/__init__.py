@@ -26,6 +26,7 @@ from metrics_collector._reading.reports.report_types import (
     RedisState,
     Window,
 )
+from metrics_collector._runtime.backup import backup
 from metrics_collector._runtime.manual_purge import purge, purge_time
 from metrics_collector._storage.base import StoredEntry
 
@@ -43,6 +44,7 @@ __all__ = [
     "RedisState",
     "StoredEntry",
     "Window",
+    "backup",
     "entries",
     "entry_count",
     "errors",

@@ -77,6 +77,11 @@ class Connection(sqlite3.Connection):
         """As `execute`, for statements that give no rows."""
         return self.cursor().executescript(*args)
 
+    def backup(self, *args: Any, **kwargs: Any) -> None:
+        """As SQLite's."""
+        with self.using():
+            super().backup(*args, **kwargs)
+
     def close(self) -> None:
         """Close it, if it is not."""
         with self._in_use:

@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._storage.base import StoreState
+from metrics_collector._storage.sqlite.session import Copy
 from metrics_collector._storage.steps import Statement
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ def state() -> Steps[StoreState]:
     """As `OpenStore.state`."""
     (row,) = yield Statement("SELECT db, no FROM meta WHERE shard = 0")
     return StoreState(*row)
+
+
+def copy(file: str) -> Steps[int]:
+    """As `StoreReader.copy`."""
+    (size,) = yield Copy(file)
+    return int(size)
 
 
 def draw_new_db(old: str) -> Steps[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._storage.sqlite import (
+    copying,
     database_file,
     fork_safe_connection,
     log_ownership,
@@ -42,7 +43,13 @@ class Script(NamedTuple):
     sql: str
 
 
-Step: TypeAlias = Statement | Many | Script | Pause | Compute
+class Copy(NamedTuple):
+    """All that a transaction sees into an empty file; the copy's size in bytes is sent back."""
+
+    file: str
+
+
+Step: TypeAlias = Statement | Many | Script | Copy | Pause | Compute
 
 if TYPE_CHECKING:
     Steps = Generator[Step, list[Any], T]
@@ -242,6 +249,8 @@ async def _plain(
             connection.executemany(step.sql, step.rows)
         if isinstance(step, Script):
             connection.executescript(step.sql)
+        if isinstance(step, Copy):
+            return [copying.copy(connection, step.file, threading.Event())]
         return [step.work()] if isinstance(step, Compute) else []
 
     try:
@@ -279,18 +288,26 @@ async def _threaded(
             raise database_file.translated(outcome, path) from outcome
         if isinstance(outcome, Exception):
             raise outcome
-        yield None if outcome is None else partial(_execute, connection)
+        yield None if outcome is None else partial(_execute, connection, outcome)
     finally:
         await _to_the_end(connection.close())  # behind whatever still runs in the thread
 
 
-async def _execute(connection: aiosqlite.Connection, step: Step) -> list[Any]:
+async def _execute(
+    connection: aiosqlite.Connection, opened: sqlite3.Connection, step: Step
+) -> list[Any]:
     if isinstance(step, Statement):
         return list(await connection.execute_fetchall(step.sql, step.parameters))
     if isinstance(step, Many):
         await connection.executemany(step.sql, step.rows)
     elif isinstance(step, Script):
         await connection.executescript(step.sql)
+    elif isinstance(step, Copy):
+        stop = threading.Event()
+        try:
+            return [await process.in_thread(partial(copying.copy, opened, step.file, stop))]
+        finally:
+            stop.set()
     elif isinstance(step, Compute):
         return [await process.in_thread(step.work)]
     else:

@@ -127,6 +127,7 @@ class Reader(_Open):
     slowest = _asks(report_queries.slowest)
     entries = _asks(report_queries.entries)
     entry_count = _asks(report_queries.entry_count)
+    copy = _asks(maintenance.copy)
 
 
 class Writer(_Open):
