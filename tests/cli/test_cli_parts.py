@@ -454,6 +454,12 @@ class TestDoctor:
                 "warn",
                 "rejected_entries",
             ),
+            (
+                replace(PIPELINE, database=replace(DATABASE, warning="its log grows")),
+                "database",
+                "warn",
+                "its log grows",
+            ),
         ],
     )
     def test_what_is_not_well(self, pipeline: Pipeline, what: str, how: str, remedy: str) -> None:

@@ -116,6 +116,10 @@ class Stepped:
         """The database, at once: what is asked there changes nothing."""
         return self._world.database.reading()
 
+    async def warning(self) -> str | None:
+        """The database's, at once, too."""
+        return await self._world.database.warning()
+
     async def call(
         self, name: str, function: Callable[..., Any], *args: Any, **options: Any
     ) -> Any:

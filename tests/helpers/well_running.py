@@ -33,6 +33,7 @@ DATABASE = DatabaseState(
     oldest_entry_at=NOW - timedelta(days=3),
     rejected=0,
     db="aaaaaaaaaaaaaaaa",
+    warning=None,
 )
 WORKER = ProcessState(
     role="worker",

@@ -59,6 +59,7 @@ from tests.helpers.pipeline import (
     lines_of,
     totals_of,
 )
+from tests.helpers.rows import rows
 from tests.helpers.well_running import DATABASE, PIPELINE, REDIS, SCHEDULER, WORKER
 from tests.reading.test_query import NOTHING, Elements, Pending, save
 
@@ -607,6 +608,11 @@ async def test_an_export_goes_page_by_page(
         for entry in (entry for page in pages for entry in page):
             assert entry.func_name in {"a.f", "a.g"}
             assert (entry.execution_time, entry.error_occurred, entry.outcome) == (0.5, 0, "ok")
+    async for (
+        _
+    ) in reports.entries():  # whoever takes long over a page keeps no log from being emptied
+        change = "UPDATE totals SET error_count = error_count"
+        assert rows(path, change, "PRAGMA wal_checkpoint(TRUNCATE)") == [(0, 0, 0)]
 
 
 async def test_a_purge_by_hand(embedded: Settings, path: Path) -> None:
@@ -693,6 +699,7 @@ async def test_rubbish_at_the_head_has_no_lag(fake_client: Any) -> None:
         ({"lag": 71.0}, "the oldest entry has waited 71 s"),
         ({"dropped": 3}, "3 entries of the last 24 hours were dropped"),
         ({"database": replace(DATABASE, rejected=2)}, "2 malformed entries in metrics_list"),
+        ({"database": replace(DATABASE, warning="its log grows")}, "its log grows"),
         ({"redis": replace(REDIS, dangers=("it may evict",))}, "it may evict"),
         ({"processes": (replace(WORKER, error="disk full"), SCHEDULER)}, "cannot save: disk full"),
     ],

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections import deque
 from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from metrics_collector._redis.connection import connect
 from metrics_collector._saving import flush as flush_module
 from metrics_collector._saving.flush import Flush
 from metrics_collector._sending.outbox import Outbox
-from metrics_collector._storage.sqlite import SQLiteStore, schema, session
+from metrics_collector._storage.sqlite import SQLiteStore, schema, session, write_ahead_log
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.cancelling import at_each_await
 from tests.helpers.pipeline import (
@@ -574,3 +575,31 @@ async def test_nothing_is_made_where_nothing_is(scene: Scene) -> None:
     await scene.client.delete("metrics_list")  # the totals are to be set right, to nothing
     await scene.flush.reconcile()
     assert await asyncio.to_thread(scene.path.exists)
+
+
+async def test_a_log_that_grows_beside_a_reader_is_warned_of(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "metrics_collector")
+    monkeypatch.setattr(write_ahead_log, "_USUAL", 100_000)
+    await scene.fill()
+    await scene.flush.drain()
+    reader = await asyncio.to_thread(
+        partial(sqlite3.connect, f"file:{scene.path}?mode=ro", uri=True, check_same_thread=False)
+    )
+    begin = partial(reader.executescript, "BEGIN; SELECT count(*) FROM metrics;")
+    await asyncio.to_thread(begin)
+    assert (await scene.store.describe()).warning is None
+    while await scene.store.warning() is None:
+        await scene.client.rpush("metrics_list", *[foreign()] * 20)
+        await scene.flush.drain()
+    for _ in range(2):
+        await scene.flush.reconcile()
+    assert (await scene.store.describe()).warning == await scene.store.warning()
+    await asyncio.to_thread(reader.close)
+    await scene.flush.reconcile()
+    lines = [record.getMessage() for record in caplog.records]
+    grown, over = [line for line in lines if "log" in line or "database" in line]
+    assert grown.startswith(f"the write-ahead log {scene.path}-wal has grown to 0 MB and goes on")
+    assert over == "what the database had warned of is over"
+    assert await scene.store.warning() is None

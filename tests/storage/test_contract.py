@@ -156,7 +156,7 @@ async def test_a_chunk_is_kept(store: Store) -> None:
     assert described.error is None
     assert described.size
     oldest = min(e.created_at for e in found.entries)
-    assert described[4:] == (4, oldest, 1, saved.db)
+    assert described[4:] == (4, oldest, 1, saved.db, None)
     assert described.free
     again = await store.describe(try_writing=True)
     assert again._replace(free=described.free) == described

@@ -168,6 +168,8 @@ class Flush:
     async def reconcile(self) -> None:
         """Make the live totals what SQL and the entries in Redis say, and delete expired rows of the ledger.
 
+        What the store warns of is logged.
+
         Raises:
             StoreUnavailableError: Redis or the database cannot be used.
             IncompatibleStoreError: the database is too new, or not ours.
@@ -182,6 +184,11 @@ class Flush:
                 self._log.trouble("clocks", "nothing is deleted by its age: %s", doubt)
             while await self._reconcile_all(writer):
                 pass
+        warning = await self._store.warning()
+        if warning is None:
+            self._log.recovered("store", "what the database had warned of is over")
+        else:
+            self._log.trouble("store", "%s", warning)
 
     async def clocks(self) -> Clocks:
         """The clock of this process, and that of Redis.

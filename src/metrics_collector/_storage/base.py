@@ -37,6 +37,7 @@ class StoreDescription(NamedTuple):
         oldest: the end of the oldest call that is kept as an entry, or `None`.
         rejected: how many elements were no entries, and went to the rejected ones.
         db: the store's id.
+        warning: as `Store.warning`.
     """
 
     exists: bool | None
@@ -47,6 +48,7 @@ class StoreDescription(NamedTuple):
     oldest: float | None = None
     rejected: int | None = None
     db: str | None = None
+    warning: str | None = None
 
 
 class StoredEntry(NamedTuple):
@@ -271,6 +273,9 @@ class Store(Protocol):
             StoreUnavailableError: it cannot be opened.
             IncompatibleStoreError: as `writing`.
         """
+
+    async def warning(self) -> str | None:
+        """What will be trouble if it goes on so, with the remedy, or `None`; costs little."""
 
     async def describe(self, *, try_writing: bool = False) -> StoreDescription:
         """How it is; what is wrong is part of the answer, not an error.

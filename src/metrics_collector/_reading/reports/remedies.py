@@ -118,6 +118,8 @@ def _of_the_flow(report: Pipeline) -> Iterator[Problem]:
     if report.database.rejected:
         malformed = counted(report.database.rejected, "malformed entry", "malformed entries")
         yield _warning("rejected", f"{malformed} in metrics_list: see the table rejected_entries")
+    if report.database.warning is not None:
+        yield _warning("database", report.database.warning)
 
 
 def _grave(part: str, line: str) -> Problem:

@@ -229,6 +229,7 @@ class DatabaseState:
     oldest_entry_at: datetime | None  # the end of the oldest call that is kept as an entry
     rejected: int | None  # entries in `rejected_entries`
     db: str | None  # its id, another one for each database
+    warning: str | None  # what will be trouble if it goes on so, with the remedy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from metrics_collector._storage.sqlite import (
     maintenance,
     reads,
     report_queries,
+    write_ahead_log,
 )
 from metrics_collector._storage.sqlite import save as saving
 from metrics_collector._storage.sqlite.examples import Examples
@@ -71,6 +72,10 @@ class SQLiteStore:
                 await session.run(reads.begin())
                 yield Reader(session)
 
+    async def warning(self) -> str | None:
+        """As `Store.warning`: of a write-ahead log that has grown."""
+        return await process.in_thread(partial(write_ahead_log.growth, self._path))
+
     async def describe(self, *, try_writing: bool = False) -> StoreDescription:
         """As `Store.describe`; the write-ahead log is part of the size."""
         look = partial(database_file.look, self._path, try_writing=try_writing)
@@ -81,7 +86,10 @@ class SQLiteStore:
             return StoreDescription(exists=None, error=str(problem))
         if extent is None:
             return StoreDescription(exists=False, error=error)
-        return StoreDescription(exists=True, error=error, size=size, free=free, **extent)
+        warning = await self.warning()
+        return StoreDescription(
+            exists=True, error=error, size=size, free=free, warning=warning, **extent
+        )
 
     @reopening
     async def _extent(self) -> dict[str, Any] | None:

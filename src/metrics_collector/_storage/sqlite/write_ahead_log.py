@@ -19,6 +19,8 @@ from metrics_collector._storage.sqlite import fork_safe_connection
 if TYPE_CHECKING:
     from metrics_collector._storage.sqlite.fork_safe_connection import Connection
 
+_USUAL: Final = 100_000_000  # bytes; what is saved at once takes a third at most
+
 _EFFECTIVE: Final = os.access in os.supports_effective_ids  # not on Windows
 
 
@@ -36,6 +38,21 @@ def may_be_made(path: str) -> bool:
 def exists(path: str) -> bool:
     """Whether there is one, or a journal, so that the file alone may be old or half written."""
     return beside(path, "-wal").exists() or beside(path, "-journal").exists()
+
+
+def growth(path: str) -> str | None:
+    """What there is to say of its size, with the remedy; `None` if that is as usual, or this user may not know."""
+    file = beside(path, "-wal")
+    try:
+        size = file.stat().st_size
+    except OSError:
+        return None
+    if size <= _USUAL:
+        return None
+    return (
+        f"the write-ahead log {file} has grown to {size / 1e6:,.0f} MB and goes on until the disk is full, as some "
+        f"program has been reading the database for long, or was stopped as it did: end it; `fuser {file}` names it"
+    )
 
 
 def keep(path: str, driver: int, timeout: float) -> Connection:
