@@ -33,6 +33,14 @@ async def test_heartbeats(redis: Commands, client: Any) -> None:
     assert (await redis.reader.heartbeats("worker")).keys() == {"host:1"}
 
 
+async def test_a_heartbeat_from_before_the_clock_was_set_back_is_none(redis: Commands) -> None:
+    beat = Heartbeat(redis.connection, "worker", "host:1")
+    await beat.beat({}, 7200.0)
+    assert await redis.reader.heartbeats("worker") == {}
+    await beat.beat({}, 20.0)
+    assert await redis.reader.heartbeats("worker") == {"host:1": {}}
+
+
 @pytest.mark.parametrize(
     "state",
     [

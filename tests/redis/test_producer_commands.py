@@ -118,6 +118,17 @@ async def test_one_producer_requests_a_flush_once_a_second(client: Any) -> None:
     assert (await redis.producer.push(PRODUCER, third, 2)) == ("skip", 3, "", True, 0)
 
 
+@pytest.mark.parametrize("rest", ["PEXPIRE", "PERSIST"])
+async def test_a_flush_is_requested_again_though_the_clock_was_set_back(
+    client: Any, rest: str
+) -> None:
+    redis = commands_on(client, max_items=1)
+    assert (await redis.producer.push(PRODUCER, batch_of(Call()), 0)).request_flush
+    await client.execute_command(rest, KEYS.flush_requested, *([7_200_000] * (rest == "PEXPIRE")))
+    assert (await redis.producer.push(PRODUCER, batch_of(Call(), first=2), 1)).request_flush
+    assert 0 < await client.pttl(KEYS.flush_requested) <= 1000
+
+
 async def test_a_large_batch_keeps_its_order(redis: Commands, client: Any) -> None:
     batch = await push(redis, *[Call("app.f", n / 1000) for n in range(2500)])
     assert await client.lrange("metrics_list", 0, -1) == lines_of(batch)

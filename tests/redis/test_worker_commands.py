@@ -106,7 +106,17 @@ async def test_an_expired_claim_is_taken_over(client: Any) -> None:
     token = (await hasty.worker.claim()).token
     patient = commands_on(client)
     assert (await patient.worker.claim())[0::2] == (token, False)
-    assert (await hasty.worker.claim()).token == ""
+    assert (await patient.worker.claim()).token == ""
+
+
+async def test_a_claim_from_before_the_clock_was_set_back_is_taken_over(
+    redis: Commands, client: Any
+) -> None:
+    _, token = await claimed(redis, Call())
+    assert (await redis.worker.claim()).token == ""
+    await client.zincrby(KEYS.claims, 7_200_000, token)
+    assert (await redis.worker.claim())[0::2] == (token, False)
+    assert (await redis.worker.claim()).token == ""  # its lease has begun anew
 
 
 async def test_leases_can_be_ignored(redis: Commands) -> None:

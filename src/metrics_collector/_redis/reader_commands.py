@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _FUNCTIONS_READ: Final = 1000  # in one go
 _PAGE: Final = 1000  # elements in one go
 _CLAIMS: Final = 100  # of which the oldest entry is asked for
+_LONGEST_BEAT: Final = 60_000  # milliseconds; no process says for so long that it is alive
 
 
 class ReaderCommands:
@@ -103,15 +104,20 @@ class ReaderCommands:
     async def heartbeats(self, role: str) -> dict[str, dict[str, Any]]:
         """The heartbeats of processes in a role (`worker` or `scheduler`), by process (`host:id`).
 
-        Anybody can write a key of that name; one that has no state with a moment is no heartbeat.
+        Anybody can write a key of that name; one that has no state with a moment is no heartbeat. One that would go on
+        for long is from before Redis's clock was set back, and was not repeated since.
         """
         processes = await self._redis.names(self._keys.heartbeat(role, ""))
+        if not processes:
+            return {}
         keys = [self._keys.heartbeat(role, process) for process in processes]
-        states = await self._redis.execute("MGET", *keys) if keys else []
+        states, *rests = await self._redis.execute_all(
+            ("MGET", *keys), *(("PTTL", key) for key in keys)
+        )
         found = {
             process: _state(state)
-            for process, state in zip(processes, states, strict=True)
-            if state is not None
+            for process, state, rest in zip(processes, states, rests, strict=True)
+            if state is not None and rest <= _LONGEST_BEAT
         }
         return {process: state for process, state in found.items() if state is not None}
 

@@ -10,6 +10,8 @@ redis.call('PERSIST', KEYS[2])
 redis.call('SET', KEYS[4], ARGV[4], 'NX')
 local life = redis.call('GET', KEYS[4])
 local old = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[3] == '1' and '+inf' or now, 'LIMIT', 0, 1)[1]
+-- A lease that ends later than one that begins now is from before the clock was set back, and would hold for as long.
+  or redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. string.format('%.0f', now + ARGV[2]), '+inf', 'LIMIT', 0, 1)[1]
 if old then
   redis.call('ZADD', KEYS[2], 'XX', now + ARGV[2], old)
   return {old, life}

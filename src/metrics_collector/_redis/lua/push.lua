@@ -18,8 +18,11 @@ end
 
 local waiting = redis.call('LLEN', list)
 local function request_flush(length)
-  if length >= tonumber(ARGV[6]) and redis.call('SET', KEYS[4], 1, 'NX', 'PX', 1000) then return 1 end
-  return 0
+  if length < tonumber(ARGV[6]) then return 0 end
+  local rest = redis.call('PTTL', KEYS[4])
+  if rest >= 0 and rest <= 1000 then return 0 end      -- a longer one is from before the clock was set back
+  redis.call('SET', KEYS[4], 1, 'PX', 1000)
+  return 1
 end
 if not force then
   if last <= seen then
