@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime
+from importlib import resources
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from metrics_collector._storage.sqlite import SQLiteStore, schema
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.older_databases import VERSIONS, make_older
 from tests.helpers.pipeline import (
+    KEYS,
     NOON,
     OTHER_PRODUCER,
     PRODUCER,
@@ -28,6 +30,7 @@ from tests.helpers.pipeline import (
     all_same,
     batch_of,
     check_pending,
+    commands_on,
     contents,
     flush_of,
     held,
@@ -35,6 +38,7 @@ from tests.helpers.pipeline import (
     live_totals,
 )
 from tests.helpers.rows import rows
+from tests.helpers.stepped import Producer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,6 +168,42 @@ async def test_the_first_later_worker_upgrades_the_database(
     found = await at_rest(client, path)
     assert found.db == before.db
     assert found.ids.keys() == before.ids.keys() | {(OTHER_PRODUCER, n) for n in (1, 2, 3, 4)}
+
+
+async def test_what_is_lost_beside_a_worker_that_counts_no_claims_is_sent_again(
+    flush: Flush, client: Any, path: Path
+) -> None:
+    earlier = commands_on(client)
+    script = resources.files("metrics_collector._redis").joinpath("lua/claim.lua").read_text()
+    counting = script.index("redis.call('INCR', KEYS[6])")
+    uncounted = script[:counting] + script[script.index("return", counting) :]
+    earlier.connection._scripts["claim"] = client.register_script(uncounted)
+    workers = (flush_of(earlier.worker, path), flush)
+    producer, other = Producer(), Producer()
+
+    async def send(one: Producer, *func_names: str) -> None:
+        one.make(*func_names)
+        outbox = one.outbox
+        outbox.replied(await earlier.producer.look(outbox.producer))
+        while following := outbox.next():
+            reply = await earlier.producer.push(outbox.producer, *following)
+            outbox.replied(reply, following[0])
+
+    for worker in (*workers, *workers):
+        await send(producer, "app.f")
+        await send(other, "app.f")
+        await worker.drain()
+    await send(producer)
+    assert producer.outbox.counts().retried == 0  # nothing was taken for lost
+    for worker in workers:
+        await send(producer, "app.f", "app.g")
+        await client.delete(KEYS.metrics_list)
+        await send(producer)
+        await worker.drain()
+    await send(producer)
+    assert producer.outbox.counts()[3:] == (8, 0, 0, 4)  # saved, spooled, dropped, retried
+    await flush.reconcile()
+    assert (await at_rest(client, path)).ids.keys() == producer.ids | other.ids
 
 
 async def test_an_earlier_worker_leaves_claims_untouched(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from redis import Redis
 
 from tests.faults.proxy import Proxy
 from tests.faults.world import World
+from tests.helpers.pipeline import KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,3 +117,50 @@ def test_a_replica_takes_over_and_the_old_master_goes_on_as_its_replica(
         world.saves(worker)
         world.moved_to(replica)
         world.end(worker, scheduler)
+
+
+def _delete_list(world: World) -> None:
+    world.redis.delete(KEYS.metrics_list)
+
+
+def _delete_claims(world: World) -> None:
+    world.redis.delete(KEYS.claims, *world.redis.scan_iter(KEYS.claim("*")))
+
+
+def _delete_leases(world: World) -> None:
+    world.redis.delete(KEYS.claims)
+
+
+def _delete_any(world: World) -> None:
+    keys = sorted(world.redis.scan_iter(f"*{KEYS.metrics_list}*"))
+    world.redis.delete(*random.Random(len(keys)).sample(keys, len(keys) // 2))
+
+
+def _evict(world: World) -> None:
+    """As a Redis does that was set up as a cache: all keys, one after the other."""
+    world.redis.config_set("maxmemory-policy", "allkeys-random")
+    world.redis.config_set("maxmemory", int(world.redis.info("memory")["used_memory"]) - 20_000)
+    time.sleep(0.2)
+    world.redis.config_set("maxmemory", 0)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "lose", [_delete_list, _delete_claims, _delete_leases, _delete_any, _evict]
+)
+def test_redis_loses_keys_alone_under_load(world: World, lose: Callable[[World], None]) -> None:
+    worker, scheduler = world.worker(), world.scheduler()
+    for name in ("one", "two"):
+        world.producer(name, 0, 2000)
+    worker.until(lambda: world.rows() > 0)
+    for _ in range(20):
+        worker.until(lambda: world.waiting() > 100)
+        lose(world)
+    # And while no worker is there to claim what waits.
+    worker.close()
+    waiting = world.waiting()
+    scheduler.until(lambda: world.waiting() > waiting + 2000)
+    lose(world)
+    worker = world.worker()
+    world.saves(worker)
+    world.end(worker, scheduler)

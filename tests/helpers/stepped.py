@@ -48,6 +48,20 @@ class Producer:
             seconds = round(chance.lognormvariate(-6, 1.5), 9)
             mark = chance.choice([None, None, None, "", "KeyError", "ValueError"])
             self.buffer.append((chance.choice(FUNCTIONS), 0.0, seconds, mark))
+        self._cut()
+
+    def make(self, *func_names: str) -> None:
+        """Make a call of each of these, and a batch of them."""
+        self.buffer.extend((func_name, 0.0, 0.5, None) for func_name in func_names)
+        self._cut()
+
+    def check_counts(self) -> None:
+        """Each entry is in one place."""
+        counts = self.outbox.counts()
+        assert counts.recorded == counts.buffered + counts.sent + counts.saved + counts.dropped
+        assert min(counts) >= 0
+
+    def _cut(self) -> None:
         first = len(self.ids) + 1
         self.ids |= {(self.outbox.producer, n) for n in range(first, first + len(self.buffer))}
         self.outbox.fill()

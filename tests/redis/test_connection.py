@@ -62,7 +62,7 @@ async def test_a_full_redis_takes_no_batch_but_can_be_drained(redis_url: str) ->
         with pytest.raises(StoreFullError, match="maxmemory"):
             await redis.producer.push(PRODUCER, batch_of(Call(), first=4), 3)
         assert await everything(client) == before
-        assert await redis.producer.push(PRODUCER, batch, 0) == ("skip", 3, "", True, 0)
+        assert (await redis.producer.push(PRODUCER, batch, 0))[:5] == ("skip", 3, "", True, 0)
         assert (await redis.producer.look(PRODUCER)).kind == "look"
         token = (await redis.worker.claim()).token
         for n, name in enumerate(["app.f", "app.g", "app.new"], start=1):

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter, deque
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,7 @@ from metrics_collector._core.entries import MAX_BATCH_BYTES
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import PushReply
 from metrics_collector._core.totals import Tally
-from metrics_collector._sending.outbox import SLICE, Outbox
+from metrics_collector._sending.outbox import MOST_LOSSES, SLICE, Outbox
 from tests.helpers.pipeline import content_in
 from tests.helpers.threads import working
 
@@ -63,8 +64,8 @@ def outbox_of(count: int) -> Outbox:
     return Outbox(deque(record() for _ in range(count)))
 
 
-def reply(kind: str, seen: int, saved: str = "") -> PushReply:
-    return PushReply(kind, seen, saved, request_flush=False, bad=0)
+def reply(kind: str, seen: int, saved: str = "", lists: range = range(1)) -> PushReply:
+    return PushReply(kind, seen, saved, request_flush=False, bad=0, lists=lists)
 
 
 def filled(outbox: Outbox, *sizes: int) -> list[Batch]:
@@ -96,8 +97,10 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         # Redis: what it says of the producer, what it holds, and a replica that lags behind.
         self.seen = 0
         self.saved_text = ""
-        self.redis: set[int] = set()
-        self.replica = (0, "", frozenset[int]())
+        self.listed = frozenset[int]()
+        self.claim = frozenset[int]()
+        self.claims_made = 0
+        self.replica = (0, "", self.listed, self.claim, 0)
         self.sql: set[int] = set()
         self.told = Intervals()  # what the outbox was told to be saved
         self.given_up: set[int] = set()
@@ -157,35 +160,42 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         assert self.contents.setdefault(batch.first, parts) == parts
         if fate == "lost":
             return
-        answer = "full"
+        answer, lists = "full", self.lists()
         if fate != "full":
             answer = self.take(batch, need)
         if fate != "answer lost":
-            self.hear(answer, batch)
+            self.hear(answer, batch, lists)
         if answer == "gap" and fate != "answer lost":
-            again = [kept for kept in self.outbox._batches if kept.last > self.seen]
+            again = [b for b in self.outbox._batches if b.last > self.seen or b.force]
             assert self.outbox.next() == ((again[0], self.need(again[0])) if again else None)
 
     def take(self, batch: Batch, need: int) -> str:
         """What the script `push` does."""
-        if batch.last <= self.seen:
-            return "skip"
-        if self.seen < need:
-            return "gap"
-        self.seen = batch.last
-        self.redis |= numbers_in([batch])
+        if not batch.force:
+            if batch.last <= self.seen:
+                return "skip"
+            if self.seen < need:
+                return "gap"
+            self.seen = batch.last
+        self.listed |= numbers_in([batch])
         return "ok"
+
+    def lists(self) -> range:
+        """Those of which Redis holds something, by number."""
+        oldest = -1 if self.claim else 0 if self.listed else 1
+        return range(self.claims_made + oldest, self.claims_made + 1)
 
     def need(self, batch: Batch) -> int:
         """What Redis has acknowledged before the batch, and not lost as far as the outbox knows."""
         kept = [b.last for b in self.outbox._batches if b.last < batch.first]
-        only_in_redis = [last for _, last in self.outbox._only_in_redis]
+        released = chain.from_iterable(self.outbox._only_in_redis.values())
+        only_in_redis = [last for _, last in released]
         return max([*kept, *only_in_redis], default=0)
 
-    def hear(self, kind: str, batch: Batch | None) -> None:
+    def hear(self, kind: str, batch: Batch | None, lists: range) -> None:
         before = {kept.first: kept for kept in self.outbox._batches}
         lost_before = self.outbox._count_lost()
-        lost = self.outbox.replied(reply(kind, self.seen, self.saved_text), batch)
+        lost = self.outbox.replied(reply(kind, self.seen, self.saved_text, lists), batch)
 
         self.told.update(Intervals.parse(self.saved_text))
         for first, kept in before.items():  # discarded exactly when `saved` covers it
@@ -194,6 +204,8 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         if kind in ("gap", "look"):
             assert all(not b.sent for b in self.outbox._batches if b.last > self.seen)
         assert lost >= self.outbox._count_lost() - lost_before
+        others = [kept for kept in self.outbox._batches if kept is not batch]
+        assert not any(kept.sent and kept.list_number not in lists for kept in others)
         self.tidy()
 
     def tidy(self) -> None:
@@ -203,14 +215,17 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
 
     @rule()
     def look(self) -> None:
-        self.hear("look", None)
+        self.hear("look", None, self.lists())
 
     @rule(data=st.data())
     def save(self, data: st.DataObject) -> None:
         """A worker saves some of what Redis holds, and says so there."""
-        some = data.draw(st.sets(st.sampled_from(sorted(self.redis)))) if self.redis else set()
+        if not self.claim and self.listed:
+            self.listed, self.claim = self.claim, self.listed
+            self.claims_made += 1
+        some = data.draw(st.sets(st.sampled_from(sorted(self.claim)))) if self.claim else set()
         self.sql |= some
-        self.redis -= some
+        self.claim -= some
         saved = Intervals()
         for number in sorted(self.sql):
             saved.add(number)
@@ -219,14 +234,28 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
     @rule(what=st.sampled_from(["replicates", "fails over", "is emptied", "forgets the producer"]))
     def redis_does(self, what: str) -> None:
         if what == "replicates":
-            self.replica = (self.seen, self.saved_text, frozenset(self.redis))
+            self.replica = (
+                self.seen,
+                self.saved_text,
+                self.listed,
+                self.claim,
+                self.claims_made,
+            )
         elif what == "fails over":
-            self.seen, self.saved_text, older = self.replica
-            self.redis = set(older)
+            self.seen, self.saved_text, self.listed, self.claim, self.claims_made = self.replica
         else:
             self.seen, self.saved_text = 0, ""
             if what == "is emptied":
-                self.redis = set()
+                self.evict({"listed", "claim", "claims_made"})
+
+    @rule(keys=st.sets(st.sampled_from(["listed", "claim", "claims_made"]), min_size=1))
+    def evict(self, keys: set[str]) -> None:
+        if "listed" in keys:
+            self.listed = frozenset()
+        if "claim" in keys:
+            self.claim = frozenset()
+        if "claims_made" in keys:
+            self.claims_made = 0
 
     @rule(keep=st.sampled_from([0, 2, 8]), sent=st.booleans(), count=st.integers(0, 3))
     def shelve(self, keep: int, count: int, *, sent: bool) -> None:
@@ -318,24 +347,29 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         while self.buffer or self.outbox.open:
             self.outbox.fill()
             self.outbox.close_batch()
-        self.hear("look", None)
-        for _ in range(500):
-            following = self.next_in_memory()
-            if following is None:
-                break
-            self.hear(self.take(*following), following[0])
-        self.sql |= self.redis
-        saved = Intervals()
-        for number in sorted(self.sql):
-            saved.add(number)
-        self.saved_text = saved.text(limit=10**6)
-        self.hear("look", None)
-
+        self.look()
+        for _ in range(2):  # what was lost behind a claim is noticed once that is saved
+            self.send_and_save_all()
         counts = self.outbox.counts()
         assert (counts.buffered, counts.spooled, counts.sent) == (0, 0, 0)
         assert counts.saved == counts.recorded - counts.dropped == len(self.sql)
         assert not self.outbox.unsaved
         assert all(copy.discarded for copy in self.copies)
+
+    def send_and_save_all(self) -> None:
+        for _ in range(500):
+            following = self.next_in_memory()
+            if following is None:
+                break
+            lists = self.lists()
+            self.hear(self.take(*following), following[0], lists)
+        self.sql |= self.listed | self.claim
+        self.listed = self.claim = frozenset()
+        saved = Intervals()
+        for number in sorted(self.sql):
+            saved.add(number)
+        self.saved_text = saved.text(limit=10**6)
+        self.look()
 
 
 OutboxAndTheWorld.TestCase.settings = settings(stateful_step_count=25)
@@ -504,6 +538,55 @@ def test_what_seemed_lost_may_turn_out_to_be_saved() -> None:
     outbox.replied(reply("look", 0, "1-2"))
 
     assert (outbox.counts().saved, outbox.counts().dropped) == (2, 1)
+
+
+def test_what_redis_lost_of_a_list_is_sent_again_by_force() -> None:
+    outbox = outbox_of(6)
+    one, two, three = filled(outbox, 1, 2, 3)
+    for batch, number in ((one, 4), (two, 5)):
+        outbox.replied(reply("ok", batch.last, lists=range(4, number + 1)), batch)
+    outbox.replied(reply("full", 3, lists=range(5, 7)), three)  # a claim of the list 5
+    assert outbox.next() == (one, 0)
+    assert (one.force, two.sent, outbox.counts().retried) == (True, True, 1)
+    outbox.replied(reply("ok", 3, lists=range(5, 7)), one)
+    assert (one.sent, one.force, one.list_number) == (True, False, 6)
+    outbox.replied(reply("look", 3, lists=range(3)))  # the count was lost, and began anew
+    assert [one.force, two.force] == [True, True]
+    outbox.replied(reply("look", 0))
+    assert [one.force, two.force] == [False, False]  # Redis has not seen them any more
+
+
+def test_what_was_sent_to_an_empty_redis_may_be_gone_at_the_next_look() -> None:
+    outbox = outbox_of(1)
+    (batch,) = filled(outbox, 1)
+    nothing = range(1, 1)
+    outbox.replied(reply("ok", 1, lists=nothing), batch)
+    assert batch.sent
+    outbox.replied(reply("look", 1, lists=nothing))
+    assert batch.force
+
+
+def test_what_is_lost_again_and_again_is_counted_as_dropped() -> None:
+    outbox = outbox_of(4)
+    one, two = filled(outbox, 3, 1)
+    nothing = range(1, 1)
+    lost = 0
+    for _ in range(MOST_LOSSES + 1):
+        assert lost == 0
+        outbox.replied(reply("ok", 4, lists=nothing), one)
+        lost = outbox.replied(reply("look", 4, lists=nothing))
+    assert (lost, outbox.counts().dropped, list(outbox._batches)) == (3, 3, [two])
+
+
+def test_what_was_released_and_lost_with_its_list_is_counted() -> None:
+    outbox = outbox_of(5)
+    one, two = filled(outbox, 2, 3)
+    outbox.replied(reply("ok", 2, lists=range(1)), one)
+    outbox.replied(reply("ok", 5, lists=range(2)), two)
+    outbox.enforce(0)
+    assert outbox.replied(reply("look", 5, "1-1", lists=range(1, 3))) == 1
+    assert outbox.counts()[2:6] == (3, 1, 0, 1)  # sent, saved, spooled, dropped
+    assert outbox.replied(reply("look", 5, "1-1", lists=range(3, 3))) == 3
 
 
 def test_what_was_released_is_looked_after_until_it_is_saved() -> None:

@@ -451,6 +451,22 @@ async def test_redis_emptied_after_the_disk_was_sent_is_sent_again(world: World)
     await world.check_at_rest(300, scene.outbox.producer)
 
 
+async def test_a_list_lost_after_the_disk_was_sent_is_sent_again(world: World) -> None:
+    scene = Scene(world)
+    scene.record(300)
+    await scene.memory_limit.enforce()
+    await scene.sender.send(30)
+    await world.client.delete("metrics_list")
+    await scene.sender.look()
+    await scene.sender.send(30)
+    assert scene.outbox.counts().sent == 300
+    await world.save()
+    await scene.sender.look()
+
+    assert not world.files
+    await world.check_at_rest(300, scene.outbox.producer)
+
+
 async def test_a_file_deleted_by_hand_is_counted_as_dropped(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -613,6 +629,41 @@ async def test_redis_emptied_after_it_took_the_last_batch_is_sent_all_again(worl
         await until(lambda: pushes == 15)
         await world.saved(file, 15)
     await world.check_at_rest(15)
+
+
+async def test_a_list_lost_before_sql_had_it_is_sent_again(world: World) -> None:
+    some = batches(5)
+    for batch in some[:2]:  # as the process did before it died
+        await world.redis.producer.push(PRODUCER, batch, batch.first - 1)
+    file = await world.leave(*some)
+    async with world.replaying():
+        for _ in range(3):
+            await world.listed(15)
+            await world.client.delete("metrics_list")
+        await world.listed(15)
+        await world.redis.worker.claim()
+        await world.client.delete(*await world.client.keys(KEYS.claim("*")))
+        await world.flush().drain(ignore_leases=True)
+        await world.listed(15)
+        await asyncio.sleep(0.1)  # for a second copy to come, if there were one
+        assert await world.client.llen("metrics_list") == 15
+        await world.saved(file, 15)
+    await world.check_at_rest(15)
+
+
+async def test_what_never_gets_into_sql_is_not_sent_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "MOST_LOSSES", 2)
+    file = await world.leave(batch_of(Call("f" * 70_000)), *batches(2)[1:])
+    async with world.replaying():
+        while not world.errors:
+            await world.save()
+            await asyncio.sleep(0.01)
+    assert "do not get into SQL" in world.errors[0]
+    assert file.exists()
+    found = await asyncio.to_thread(contents, world.path)
+    assert (len(found.entries), len(found.rejected)) == (3, 3)
 
 
 async def test_a_torn_file_is_sent_up_to_there_and_renamed(

@@ -17,6 +17,8 @@ class PushReply(NamedTuple):
         saved: the numbers that SQL has, as text.
         request_flush: whether this producer is the one to send a flush request.
         bad: functions whose totals could not be counted, since their key holds something else.
+        lists: the numbers of the lists of which Redis may have held something just before. What `metrics_list` holds
+            from one claim to the next is a list; the last number is that of the one that a batch goes into.
     """
 
     kind: str
@@ -24,6 +26,7 @@ class PushReply(NamedTuple):
     saved: str
     request_flush: bool
     bad: int
+    lists: range = range(1)
 
 
 class Claim(NamedTuple):

@@ -82,7 +82,7 @@ class RedisConnection:
             name: resources.files("metrics_collector._redis")
             .joinpath(f"lua/{name}.lua")
             .read_text("utf-8")
-            for name in ("push", "claim", "read", "ack", "live")
+            for name in ("push", "claim", "adopt", "read", "ack", "live")
         }
         self._noting = {name for name, text in self._texts.items() if "redis.pcall(" in text}
         self._scripts = {

@@ -25,6 +25,7 @@ class Keys:
         metrics_list: the list of entries that no worker has claimed yet.
         claims: the sorted set of claims, each with the end of its lease.
         claimed: how many entries are in claims.
+        claims_made: how many claims there were so far, which numbers what `metrics_list` held between two of them.
         life: a random text, which is another one after Redis has lost its data.
         flush_requested: there for a second after a push whose producer is to request a flush.
         flush_requests: the stream of requests, a flush's and a purge's.
@@ -37,6 +38,7 @@ class Keys:
         self.metrics_list = prefix + "metrics_list"
         self.claims = own + "claims"
         self.claimed = own + "claimed"
+        self.claims_made = own + "claims_made"
         self.life = own + "life"
         self.flush_requested = own + "flush_requested"
         self.flush_requests = own + "flush_requests"

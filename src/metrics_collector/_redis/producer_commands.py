@@ -30,16 +30,13 @@ class ProducerCommands:
         self._max_items = min(max_items, max_backlog)
         self._max_backlog = max_backlog
 
-    async def push(
-        self, producer: str, batch: Batch, need: int, *, force: bool = False
-    ) -> PushReply:
+    async def push(self, producer: str, batch: Batch, need: int) -> PushReply:
         """Send a batch that is in memory.
 
         Args:
             producer: whose batch it is.
             batch: the entries.
             need: the last number of the kept batch before it, else 0.
-            force: take it whatever was seen before: a replay, outside of the producer's order.
         """
         content = batch.content
         assert content is not None  # noqa: S101 - else it stands on disk, and is read before it is sent
@@ -48,7 +45,7 @@ class ProducerCommands:
             batch.first,
             batch.last,
             need,
-            int(force),
+            int(batch.force),
             self._max_backlog,
             self._max_items,
             PRODUCER_TTL_MS,
@@ -67,9 +64,11 @@ class ProducerCommands:
     ) -> PushReply:
         keys = self._keys
         own = [keys.metrics_list, keys.producer(producer), keys.claimed, keys.flush_requested]
+        own += [keys.claims, keys.claims_made]
         reply = await self._redis.run("push", [*own, *totals], arguments)
-        kind, seen, saved, request_flush, bad = reply
-        return PushReply(kind.decode(), int(seen), saved.decode(), bool(request_flush), int(bad))
+        kind, seen, saved, request_flush, bad, oldest, newest = reply
+        lists = range(oldest, newest + 1)
+        return PushReply(kind.decode(), seen, saved.decode(), bool(request_flush), bad, lists)
 
     async def store_dropped(self, producer: str, count: int) -> None:
         """Let others know how many entries a producer has dropped so far, for as long as it is known here."""

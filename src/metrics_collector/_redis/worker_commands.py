@@ -45,7 +45,14 @@ class WorkerCommands:
         keys = self._keys
         reply = await self._redis.run(
             "claim",
-            [keys.metrics_list, keys.claims, keys.claimed, keys.life, keys.claim(token)],
+            [
+                keys.metrics_list,
+                keys.claims,
+                keys.claimed,
+                keys.life,
+                keys.claim(token),
+                keys.claims_made,
+            ],
             [token, self._lease_ms, int(ignore_leases), secrets.token_hex(8)],
         )
         return Claim(reply[0].decode(), reply[1].decode(), reply[0].decode() == token)
@@ -57,6 +64,13 @@ class WorkerCommands:
     async def release(self, token: str) -> None:
         """End a claim's lease now, so that the next worker need not wait for it."""
         await self._redis.execute("ZADD", self._keys.claims, "XX", 0, token)
+
+    async def adopt_claims(self) -> None:
+        """Have claims saved that no worker would find, as Redis has lost the key with their leases."""
+        keys = self._keys
+        if tokens := await self._redis.names(keys.claim("")):
+            claims = map(keys.claim, tokens)
+            await self._redis.run("adopt", [keys.claims, keys.claimed, *claims], [*tokens])
 
     async def read(self, token: str, count: int) -> tuple[int, list[bytes]]:
         """The claim's length and its first `count` elements, or fewer if they are large."""

@@ -168,12 +168,13 @@ class Flush:
     async def reconcile(self) -> None:
         """Make the live totals what SQL and the entries in Redis say, and delete expired rows of the ledger.
 
-        What the store warns of is logged.
+        What the store warns of is logged. Claims that no worker would find are there for the next drain.
 
         Raises:
             StoreUnavailableError: Redis or the database cannot be used.
             IncompatibleStoreError: the database is too new, or not ours.
         """
+        await self._source.adopt_claims()
         if await self._all_empty():
             return
         async with self._store.writing() as writer:

@@ -59,16 +59,31 @@ class Batch:
         content: `None` while it is on disk only.
         disk_copy: `None` if it is not on disk.
         sent: whether Redis has acknowledged it, and has not lost it since.
+        force: Redis is to take it whatever it has seen of the producer.
+        list_number: of the list (`PushReply.lists`) that it was in, or one before.
+        losses: how often Redis has lost it since it was seen.
     """
 
-    __slots__ = ("content", "disk_copy", "first", "last", "sent")
+    __slots__ = (
+        "content",
+        "disk_copy",
+        "first",
+        "force",
+        "last",
+        "list_number",
+        "losses",
+        "sent",
+    )
 
-    def __init__(self, first: int, last: int, content: Content) -> None:
+    def __init__(self, first: int, last: int, content: Content, *, force: bool = False) -> None:
         self.first = first
         self.last = last
         self.content: Content | None = content
         self.disk_copy: DiskCopy | None = None
         self.sent = False
+        self.force = force
+        self.list_number = 0
+        self.losses = 0
 
     def __len__(self) -> int:
         return self.last - self.first + 1

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager
-from itertools import repeat, starmap
+from itertools import chain, repeat, starmap
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._core import entries
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SLICE: Final = 150  # records encoded between two pauses for other threads
 BATCH: Final = 2000  # entries sent in one go
+# Of one batch. What Redis has taken and lost so often is perhaps what SQL cannot have, as an entry that is too long.
+MOST_LOSSES: Final = 100
 
 
 class Counts(NamedTuple):
@@ -69,7 +71,9 @@ class Outbox:
         self._size = 0  # bytes of `_lines`
         self._last = 0  # number of the newest entry
         self._batches: deque[Batch] = deque()  # those to be sent, or sent again, in order
-        self._only_in_redis = Intervals()  # acknowledged, and removed from memory at its limit
+        # Acknowledged, and removed from memory at its limit; by the number of their list (`PushReply.lists`).
+        self._only_in_redis: dict[int, Intervals] = {}
+        self._lists = range(1)  # that Redis holds
         self._lost = Intervals()  # were that, and Redis has lost them since
         self._saved = Intervals()  # SQL has them
         self._saved_text = ""
@@ -92,7 +96,7 @@ class Outbox:
         """Whether anything waits for Redis or for SQL."""
         with self._lock:
             return bool(self._batches or self._lines) or any(
-                not self._saved.covers(first, last) for first, last in self._only_in_redis
+                map(self._count_unsaved, self._only_in_redis.values())
             )
 
     @property
@@ -193,7 +197,8 @@ class Outbox:
         If Redis has not seen that one, it has lost data.
         """
         with self._lock:
-            *_, (_, need) = (0, 0), *self._only_in_redis
+            released = chain.from_iterable(self._only_in_redis.values())
+            need = max((last for _, last in released), default=0)
             for batch in self._batches:
                 if not batch.sent:
                     if batch is self._in_flight:
@@ -218,14 +223,17 @@ class Outbox:
                 )
             if batch is not None:
                 self._in_flight = None
+            before = self._count_lost()
+            self._resend_lost(reply.lists)
             if reply.kind in {"ok", "skip"}:
                 if batch is not None:
-                    batch.sent = True
+                    batch.sent, batch.force = True, False
+                    batch.list_number = reply.lists.stop - 1
                     if batch.disk_copy is not None:  # should Redis lose it, it can be read again
                         batch.content = None
             elif reply.kind in {"gap", "look"}:
-                return self._resend_above(reply.seen)
-            return 0
+                self._resend_above(reply.seen)
+            return self._count_lost() - before
 
     def _replace_batches(self, batches: Iterable[Batch]) -> None:
         before, self._batches = self._batches, deque(batches)
@@ -266,24 +274,46 @@ class Outbox:
                 batch.content = None
 
     def lose(self, batch: Batch) -> None:
-        """Note that the copy on disk, the only one of the batch, cannot be read."""
+        """Give a batch up, which cannot be read from disk or was lost too often."""
         with self._lock:
             self._lost.add(batch.first, batch.last)
             self._replace_batches(kept for kept in self._batches if kept is not batch)
 
-    def _resend_above(self, seen: int) -> int:
+    def _resend_lost(self, lists: range) -> None:
+        """Send again what Redis has seen and lost before SQL had it: a key was evicted, or deleted."""
+        if lists == self._lists and lists:  # with none left, what was sent since may be gone, too
+            return
+        self._lists = lists
+        given_up: list[Batch] = []
         for batch in self._batches:
-            if batch.sent and batch.last > seen:
-                batch.sent = False
+            if batch.sent and batch.list_number not in lists:
+                batch.sent, batch.force = False, True
+                batch.losses += 1
                 self._retried += len(batch)
-        before = self._count_lost()
-        numbers, self._only_in_redis = self._only_in_redis, Intervals()
-        for first, last in numbers:
-            if first <= seen:
-                self._only_in_redis.add(first, min(last, seen))
-            if last > seen:
-                self._lost.add(max(first, seen + 1), last)
-        return self._count_lost() - before
+                if batch.losses > MOST_LOSSES:
+                    given_up.append(batch)
+        for batch in given_up:
+            self.lose(batch)
+        for number in self._only_in_redis.keys() - set(lists):
+            self._lost.update(self._only_in_redis.pop(number))
+
+    def _resend_above(self, seen: int) -> None:
+        for batch in self._batches:
+            if batch.last > seen:
+                batch.force = False
+                if batch.sent:
+                    batch.sent = False
+                    self._retried += len(batch)
+        before, self._only_in_redis = self._only_in_redis, {}
+        for list_number, numbers in before.items():
+            for first, last in numbers:
+                if first <= seen:
+                    self._only_redis_has(list_number, first, min(last, seen))
+                if last > seen:
+                    self._lost.add(max(first, seen + 1), last)
+
+    def _only_redis_has(self, list_number: int, first: int, last: int) -> None:
+        self._only_in_redis.setdefault(list_number, Intervals()).add(first, last)
 
     def _count_lost(self) -> int:
         return self._count_unsaved(self._lost)
@@ -301,7 +331,7 @@ class Outbox:
             kept: list[Batch] = []
             for batch in self._batches:
                 if excess > 0 and batch.sent and batch.disk_copy is None:
-                    self._only_in_redis.add(batch.first, batch.last)
+                    self._only_redis_has(batch.list_number, batch.first, batch.last)
                     excess -= len(batch)
                 else:
                     kept.append(batch)
@@ -346,7 +376,8 @@ class Outbox:
         with self._lock:
             volatile = len(self._buffer) + len(self._lines)
             volatile += sum(len(batch) for batch, _ in self.only_in_memory(0, sent=embedded))
-            return volatile + (self._count_unsaved(self._only_in_redis) if embedded else 0)
+            released = self._only_in_redis.values()
+            return volatile + (sum(map(self._count_unsaved, released)) if embedded else 0)
 
     def abandon(self) -> None:
         """Forget everything, in a forked child: the parent has it, and whoever still uses this is to send nothing.

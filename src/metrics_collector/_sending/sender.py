@@ -271,7 +271,8 @@ class Sender:
             self._failed(f"Redis lost {lost} entries")
             self._log.trouble(
                 "lost",
-                "Redis has lost %d entries, of which the memory limit left no copy in this process",
+                "Redis has lost %d entries for good: the memory limit left no copy of them here, or they were "
+                "lost again and again",
                 lost,
             )
         if released := self._outbox.released():

@@ -22,7 +22,7 @@ local mine = ARGV[1] ~= '' and redis.call('LLEN', KEYS[1]) == expected
 if mine then
   if n > 0 then
     redis.call('LTRIM', KEYS[1], n, -1)
-    redis.call('DECRBY', KEYS[3], n)
+    if redis.call('DECRBY', KEYS[3], n) < 0 then redis.call('DEL', KEYS[3]) end      -- it was evicted
   end
   if redis.call('EXISTS', KEYS[1]) == 0 then
     redis.call('ZREM', KEYS[2], ARGV[1])

@@ -1,5 +1,5 @@
 -- claim: the right to save a list of entries, for the time of a lease.
--- KEYS: list, claims, claimed, life, the new claim
+-- KEYS: list, claims, claimed, life, the new claim, claims made
 -- ARGV: token, lease_ms, any (1: other workers' leases do not count), life (random, used if Redis has none yet)
 -- Returns {token, life}; token is '' when there is nothing to do: no entries, or another worker is at it.
 -- One drain at a time, for speed and steady totals; correctness does not rest on it, nor on the lease's clock.
@@ -22,4 +22,5 @@ local n = redis.call('LLEN', KEYS[1])
 if n == 0 or redis.call('RENAMENX', KEYS[1], KEYS[5]) == 0 then return {'', life} end
 redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
 redis.call('SET', KEYS[3], n)
+redis.call('INCR', KEYS[6])      -- what is pushed from now on is in another list
 return {ARGV[1], life}

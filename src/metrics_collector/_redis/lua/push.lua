@@ -1,9 +1,12 @@
 -- push: one batch of a producer into metrics_list and the live totals, at most once; or, with n = 0, a look.
--- KEYS: list, producer, claimed, flush requested, then T of each function
--- ARGV: first, last, need, force (1: a replay, outside the producer's order), max_backlog, max_items, ttl_ms, n,
+-- KEYS: list, producer, claimed, flush requested, claims, claims made, then T of each function
+-- ARGV: first, last, need, force (1: outside the producer's order), max_backlog, max_items, ttl_ms, n,
 --       entries (joined by newlines), deltas (JSON array, one object {c, sum, min, max, last} a function, aligned with T)
--- A replay is noted in the producer's hash, as the field given:{first} = last.
--- Returns {kind, seen, saved, request flush, bad}; kind: ok, skip (already here), gap (an earlier batch is missing), full, look.
+-- What is forced and was not seen is noted in the producer's hash, as the field given:{first} = last.
+-- Returns {kind, seen, saved, request flush, bad, oldest, newest}; kind: ok, skip (already here), gap (an earlier batch
+-- is missing), full, look.
+-- oldest and newest: the lists of which something may have been here before this. Each claim takes a whole list, and
+-- there is no other one before SQL has it: so what is of none of these lists, and not in saved, was lost.
 -- Everything is decoded before the first write, because Lua does not roll back. The first write is one that a full
 -- Redis refuses, so a refused batch has left no trace.
 local list, producer = KEYS[1], KEYS[2]
@@ -11,9 +14,17 @@ local first, last, need, force = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(
 local ttl, n = ARGV[7], tonumber(ARGV[8])
 local state = redis.call('HMGET', producer, 'seen', 'saved')
 local seen, saved = tonumber(state[1] or 0), state[2] or ''
+local newest = tonumber(redis.call('GET', KEYS[6]) or 0)
+local oldest = newest + 1
+if redis.call('EXISTS', KEYS[5]) == 1 then
+  oldest = newest - 1      -- the list of the last claim, or a later one
+elseif redis.call('EXISTS', list) == 1 then
+  oldest = newest
+end
+local function reply(kind, request, bad) return {kind, seen, saved, request, bad, oldest, newest} end
 if n == 0 then
   redis.call('PEXPIRE', producer, ttl)
-  return {'look', seen, saved, 0, 0}
+  return reply('look', 0, 0)
 end
 
 local waiting = redis.call('LLEN', list)
@@ -27,13 +38,13 @@ end
 if not force then
   if last <= seen then
     redis.call('PEXPIRE', producer, ttl)
-    return {'skip', seen, saved, request_flush(waiting), 0}
+    return reply('skip', request_flush(waiting), 0)
   end
-  if seen < need then return {'gap', seen, saved, 0, 0} end
+  if seen < need then return reply('gap', 0, 0) end
 end
 local unsaved = waiting + tonumber(redis.call('GET', KEYS[3]) or 0)
 if unsaved > 0 and unsaved + n > tonumber(ARGV[5]) then      -- alone, even a batch above the limit has to get through
-  return {'full', seen, saved, request_flush(waiting), 0}
+  return reply('full', request_flush(waiting), 0)
 end
 
 local deltas, entries, text, from = cjson.decode(ARGV[10]), {}, ARGV[9], 1
@@ -43,19 +54,19 @@ while from <= #text do
   from = till + 1
 end
 
-if force then
-  redis.call('HSET', producer, 'given:' .. first, last)
-else
+if not force then
   redis.call('HSET', producer, 'seen', last)
   seen = last
+elseif last > seen then
+  redis.call('HSET', producer, 'given:' .. first, last)
 end
-redis.call('PEXPIRE', producer, ttl)
 for i = 1, #entries, 1000 do
   redis.call('RPUSH', list, unpack(entries, i, math.min(i + 999, #entries)))
 end
+redis.call('PEXPIRE', producer, ttl)
 local bad = 0
-for k = 5, #KEYS do
-  local T, delta = KEYS[k], deltas[k - 4]
+for k = 7, #KEYS do
+  local T, delta = KEYS[k], deltas[k - 6]
   local kind = redis.call('TYPE', T)['ok']
   if kind ~= 'hash' and kind ~= 'none' then
     bad = bad + 1
@@ -92,4 +103,4 @@ for k = 5, #KEYS do
     keep('last_called_at', delta.last, had[3], false)
   end
 end
-return {'ok', seen, saved, request_flush(waiting + #entries), bad}
+return reply('ok', request_flush(waiting + #entries), bad)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from metrics_collector._core.entries import MAX_BATCH_BYTES
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._sending.batch import Batch, content_of
+from metrics_collector._sending.outbox import MOST_LOSSES
 from metrics_collector._sending.spool import spool_file
 from metrics_collector._support import process
 
@@ -34,9 +36,7 @@ AT_ONCE: Final = 16  # files that are open at a time
 class ReplayDestination(Protocol):
     """Redis, as a replay needs it. Every method raises StoreUnavailableError if it cannot be used."""
 
-    async def push(
-        self, producer: str, batch: Batch, need: int, /, *, force: bool = False
-    ) -> PushReply: ...
+    async def push(self, producer: str, batch: Batch, need: int, /) -> PushReply: ...
     async def look(self, producer: str, /) -> PushReply: ...
     async def given(self, producer: str, /) -> Intervals: ...
 
@@ -163,8 +163,12 @@ class _OrphanedFile:
     def __init__(self, path: Path, descriptor: int, report: Callable[[str], None]) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._report = report
         self._producer = ""
         self._frames: list[spool_file.Frame] = []  # those that SQL may not have
+        # By the first number of a frame: the number of its list (`PushReply.lists`), and how often Redis has lost it.
+        self._list_numbers: dict[int, int] = {}
+        self._losses: Counter[int] = Counter()
         self._damaged = False
         try:
             self._producer, offset = spool_file.producer_in(descriptor)
@@ -196,16 +200,28 @@ class _OrphanedFile:
         # again what it has lost.
         given = await destination.given(self._producer)
         for frame in self._frames:
+            lost = False
             if frame.last <= reply.seen or given.covers(frame.first, frame.last):
-                continue
+                newest = reply.lists.stop - 1
+                if self._list_numbers.setdefault(frame.first, newest) in reply.lists:
+                    continue
+                self._losses[frame.first] += 1
+                if self._losses[frame.first] > MOST_LOSSES:
+                    self._report(
+                        f"entries of the spool file {self.path} do not get into SQL, however often they are sent; "
+                        "it is kept"
+                    )
+                    continue
+                lost = True
             payload = await process.in_thread(partial(spool_file.payload, self._descriptor, frame))
             for first, last, part in _parts(frame.first, payload):
-                if given.covers(first, last):
+                if saved.covers(first, last) or (given.covers(first, last) and not lost):
                     continue
-                batch = Batch(first, last, content_of(part))
-                answer = await destination.push(self._producer, batch, 0, force=True)
+                batch = Batch(first, last, content_of(part), force=True)
+                answer = await destination.push(self._producer, batch, 0)
                 if answer.kind == "full":
                     return False
+                self._list_numbers[frame.first] = answer.lists.stop - 1
         return not self._frames
 
     def done(self) -> None:
