@@ -29,10 +29,12 @@ def late_message(setup: Setup, world: World) -> Steps:
 
 def lease_ends(setup: Setup, world: World) -> Steps:
     """A claim's time is over, or a flush ignores the lease."""
-    claim = world.redis.claim
-    if claim is not None and claim.leased:
-        redis = world.redis._replace(claim=claim._replace(leased=False))
-        yield f"the lease of c{claim.token} ends", world._replace(redis=redis)
+    claims = world.redis.claims
+    for index, claim in enumerate(claims):
+        if claim.known and claim.leased:
+            free = with_item(claims, index, claim._replace(leased=False))
+            redis = world.redis._replace(claims=free)
+            yield f"the lease of c{claim.token} ends", world._replace(redis=redis)
 
 
 def key_expires(setup: Setup, world: World) -> Steps:
@@ -42,6 +44,27 @@ def key_expires(setup: Setup, world: World) -> Steps:
             if key != Key():
                 redis = world.redis._replace(keys=with_item(world.redis.keys, who, Key()))
                 yield f"the key of P{who} expires", spent(world._replace(redis=redis), "expiry")
+
+
+def evicted(setup: Setup, world: World) -> Steps:
+    """Redis loses one key: the list, the count of claims, a claim, or the key of leases."""
+    if not world.faults.evicted:
+        return
+    redis, claims = world.redis, world.redis.claims
+    without: dict[str, Redis] = {
+        "the list": redis._replace(listed=()),
+        "the count of claims": redis._replace(claims_made=0),
+        "the leases": redis._replace(claims=tuple(c._replace(known=False) for c in claims)),
+    }
+    for index, claim in enumerate(claims):
+        # The lease stays, until a worker finds nothing there.
+        rest = with_item(claims, index, claim._replace(entries=()))
+        without[f"c{claim.token}"] = redis._replace(
+            claims=tuple(one for one in rest if one.known or one.entries)
+        )
+    for key, less in without.items():
+        if less != redis:
+            yield f"Redis loses {key}", spent(world._replace(redis=less, evicted=True), "evicted")
 
 
 def emptied(setup: Setup, world: World) -> Steps:
@@ -90,6 +113,6 @@ def _lost_sql(world: World, sql: Sql, fault: str) -> World:
     return spent(world._replace(sql=sql, sql_lost=True), fault)
 
 
-OF_REDIS = (key_expires, emptied, replica_syncs, failover)
+OF_REDIS = (key_expires, evicted, emptied, replica_syncs, failover)
 OF_SQL = (copied, restored, deleted)
 TRANSITIONS = (late_message, lease_ends, *OF_REDIS, *OF_SQL)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.model import scripts
 from tests.model.setup import Flaw, Setup
-from tests.model.world import Push, Reply, spent, underway, with_item
+from tests.model.world import Push, Reply, bits_of, spent, underway, with_item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,8 @@ def following(setup: Setup, producer: Producer, who: int) -> Push | None:
     need = setup.batches[who][guarded.bit_length() - 1].last if guarded else 0
     for index in kept(setup, producer, who):
         if not producer.sent & 1 << index:
-            return Push(who, index, need if producer.alive else 0, force=not producer.alive)
+            forced = not producer.alive or bool(producer.forced & 1 << index)
+            return Push(who, index, need if producer.alive else 0, force=forced)
         need = setup.batches[who][index].last
     return None
 
@@ -43,8 +44,15 @@ def replied(
 ) -> Producer:
     """What is made of an answer, to a batch or to a look."""
     producer = producer._replace(known=producer.known | reply.saved)
+    if not setup.earlier_producers:
+        producer = _without_lost(setup, producer, who, reply.lists)
     if batch is not None and reply.kind in {"ok", "skip"}:
-        return producer._replace(sent=producer.sent | 1 << batch)
+        lists = producer.lists or (0,) * len(setup.batches[who])
+        return producer._replace(
+            sent=producer.sent | 1 << batch,
+            forced=producer.forced & ~(1 << batch),
+            lists=with_item(lists, batch, reply.lists.stop - 1),
+        )
     ignored = not producer.alive or setup.flaw is Flaw.PRODUCER_IGNORES_GAPS
     if reply.kind not in {"gap", "look"} or ignored:
         return producer
@@ -55,7 +63,25 @@ def replied(
     lost = producer.lost | producer.given_up & missing
     if setup.flaw is Flaw.PRODUCER_HIDES_WHAT_IT_LET_GO:
         lost = producer.lost
-    return producer._replace(sent=producer.sent & ~missing, lost=lost)
+    return producer._replace(
+        sent=producer.sent & ~missing, forced=producer.forced & ~missing, lost=lost
+    )
+
+
+def _without_lost(setup: Setup, producer: Producer, who: int, lists: range) -> Producer:
+    """What was in a list of which nothing is left is saved, or lost."""
+    gone = 0
+    for index, number in enumerate(producer.lists):
+        if number not in lists and (producer.sent | producer.given_up) & 1 << index:
+            gone |= 1 << index
+    again = gone & producer.sent & bits_of(kept(setup, producer, who))
+    forced = 0 if setup.flaw is Flaw.LOST_BATCH_IS_NOT_FORCED else again
+    lost = producer.lost | gone & producer.given_up
+    if setup.flaw is Flaw.PRODUCER_HIDES_WHAT_IT_LET_GO:
+        lost = producer.lost
+    return producer._replace(
+        sent=producer.sent & ~again, forced=producer.forced | forced, lost=lost
+    )
 
 
 def cut(setup: Setup, world: World, who: int) -> Steps:
@@ -121,7 +147,7 @@ def die(setup: Setup, world: World, who: int) -> Steps:
     producer = world.producers[who]
     if not producer.alive:
         return
-    dead = producer._replace(alive=False, sent=0)
+    dead = producer._replace(alive=False, sent=0, forced=0, lists=())
     if world.faults.death:
         yield f"P{who} dies", spent(_with(world, who, dead), "death")
     if world.faults.spooled_death:

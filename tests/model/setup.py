@@ -33,6 +33,8 @@ class Flaw(Enum):
     ACK_ALWAYS_TAKES_THE_SHORT_CUT = auto()
     ACK_ALWAYS_SETTLES = auto()
     NO_RECONCILING = auto()
+    LOST_BATCH_IS_NOT_FORCED = auto()
+    CLAIM_WITHOUT_A_LEASE_STAYS = auto()
     NO_NEW_ID_AFTER_A_RESTORE = auto()
 
 
@@ -54,6 +56,8 @@ class Setup:
     chunks: tuple[int, ...] = (99,)  # how many elements a worker may read in one go
     claims: int = 2  # how many there may be in all
     backlog: int = 99  # entries in Redis past which a batch is refused
+    earlier_producers: bool = False  # which do not go by the lists
+    earlier_workers: bool = False  # beside the others, which do not count their claims
     flaw: Flaw | None = None
 
     @cached_property
@@ -78,7 +82,7 @@ class Setup:
     def empty_redis(self) -> Redis:
         """As at the start, or after it has lost everything."""
         producers = len(self.sizes)
-        return Redis((), None, (0,) * FUNCTIONS, (None,) * FUNCTIONS, (Key(),) * producers)
+        return Redis((), (), (0,) * FUNCTIONS, (None,) * FUNCTIONS, (Key(),) * producers, 0)
 
     @cached_property
     def beginning(self) -> World:
@@ -94,6 +98,7 @@ class Setup:
             claims=0,
             databases=1,
             redis_lost=False,
+            evicted=False,
             sql_lost=False,
             faults=self.faults,
         )

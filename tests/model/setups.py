@@ -16,6 +16,12 @@ MOST_OF_ALL: Final = Faults(*[1] * len(Faults._fields))._replace(
 SMALL: Final = {
     "dying": Setup(((1,),), Faults(emptied=1, death=1, reconcile=1)),
     "emptied": Setup(((1, 1),), Faults(emptied=1, lost_reply=1, crash=1)),
+    "evicted": Setup(((1, 1),), Faults(evicted=1, crash=1), workers=1),
+    "evicted and released": Setup(((1, 1),), Faults(evicted=1, memory_limit=1), workers=1),
+    "earlier producers": Setup(
+        ((1, 1),), Faults(emptied=1, crash=1), workers=1, earlier_producers=True
+    ),
+    "earlier workers": Setup(((1, 1),), Faults(evicted=1, crash=1), earlier_workers=True),
     "older": Setup(((1, 1),), Faults(replica=1, failover=1, crash=1), workers=1),
     "late": Setup(((1, 1),), Faults(late=1, expiry=1)),
     "repeated": Setup(((1, 1),), Faults(repeated=1, expiry=1), workers=1),
@@ -34,6 +40,15 @@ LARGE: Final = {
     "emptied twice": Setup(
         ((1, 1),), Faults(emptied=2, crash=1, reconcile=1, lost_reply=1), claims=3
     ),
+    "evicted twice": Setup(((1, 1),), Faults(evicted=2, crash=1, lost_reply=1, late=1), claims=3),
+    "evicted chunks": Setup(
+        ((2, 1),), Faults(evicted=2, crash=1, reconcile=1), chunks=(1, 2), claims=3
+    ),
+    "evicted, and older": Setup(
+        ((1, 1),), Faults(evicted=1, replica=1, failover=1, expiry=1, crash=1), workers=1
+    ),
+    "evicted from two": Setup(((1,), (1, 1)), Faults(evicted=2, memory_limit=1, death=1)),
+    "evicted spool": Setup(((1, 1),), Faults(evicted=2, spooled_death=1, replay=1, crash=1)),
     "older twice": Setup(
         ((1, 1, 1),), Faults(replica=2, failover=2, crash=1, lost_reply=1), claims=3
     ),
@@ -64,6 +79,15 @@ LARGE: Final = {
 
 ALL: Final = SMALL | LARGE
 
+# Without these, producers send again what was lost, as they go by the lists; earlier ones do not.
+MADE_GOOD: Final = {
+    Flaw.PUSH_WITHOUT_NEED,
+    Flaw.FULL_REDIS_HAS_SEEN_IT,
+    Flaw.REPLAY_ADVANCES_SEEN,
+    Flaw.PRODUCER_IGNORES_GAPS,
+    Flaw.ACK_BELIEVES_OLD_SAVED,
+}
+
 # In which world each rule of the protocol is missed.
 MISSED_IN: Final = {
     Flaw.PUSH_WITHOUT_NEED: "emptied",
@@ -87,4 +111,6 @@ MISSED_IN: Final = {
     Flaw.ACK_ALWAYS_SETTLES: "two workers",
     Flaw.NO_RECONCILING: "emptied",
     Flaw.NO_NEW_ID_AFTER_A_RESTORE: "restored",
+    Flaw.LOST_BATCH_IS_NOT_FORCED: "evicted",
+    Flaw.CLAIM_WITHOUT_A_LEASE_STAYS: "evicted",
 }

@@ -32,11 +32,12 @@ def claim(setup: Setup, world: World, who: int) -> Steps:
     """An idle worker asks for work."""
     if world.workers[who] is not None:
         return
-    redis, token = scripts.claim(setup, world.redis, world.claims)
-    if token is None or world.claims + (token == world.claims) > setup.claims:
-        return
-    claimed = world._replace(redis=redis, claims=max(world.claims, token + 1))
-    yield f"W claims c{token}", _with(claimed, who, Reading(token))
+    for counts in (True, False) if setup.earlier_workers else (True,):
+        redis, token = scripts.claim(setup, world.redis, world.claims, counted=counts)
+        if token is None or world.claims + (token == world.claims) > setup.claims:
+            return
+        claimed = world._replace(redis=redis, claims=max(world.claims, token + 1))
+        yield f"W claims c{token}", _with(claimed, who, Reading(token))
 
 
 def read(setup: Setup, world: World, who: int) -> Steps:
@@ -46,7 +47,8 @@ def read(setup: Setup, world: World, who: int) -> Steps:
         return
     length, _ = scripts.read(world.redis, phase.token, 0)
     if not length:
-        yield f"W finds c{phase.token} gone", _with(world, who, None)
+        ended = world._replace(redis=scripts.end(world.redis, phase.token))
+        yield f"W finds c{phase.token} gone", _with(ended, who, None)
     for most in setup.chunks:
         if length and (most <= length or most == setup.chunks[0]):
             _, chunk = scripts.read(world.redis, phase.token, most)
@@ -112,9 +114,10 @@ def acknowledge(setup: Setup, world: World, who: int) -> Steps:
 
 
 def begin_reconcile(setup: Setup, world: World, who: int) -> Steps:
-    """An idle worker reads the totals of all functions."""
+    """An idle worker looks for lost claims, and reads the totals of all functions."""
     if world.workers[who] is None and world.faults.reconcile:
-        yield "W begins to reconcile", spent(_with(world, who, reconciling(world.sql)), "reconcile")
+        found = world._replace(redis=scripts.adopt(setup, world.redis))
+        yield "W begins to reconcile", spent(_with(found, who, reconciling(world.sql)), "reconcile")
 
 
 def reconciling(sql: Sql) -> Reconciling:

@@ -49,11 +49,12 @@ def with_item(items: tuple[T, ...], index: int, item: T) -> tuple[T, ...]:
 
 
 class Claim(NamedTuple):
-    """The one claim there may be; `leased` until its lease has ended."""
+    """A claim; `leased` until its lease has ended. There is one, but for those of which Redis has lost the lease."""
 
     token: int
     entries: tuple[int, ...]
     leased: bool
+    known: bool = True
 
 
 class Part(NamedTuple):
@@ -73,18 +74,32 @@ class Key(NamedTuple):
 
 
 class Redis(NamedTuple):
-    """`metrics_list`, the claim, T and B by function, and the producers' keys."""
+    """`metrics_list`, the claims, T and B by function, the producers' keys, and how many claims were made."""
 
     listed: tuple[int, ...]
-    claim: Claim | None
+    claims: tuple[Claim, ...]
     live: Counts
     parts: tuple[Part | None, ...]
     keys: tuple[Key, ...]
+    claims_made: int
 
     @property
     def pending(self) -> tuple[int, ...]:
         """All elements that are not known to be saved."""
-        return self.listed + (self.claim.entries if self.claim else ())
+        return sum((claim.entries for claim in self.claims), self.listed)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits that a worker would find."""
+        return not (self.listed or any(claim.known for claim in self.claims))
+
+    @property
+    def lists(self) -> range:
+        """The numbers of the lists of which there may be something."""
+        newest = self.claims_made
+        if any(claim.known for claim in self.claims):
+            return range(newest - 1, newest + 1)
+        return range(newest if self.listed else newest + 1, newest + 1)
 
 
 # SQL
@@ -121,6 +136,7 @@ class Reply(NamedTuple):
     kind: str
     seen: int
     saved: Bits
+    lists: range  # as they were before
 
 
 class Figures(NamedTuple):
@@ -154,6 +170,8 @@ class Producer(NamedTuple):
     sent: Bits = 0  # those that Redis has acknowledged, and has not lost since
     given_up: Bits = 0  # those whose bytes it gave up at its memory limit
     lost: Bits = 0  # those let go that Redis has lost since
+    forced: Bits = 0  # those that Redis has seen and lost, to be sent again
+    lists: tuple[int, ...] = ()  # of each that was sent, the number of its list, or one before
     known: Bits = 0  # the entries that SQL has, as far as it was told
     alive: bool = True
     spool: Bits = 0  # after its death: those on disk that wait for another process
@@ -214,6 +232,7 @@ class Faults(NamedTuple):
     replica: int = 0  # takes over the state of Redis
     failover: int = 0  # to that replica
     expiry: int = 0  # of a producer's key
+    evicted: int = 0  # another key alone
     memory_limit: int = 0  # a producer lets its oldest batch go
     replay: int = 0  # of a spooled batch that was sent already
     reconcile: int = 0  # no fault, but as free in time
@@ -235,6 +254,7 @@ class World(NamedTuple):
     claims: int  # how many there were, for their names
     databases: int  # the same of databases
     redis_lost: bool  # data, some time
+    evicted: bool  # a key of it
     sql_lost: bool
     faults: Faults
 
