@@ -1,7 +1,8 @@
-"""Questions to a database in plain SQL."""
+"""Questions to a database in plain SQL, and copies of it."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -25,3 +26,25 @@ def saved(path: Path | str) -> int:
         return 0
     ((count,),) = rows(path, "SELECT count(*) FROM metrics")
     return int(count)
+
+
+def copy_database(path: Path) -> None:
+    """Copy a database, if there is one, for `roll_back`."""
+    if path.exists():
+        with (
+            closing(sqlite3.connect(path)) as source,
+            closing(sqlite3.connect(path.with_name("copy.db"))) as copy,
+        ):
+            source.backup(copy)
+
+
+def roll_back(path: Path) -> bool:
+    """Put an older copy in place of a database, if there is one; whether there was."""
+    copy = path.with_name("copy.db")
+    if not copy.exists():
+        return False
+    replacement = Path(shutil.copy(copy, copy.with_name("replacement.db")))
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    replacement.rename(path)
+    return True

@@ -1,19 +1,15 @@
 """A world of producers and workers on a real Redis and a real SQLite file, in which anything may happen at any time.
 
 Two producers, two workers, a network that loses replies and delivers messages late and twice, a Redis that is emptied
-or replaced by an older copy of itself, workers that die at any step, producers whose keys expire, a database that is
-deleted or replaced by an older copy. After each step the live totals must be what SQL last said plus what is pending;
-at the end SQL has each entry of the living producers once.
+or replaced by an older copy of itself or loses some keys alone, workers that die at any step, producers whose keys
+expire, a database that is deleted or replaced by an older copy. After each step the live totals must be what SQL last
+said plus what is pending, until a key is lost alone; at the end SQL has each entry of the living producers once.
 """
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metrics_collector._core.intervals import Intervals
@@ -28,14 +24,17 @@ from tests.helpers.pipeline import (
     contents,
     entries_of,
     foreign,
+    held,
 )
+from tests.helpers.rows import copy_database, roll_back
 from tests.helpers.stepped import Fate, Producer, Stepped
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
 
-    from metrics_collector._core.pipeline_types import Claim, FunctionState, Numbered
+    from metrics_collector._core.pipeline_types import Claim, FunctionState, Numbered, PushReply
     from metrics_collector._sending.batch import Batch
     from metrics_collector._sending.outbox import Outbox
     from tests.helpers.pipeline import Contents, Held
@@ -53,20 +52,24 @@ class World:
         path: where the database goes.
         chance: decides everything.
         losses: how often Redis loses data.
+        evictions: how often it loses some keys alone.
         rollbacks: how often an older copy of the database is put in its place.
         deletions: how often the database is deleted.
+        by_lists: producers go by the lists of which Redis holds something; those of earlier releases do not.
         scripts: texts to run in place of the shipped ones.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a kind of schedules is made of them
         self,
         client: Any,
         path: Path,
         chance: random.Random,
         *,
         losses: float = 1.5,
+        evictions: float = 0.0,
         rollbacks: float = 0.0,
         deletions: float = 0.0,
+        by_lists: bool = True,
         scripts: dict[str, str] | None = None,
     ) -> None:
         self.client = client
@@ -80,7 +83,8 @@ class World:
         self.workers = [Stepped(self), Stepped(self)]
         self.late: list[Callable[[], Awaitable[object]]] = []
         self.foreign = 0
-        self.lost = self.stale = self.database_lost = False
+        self.by_lists = by_lists
+        self.lost = self.stale = self.evicted = self.database_lost = False
         # What only a loss may change, since the last one.
         self._life: bytes | None = None
         self._saved: dict[str, Intervals] = {}
@@ -101,6 +105,7 @@ class World:
             self.bound_is_kept: 1,
             self.redis_fails_over: losses,
             self.redis_is_emptied: losses,
+            self.redis_evicts: evictions,
             self.database_is_rolled_back: rollbacks,
             self.database_is_deleted: deletions,
         }
@@ -125,12 +130,11 @@ class World:
                 )
                 await act()
                 self.happened[act.__name__] += 1
-                state = await check_pending(self.client)
-                await self.check_claims()
+                state = await self.checked()
                 if not self.database_lost:
                     await self.check_saved()
                 for producer in self.producers:
-                    check_counts(producer)
+                    producer.check_counts()
                 if step % 4 == 0 and not (self.lost or self.database_lost):
                     self.check_nothing_is_missing(state)
             for worker in self.workers:
@@ -140,7 +144,7 @@ class World:
                 await self.check_rest()
                 for message in self.late:  # even now
                     await message()
-                    await check_pending(self.client)
+                    await self.checked()
         finally:
             for worker in self.workers:
                 await worker.die()
@@ -177,12 +181,18 @@ class World:
         if may_request and reply.kind in {"ok", "skip"}:
             assert reply.request_flush == (await self.client.llen(KEYS.metrics_list) >= MAX_ITEMS)
         if fate < 0.9:
-            producer.outbox.replied(reply, batch)
+            self._replied(producer.outbox, reply, batch)
 
     async def look(self) -> None:
         producer = self.chance.choice(self.producers)
         if producer.alive:
-            producer.outbox.replied(await self.redis.producer.look(producer.outbox.producer))
+            await self._look(producer.outbox)
+
+    async def _look(self, outbox: Outbox) -> None:
+        self._replied(outbox, await self.redis.producer.look(outbox.producer))
+
+    def _replied(self, outbox: Outbox, reply: PushReply, batch: Batch | None = None) -> None:
+        outbox.replied(reply if self.by_lists else reply._replace(lists=range(1)), batch)
 
     async def work(self) -> None:
         (fate,) = self.chance.choices(
@@ -208,12 +218,7 @@ class World:
         self._snapshot = [
             (key, await self.client.dump(key), await self.client.pttl(key)) for key in keys
         ]
-        if self.path.exists():
-            with (
-                closing(sqlite3.connect(self.path)) as source,
-                closing(sqlite3.connect(self.path.with_name("copy.db"))) as copy,
-            ):
-                source.backup(copy)
+        copy_database(self.path)
 
     async def redis_fails_over(self) -> None:
         if self._snapshot is not None:
@@ -227,6 +232,14 @@ class World:
         self.lost = True
         self._forget()
         await self.client.flushall()
+
+    async def redis_evicts(self) -> None:
+        """Any keys, which no list or claim and its totals survive together."""
+        keys = sorted(await self.client.keys("*"))
+        if keys:
+            self.lost = self.evicted = True
+            self._forget()
+            await self.client.delete(*self.chance.sample(keys, min(len(keys), 2)))
 
     async def database_is_rolled_back(self) -> None:
         if roll_back(self.path):
@@ -265,6 +278,13 @@ class World:
             producer.outbox.enforce(self.chance.randint(4, 12))
 
     # What must hold
+
+    async def checked(self) -> Held:
+        """What Redis holds; which adds up, unless it has lost some keys alone."""
+        if self.evicted:
+            return await held(self.client)
+        await self.check_claims()
+        return await check_pending(self.client)
 
     def check_nothing_is_missing(self, state: Held) -> None:
         """The live totals are never below what SQL has and what is pending."""
@@ -336,16 +356,16 @@ class World:
             await flush.drain(ignore_leases=True)
             await flush.reconcile()
             busy = any(p.alive and p.waits for p in self.producers)
-            if not busy and not await self.client.exists("metrics_list"):
+            if not busy and not await self.client.exists(KEYS.metrics_list, KEYS.claims):
                 return
         raise AssertionError("it never comes to rest")
 
     async def send_all(self, outbox: Outbox) -> None:
-        outbox.replied(await self.redis.producer.look(outbox.producer))
+        await self._look(outbox)
         while following := outbox.next():
             batch, need = following
             reply = await self.redis.producer.push(outbox.producer, batch, need)
-            outbox.replied(reply, batch)
+            self._replied(outbox, reply, batch)
             if reply.kind == "full":
                 return
 
@@ -359,7 +379,8 @@ class World:
         others = found.foreign + len(found.rejected)
         assert self.lost or self.database_lost or others == self.foreign
         assert self.stale or self.database_lost or others <= self.foreign
-        assert all_same(state.live, found.totals, extremes=not self.database_lost)
+        extremes = not (self.database_lost or self.evicted)  # which may be a lost entry's
+        assert all_same(state.live, found.totals, extremes=extremes)
 
     def _check_saved(self, producer: Producer, found: Contents) -> None:
         """SQL has all that the producer has made, but for what it says is dropped, or what went with a database."""
@@ -374,22 +395,3 @@ class World:
         else:
             assert len(missing) == counts.dropped, "an entry was lost, and nobody said so"
             assert counts.sent == 0
-
-
-def roll_back(path: Path) -> bool:
-    """Put an older copy in place of a database, if there is one; whether there was."""
-    copy = path.with_name("copy.db")
-    if not copy.exists():
-        return False
-    replacement = Path(shutil.copy(copy, copy.with_name("replacement.db")))
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    replacement.rename(path)
-    return True
-
-
-def check_counts(producer: Producer) -> None:
-    """Each entry is in one place."""
-    counts = producer.outbox.counts()
-    assert counts.recorded == counts.buffered + counts.sent + counts.saved + counts.dropped
-    assert min(counts) >= 0
