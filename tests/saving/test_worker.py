@@ -41,12 +41,16 @@ class Drains:
         self.began = now()
         self.drains: list[int] = []
         self.reconciled: list[int] = []
+        self.reported: list[int] = []
         self._act = act
 
     async def drain(self, *, once: bool) -> int:
         assert once
         self.drains.append(since(self.began))
         return 0 if self._act is None else await self._act()
+
+    async def report_lost(self) -> None:
+        self.reported.append(since(self.began))
 
     async def reconcile(self) -> None:
         self.reconciled.append(since(self.began))
@@ -151,7 +155,7 @@ async def test_a_split_is_said_once_it_was_there_twice(caplog: pytest.LogCapture
 async def test_totals_are_reconciled_at_the_start_and_every_minute() -> None:
     flush = Drains()
     await work_for(125, worker_of(flush))
-    assert flush.reconciled == [0, 60, 120]
+    assert flush.reconciled == flush.reported == [0, 60, 120]
 
 
 @jumping

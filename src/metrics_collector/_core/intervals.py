@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MOST_INTERVALS: Final = 32  # in a text
 _LARGEST: Final = 2**63 - 1  # what SQLite can store, and `len` give
 
 
@@ -83,7 +84,7 @@ class Intervals:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return zip(self._firsts, self._lasts, strict=True)
 
-    def text(self, limit: int = 32) -> str:
+    def text(self, limit: int = MOST_INTERVALS) -> str:
         """The intervals as "1-57,60-60"; "" for an empty set. Of more than `limit`, the lowest and the highest.
 
         To leave intervals out is always safe: a producer forgets only what the text covers, and

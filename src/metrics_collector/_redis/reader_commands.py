@@ -92,13 +92,17 @@ class ReaderCommands:
         return len(tokens), [head for head in heads if head is not None]
 
     async def dropped(self) -> dict[str, int]:
-        """How many entries each producer has dropped that sent something in the last 24 hours."""
+        """How many entries each producer has dropped, or Redis lost, that sent something in the last 24 hours.
+
+        A producer that lives counts those that Redis lost with those that it has dropped.
+        """
         producers = await self._redis.names(self._keys.producer(""))
         counts = await self._redis.execute_all(
-            *(("HGET", self._keys.producer(producer), "dropped") for producer in producers)
+            *(("HMGET", self._keys.producer(producer), "dropped", "lost") for producer in producers)
         )
         return {
-            producer: int(count or 0) for producer, count in zip(producers, counts, strict=True)
+            producer: max(int(count or 0) for count in both)
+            for producer, both in zip(producers, counts, strict=True)
         }
 
     async def heartbeats(self, role: str) -> dict[str, dict[str, Any]]:

@@ -6,10 +6,12 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from metrics_collector._core.entries import MAX_ENTRY_BYTES, MAX_REQUEST_BYTES
+from metrics_collector._core.intervals import MOST_INTERVALS, Intervals
 from metrics_collector._core.pipeline_types import Acknowledged, Claim, FunctionState
 from metrics_collector._redis import clocks
 from metrics_collector._redis.connection import FUNCTIONS_A_CALL
 from metrics_collector._redis.keys import PRODUCER_TTL_MS
+from metrics_collector._support.groups import in_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from metrics_collector._redis.connection import RedisConnection
 
 _BYTES_READ: Final = 8_000_000  # of a claim in one go, and up to 100 elements more
+_PRODUCERS: Final = 1000  # asked about in one go
 _OVERHEAD: Final = 80  # bytes of a key beside the name in it, and of a number or two
 
 
@@ -158,10 +161,51 @@ class WorkerCommands:
             ahead |= (await self._acknowledge("", 0, 0, db, no, parts, {})).ahead
         return ahead
 
+    async def lost(self) -> dict[str, tuple[int, int]]:
+        """How many entries of producers Redis has seen and lost before SQL had them, and how many are noted as such.
+
+        Producers of which neither is any are left out; so are those of which it is not known what SQL has.
+        """
+        keys = self._keys
+        found: dict[str, tuple[int, int]] = {}
+        for producers in in_groups(sorted(await self._redis.names(keys.producer(""))), _PRODUCERS):
+            made, claims, listed, *states = await self._redis.execute_all(
+                ("GET", keys.claims_made),
+                ("EXISTS", keys.claims),
+                ("EXISTS", keys.metrics_list),
+                *(
+                    ("HMGET", keys.producer(producer), "seen", "saved", "list", "lost")
+                    for producer in producers
+                ),
+            )
+            newest = int(made or 0)
+            lists = range(newest + (-1 if claims else 0 if listed else 1), newest + 1)
+            for producer, (seen, saved, number, noted) in zip(producers, states, strict=True):
+                # Earlier producers do not note their list: they may have something in any.
+                there = lists if number is None else int(number) in lists
+                count = 0 if there else _unsaved(int(seen or 0), saved or b"")
+                if count or int(noted or 0):
+                    found[producer] = count, int(noted or 0)
+        return found
+
+    async def store_lost(self, producer: str, count: int) -> None:
+        """Note how many entries of a producer were lost, for as long as it is known here."""
+        key = self._keys.producer(producer)
+        await self._redis.execute_all(
+            ("HSET", key, "lost", count), ("PEXPIRE", key, PRODUCER_TTL_MS), atomic=True
+        )
+
     async def function_names(self) -> set[str]:
         """The functions that have live totals, or of which Redis holds SQL's part."""
         keys = self._keys
         return await self._redis.names(keys.totals("")) | await self._redis.names(keys.saved(""))
+
+
+def _unsaved(seen: int, saved: bytes) -> int:
+    """How many of a producer's first numbers SQL has not got; 0 if that is not all written down."""
+    text = saved.decode()
+    numbers = Intervals.parse(text)
+    return 0 if text.count("-") >= MOST_INTERVALS else seen - numbers.count(1, seen)
 
 
 def _in_requests(parts: Iterable[_Part]) -> Iterator[list[_Part]]:

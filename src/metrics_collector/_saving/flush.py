@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from metrics_collector._core.pipeline_types import Numbered
 from metrics_collector._core.totals import Totals
 from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._saving.losses import Losses
 from metrics_collector._storage.reopening import ClosedByForkError, reopening
 from metrics_collector._support.groups import in_groups
 
@@ -59,6 +60,7 @@ class Flush:
         self.life: str | None = None
         self.db: str | None = None  # the id of the database when it was last asked for it
         self._chunk = CHUNK  # entries that one request acknowledges
+        self._losses = Losses(source, log)
 
     async def drain(self, *, ignore_leases: bool = False, once: bool = False) -> int:
         """Save what waits in Redis, until nothing does; the number of entries newly saved.
@@ -190,6 +192,10 @@ class Flush:
             self._log.recovered("store", "what the database had warned of is over")
         else:
             self._log.trouble("store", "%s", warning)
+
+    async def report_lost(self) -> None:
+        """Count and log what Redis has lost and no process sends again."""
+        await self._losses.look()
 
     async def clocks(self) -> Clocks:
         """The clock of this process, and that of Redis.

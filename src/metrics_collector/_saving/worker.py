@@ -156,6 +156,7 @@ class Worker:
                 for danger in await self._dangers():
                     self._log.trouble(danger, "%s", danger)
             await self._flush.reconcile()
+            await self._flush.report_lost()
             self._known_life = self._flush.life
             self._reconciled_at = now
             await self._warn_if_split()

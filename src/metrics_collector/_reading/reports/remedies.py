@@ -113,7 +113,7 @@ def _of_the_flow(report: Pipeline) -> Iterator[Problem]:
         yield _warning(
             "producers",
             f"{report.dropped} entries of the last 24 hours were dropped, as Redis took none and METRICS_MAX_BUFFERED "
-            "was reached; METRICS_SPOOL_DIR keeps them on disk",
+            "was reached, or Redis has lost them; METRICS_SPOOL_DIR keeps the ones, and noeviction in Redis the others",
         )
     if report.database.rejected:
         malformed = counted(report.database.rejected, "malformed entry", "malformed entries")

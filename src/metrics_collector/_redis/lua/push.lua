@@ -2,7 +2,7 @@
 -- KEYS: list, producer, claimed, flush requested, claims, claims made, then T of each function
 -- ARGV: first, last, need, force (1: outside the producer's order), max_backlog, max_items, ttl_ms, n,
 --       entries (joined by newlines), deltas (JSON array, one object {c, sum, min, max, last} a function, aligned with T)
--- What is forced and was not seen is noted in the producer's hash, as the field given:{first} = last.
+-- The producer's hash notes its last list and, as the field given:{first} = last, what is forced and was not seen.
 -- Returns {kind, seen, saved, request flush, bad, oldest, newest}; kind: ok, skip (already here), gap (an earlier batch
 -- is missing), full, look.
 -- oldest and newest: the lists of which something may have been here before this. Each claim takes a whole list, and
@@ -54,6 +54,7 @@ while from <= #text do
   from = till + 1
 end
 
+redis.call('HSET', producer, 'list', newest)
 if not force then
   redis.call('HSET', producer, 'seen', last)
   seen = last

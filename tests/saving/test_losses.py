@@ -1,0 +1,121 @@
+"""Entries that only Redis had, and that it has lost: they are counted and said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from metrics_collector._errors import StoreFullError
+from metrics_collector._saving import losses
+from metrics_collector._saving.losses import Losses
+from metrics_collector._support.rate_limited_log import RateLimitedLog
+from tests.helpers.pipeline import (
+    DB,
+    KEYS,
+    OTHER_PRODUCER,
+    PRODUCER,
+    Call,
+    During,
+    flush_of,
+    push,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.helpers.pipeline import Commands
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "PATIENCE", 0.0)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_a_dead_process_had_sent_is_counted_and_said_once(
+    redis: Commands, client: Any, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flush = flush_of(redis.worker, path)
+    await push(redis, Call(), Call())
+    await flush.drain()
+    batch = await push(redis, Call(), Call(), Call(), first=3)
+    await flush.report_lost()
+    assert await redis.reader.dropped() == {PRODUCER: 0}
+    await client.delete(KEYS.metrics_list)
+    # Others go on.
+    await push(redis, Call(), producer=OTHER_PRODUCER)
+    await flush.drain()
+    await push(redis, Call(), first=2, producer=OTHER_PRODUCER)
+    for _ in range(2):
+        await flush.report_lost()
+        assert await redis.reader.dropped() == {PRODUCER: 3, OTHER_PRODUCER: 0}
+    assert [record.args for record in caplog.records] == [(3,)]
+    assert "and no process sends them again" in caplog.text
+    assert 0 < await client.pttl(KEYS.producer(PRODUCER)) <= 24 * 3600 * 1000
+
+    # There was a spool file.
+    batch.force = True
+    await redis.producer.push(PRODUCER, batch, 0)
+    await flush.drain()
+    await flush.report_lost()
+    assert await redis.reader.dropped() == {PRODUCER: 0, OTHER_PRODUCER: 0}
+    assert len(caplog.records) == 1
+
+
+async def test_a_process_that_lives_has_time_to_send_it_again(
+    redis: Commands, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = Losses(redis.worker, RateLimitedLog())
+    batch = await push(redis, Call(), Call())
+    await client.delete(KEYS.metrics_list)
+    await found.look()
+    await found.look()
+    batch.force = True
+    await redis.producer.push(PRODUCER, batch, 0)
+    monkeypatch.setattr(losses, "PATIENCE", 0.0)
+    await found.look()
+    assert await redis.reader.dropped() == {PRODUCER: 0}
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_earlier_process_may_have_it_in_any_list(redis: Commands, client: Any) -> None:
+    found = Losses(redis.worker, RateLimitedLog())
+    await push(redis, Call())
+    await client.hdel(KEYS.producer(PRODUCER), "list")
+    await client.rename(KEYS.metrics_list, "lost")
+    await push(redis, Call(), producer=OTHER_PRODUCER)
+    await redis.worker.claim()
+    await push(redis, Call(), first=2, producer=OTHER_PRODUCER)
+    await found.look()
+    assert await redis.reader.dropped() == {PRODUCER: 0, OTHER_PRODUCER: 0}
+    await client.delete(KEYS.metrics_list, KEYS.claims)
+    await found.look()
+    assert await redis.reader.dropped() == {PRODUCER: 1, OTHER_PRODUCER: 2}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_is_not_known_is_not_counted(redis: Commands, client: Any) -> None:
+    await push(redis, *[Call()] * 100)
+    await client.delete(KEYS.metrics_list)
+    saved = ",".join(f"{2 * n}-{2 * n}" for n in range(1, 33))
+    await redis.worker.acknowledge("", 0, 0, db=DB, no=1, functions={}, producers={PRODUCER: saved})
+    await Losses(redis.worker, RateLimitedLog()).look()
+    assert await redis.reader.dropped() == {PRODUCER: 0}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_full_redis_is_told_the_next_time(
+    redis: Commands, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def full() -> None:
+        raise StoreFullError("full")
+
+    await push(redis, Call())
+    await client.delete(KEYS.metrics_list)
+    source: Any = During(redis.worker, "lost", full)
+    await Losses(source, RateLimitedLog()).look()
+    assert not caplog.records
+    await Losses(redis.worker, RateLimitedLog()).look()
+    assert len(caplog.records) == 1
