@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis import Redis
@@ -164,3 +164,33 @@ def test_redis_loses_keys_alone_under_load(world: World, lose: Callable[[World],
     worker = world.worker()
     world.saves(worker)
     world.end(worker, scheduler)
+
+
+def _move_leases(world: World, seconds: int) -> int:
+    """Have leases end so much later, as if the clock had been set back by that; how many there are."""
+    tokens: list[Any] = world.redis.zrange(KEYS.claims, 0, -1)
+    for token in tokens:
+        world.redis.zincrby(KEYS.claims, 1000 * seconds, token)
+    return len(tokens)
+
+
+def test_the_clock_is_set_back_over_the_claim_of_a_dead_worker(world: World) -> None:
+    world.producer("app", 0, 2000)
+    for _ in range(3):
+        while not _move_leases(world, 7200):
+            with world.worker(METRICS_CLAIM_LEASE="60") as worker:
+                worker.until(lambda: world.redis.zcard(KEYS.claims) > 0)
+        worker = world.worker(METRICS_CLAIM_LEASE="60")
+        world.saves(worker, more=1000)
+        assert worker.terminate() == 0
+    world.end(world.worker())
+
+
+def test_the_clock_is_set_forward_over_all_claims(world: World) -> None:
+    workers = [world.worker(METRICS_CLAIM_LEASE="60") for _ in range(3)]
+    for name in ("one", "two"):
+        world.producer(name, 0, 2000)
+    for _ in range(50):
+        workers[0].until(lambda: world.redis.zcard(KEYS.claims) > 0)
+        _move_leases(world, -7200)
+    world.end(*workers)
