@@ -38,7 +38,7 @@ async def test_a_heartbeat_from_before_the_clock_was_set_back_is_none(redis: Com
     await beat.beat({}, 7200.0)
     assert await redis.reader.heartbeats("worker") == {}
     await beat.beat({}, 20.0)
-    assert await redis.reader.heartbeats("worker") == {"host:1": {}}
+    assert (await redis.reader.heartbeats("worker")).keys() == {"host:1"}
 
 
 @pytest.mark.parametrize(

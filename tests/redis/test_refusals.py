@@ -76,8 +76,12 @@ async def everything_of(role: str, redis: Commands) -> list[str]:
             lambda: redis.producer.given(PRODUCER),
         ],
         "worker": [
+            worker.adopt_claims,
+            save,
             worker.claim,
             save,
+            worker.lost,
+            lambda: worker.store_lost(PRODUCER, 1),
             tell_time,
             worker.function_names,
             lambda: reader.heartbeats("worker"),  # as `health`
@@ -111,6 +115,10 @@ async def prepare(role: str, redis: Commands, client: Any) -> None:
         await push(redis, Call(), Call(seconds=2.0))
         await client.hset(redis.connection.keys.totals("app.f"), "surplus", 1)
         await client.set(redis.connection.keys.heartbeat("worker", "host:1"), "{}")
+    if role == "worker":  # a claim of which no lease is known
+        await redis.worker.claim()
+        await client.delete(redis.connection.keys.claims)
+        await push(redis, Call(), Call(), first=3)
     if role == "reader":
         await redis.worker.claim()
         await push(redis, Call(), first=3)
