@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from metrics_collector._redis.refusals import noting
 from tests.faults.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
     from tests.faults.world import World
 
-PUSH = resources.files("metrics_collector._redis").joinpath("lua/push.lua").read_bytes()
-PUSHES = hashlib.sha1(PUSH, usedforsecurity=False).hexdigest().encode()  # what a call of it holds
+PUSH = noting(resources.files("metrics_collector._redis").joinpath("lua/push.lua").read_text())
+# What a call of it holds.
+PUSHES = hashlib.sha1(PUSH.encode(), usedforsecurity=False).hexdigest().encode()
 
 
 @pytest.fixture
