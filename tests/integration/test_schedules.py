@@ -100,7 +100,10 @@ MUTANTS = {
         "push", "waiting + tonumber(redis.call('GET', KEYS[3]) or 0)", "waiting"
     ),
     "push that never requests a flush": Mutant(
-        "push", "reply('ok', request_flush(waiting + #entries), bad)", "reply('ok', 0, bad)"
+        "push",
+        "reply('ok', request_flush(waiting + #entries), bad)",
+        "reply('ok', 0, bad)",
+        first=9,
     ),
     "push that requests a flush for new entries only": Mutant(
         "push", "reply('skip', request_flush(waiting), 0)", "reply('skip', 0, 0)", first=9
@@ -111,7 +114,7 @@ MUTANTS = {
     "push that says of no list that it is gone": Mutant(
         "push", "request, bad, oldest, newest}", "request, bad, 0, newest}", "evictions"
     ),
-    "adopt that finds nothing": Mutant("adopt", "n > 0 and", "false and", "evictions"),
+    "adopt that finds nothing": Mutant("adopt", "n > 0 and", "false and", "evictions", first=9),
     "claim beside another": Mutant(
         "claim", "if redis.call('ZCARD', KEYS[2]) > 0 then", "if false then"
     ),
@@ -136,6 +139,7 @@ MUTANTS = {
         "ack",
         "if not stamped or had[1] ~= db or not b_no or b_no < a_no then",
         "if (mine or ARGV[1] == '') and (not stamped or had[1] ~= db or not b_no or b_no < a_no) then",
+        first=22,
     ),
     "ack that adds all again": Mutant(
         "ack", "for field, by in pairs(B.c) do net[field] = (net[field] or 0) - by end", ""
@@ -144,18 +148,20 @@ MUTANTS = {
         "ack", "prev ~= '' and had[1] == db and had[2] == prev then", "true then"
     ),
     "ack that takes the short cut whatever it had": Mutant(
-        "ack", "had[1] == db and had[2] == prev then", "true then", "deletions"
+        "ack", "had[1] == db and had[2] == prev then", "true then", "deletions", first=15
     ),
     "ack that always settles": Mutant("ack", "if quiet then settle", "if true then settle"),
-    "ack that believes what is old": Mutant("ack", "b_no < a_no then", "true then", "no losses"),
+    "ack that believes what is old": Mutant(
+        "ack", "b_no < a_no then", "true then", "no losses", first=92
+    ),
     "ack that knows one database only": Mutant(
         "ack", "had[1] ~= db or not b_no", "not b_no", "deletions"
     ),
     "ack that tells of one database only": Mutant(
-        "ack", "known[1] ~= db or ", "", "deletions, earlier producers"
+        "ack", "known[1] ~= db or ", "", "deletions, earlier producers", first=37
     ),
     "ack that tells what was saved before": Mutant(
-        "ack", "tonumber(known[2] or 0) < no)", "true)", "no losses", first=8
+        "ack", "tonumber(known[2] or 0) < no)", "true)", "no losses", first=6
     ),
 }
 
