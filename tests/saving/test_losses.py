@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from metrics_collector._errors import StoreFullError
 from metrics_collector._saving import losses
 from metrics_collector._saving.losses import Losses
+from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.pipeline import (
     DB,
@@ -22,6 +25,7 @@ from tests.helpers.pipeline import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.helpers.pipeline import Commands
@@ -102,6 +106,53 @@ async def test_what_is_not_known_is_not_counted(redis: Commands, client: Any) ->
     saved = ",".join(f"{2 * n}-{2 * n}" for n in range(1, 33))
     await redis.worker.acknowledge("", 0, 0, db=DB, no=1, functions={}, producers={PRODUCER: saved})
     await Losses(redis.worker, RateLimitedLog()).look()
+    assert await redis.reader.dropped() == {PRODUCER: 0}
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "lose",
+    [
+        pytest.param(lambda path, _: path.unlink(), id="deleted"),
+        pytest.param(lambda path, copy: copy.replace(path), id="replaced"),
+    ],
+)
+async def test_what_went_with_the_database_redis_has_not_lost(
+    redis: Commands, client: Any, path: Path, lose: Callable[[Path, Path], object]
+) -> None:
+    flush = flush_of(redis.worker, path)
+    copy = path.with_name("copy.db")
+    await push(redis, Call())
+    await flush.drain()
+    shutil.copy(path, copy)
+    await push(redis, Call(), Call(), first=2)
+    await flush.drain()
+    lose(path, copy)
+    await push(redis, Call(), first=4)
+    await flush.drain()
+    await flush.report_lost()
+    assert await redis.reader.dropped() == {PRODUCER: 0}
+    # What it loses later is counted.
+    await push(redis, Call(), Call(), first=5)
+    await client.delete(KEYS.metrics_list)
+    await flush.report_lost()
+    assert await redis.reader.dropped() == {PRODUCER: 2}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_the_ledger_has_forgotten_redis_has_not_lost(
+    redis: Commands, client: Any, path: Path
+) -> None:
+    flush = flush_of(redis.worker, path)
+    await push(redis, Call(), Call())
+    await flush.drain()
+    # A month later.
+    await client.delete(KEYS.producer(PRODUCER))
+    async with SQLiteStore(str(path)).writing() as writer:
+        await writer.forget_old_ledger(math.inf)
+    await push(redis, Call(), first=3, need=0)
+    await flush.drain()
+    await flush.report_lost()
     assert await redis.reader.dropped() == {PRODUCER: 0}
 
 

@@ -174,16 +174,18 @@ class WorkerCommands:
                 ("EXISTS", keys.claims),
                 ("EXISTS", keys.metrics_list),
                 *(
-                    ("HMGET", keys.producer(producer), "seen", "saved", "list", "lost")
+                    ("HMGET", keys.producer(producer), "unsure", "seen", "saved", "list", "lost")
                     for producer in producers
                 ),
             )
             newest = int(made or 0)
             lists = range(newest + (-1 if claims else 0 if listed else 1), newest + 1)
-            for producer, (seen, saved, number, noted) in zip(producers, states, strict=True):
+            for producer, (unsure, seen, saved, number, noted) in zip(
+                producers, states, strict=True
+            ):
                 # Earlier producers do not note their list: they may have something in any.
                 there = lists if number is None else int(number) in lists
-                count = 0 if there else _unsaved(int(seen or 0), saved or b"")
+                count = 0 if there else _unsaved(int(unsure or 0), int(seen or 0), saved or b"")
                 if count or int(noted or 0):
                     found[producer] = count, int(noted or 0)
         return found
@@ -201,11 +203,12 @@ class WorkerCommands:
         return await self._redis.names(keys.totals("")) | await self._redis.names(keys.saved(""))
 
 
-def _unsaved(seen: int, saved: bytes) -> int:
-    """How many of a producer's first numbers SQL has not got; 0 if that is not all written down."""
+def _unsaved(after: int, last: int, saved: bytes) -> int:
+    """How many of a producer's numbers after one SQL has not got; 0 if that is not all written down."""
     text = saved.decode()
-    numbers = Intervals.parse(text)
-    return 0 if text.count("-") >= MOST_INTERVALS else seen - numbers.count(1, seen)
+    if after >= last or text.count("-") >= MOST_INTERVALS:
+        return 0
+    return last - after - Intervals.parse(text).count(after + 1, last)
 
 
 def _in_requests(parts: Iterable[_Part]) -> Iterator[list[_Part]]:

@@ -94,11 +94,23 @@ for i = 1, functions do
   end
 end
 
+local function covers(text, old)      -- whether all numbers of the one are in the other
+  for first, last in string.gmatch(old, '(%d+)-(%d+)') do
+    local found = false
+    for from, till in string.gmatch(text, '(%d+)-(%d+)') do
+      found = found or (tonumber(from) <= tonumber(first) and tonumber(last) <= tonumber(till))
+    end
+    if not found then return false end
+  end
+  return true
+end
 for i = 1, #KEYS - 4 - 2 * functions do
-  local producer = KEYS[4 + 2 * functions + i]
-  local known = redis.pcall('HMGET', producer, 'db', 'no')
+  local producer, saved = KEYS[4 + 2 * functions + i], ARGV[8 + 4 * functions + i]
+  local known = redis.pcall('HMGET', producer, 'db', 'no', 'saved', 'seen')
   if not known.err and (known[1] ~= db or tonumber(known[2] or 0) < no) then
-    redis.call('HSET', producer, 'saved', ARGV[8 + 4 * functions + i], 'db', db, 'no', no)
+    -- SQL does not know any more what it had: the file was deleted or replaced, and what is missing, Redis has not lost.
+    if not covers(saved, known[3] or '') then redis.call('HSET', producer, 'unsure', known[4] or 0) end
+    redis.call('HSET', producer, 'saved', saved, 'db', db, 'no', no)
     redis.call('PEXPIRE', producer, ARGV[5])
   end
 end

@@ -2,7 +2,8 @@
 -- KEYS: list, producer, claimed, flush requested, claims, claims made, then T of each function
 -- ARGV: first, last, need, force (1: outside the producer's order), max_backlog, max_items, ttl_ms, n,
 --       entries (joined by newlines), deltas (JSON array, one object {c, sum, min, max, last} a function, aligned with T)
--- The producer's hash notes its last list and, as the field given:{first} = last, what is forced and was not seen.
+-- The producer's hash notes its last list, and as the field given:{first} = last what is forced and was not seen; and as
+-- unsure up to which number SQL may have had more than saved says.
 -- Returns {kind, seen, saved, request flush, bad, oldest, newest}; kind: ok, skip (already here), gap (an earlier batch
 -- is missing), full, look.
 -- oldest and newest: the lists of which something may have been here before this. Each claim takes a whole list, and
@@ -57,6 +58,8 @@ end
 redis.call('HSET', producer, 'list', newest)
 if not force then
   redis.call('HSET', producer, 'seen', last)
+  -- What was before the key was lost, or had expired, is in SQL, of which the ledger may have forgotten it.
+  if not state[1] and first > 1 then redis.call('HSET', producer, 'unsure', first - 1) end
   seen = last
 elseif last > seen then
   redis.call('HSET', producer, 'given:' .. first, last)
