@@ -19,6 +19,7 @@ from tests.helpers.pipeline import NOON, all_same, contents, foreign
 from tests.helpers.rows import rows
 from tests.storage.runner import Runner, refusal
 from tests.storage.test_contract import NOW, kept, reading
+from tests.storage.test_sqlite_replaced import leave_log, put_away, save_more
 from tests.storage.test_sqlite_users import as_nobody, not_writable
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def test_a_copy_is_a_database_of_its_own(run: Runner, path: Path) -> None:
     assert {one.name for one in path.parent.glob("copy*")} == {copy.name}
     one, other = run(kept(run.store(copy))), run(kept(run.store(path)))
     assert all_same(one.totals, other.totals)
-    assert one._replace(totals={}) == other._replace(totals={})
+    assert (one.state.db, one.state.no > other.state.no) == (other.state.db, True)
+    assert one._replace(totals={}, state=other.state) == other._replace(totals={})
     path.unlink()
     assert len(contents(copy).entries) == len(MANY)
     run.save(copy, MANY, token="another")
@@ -82,6 +84,30 @@ def test_what_is_only_in_the_log_is_copied(run: Runner, path: Path) -> None:
         worker.execute("UPDATE totals SET error_count = 7")
         run(copied(run.store(path), copy))
     assert {*rows(copy, "SELECT error_count FROM totals")} == {(7,)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "VACUUM",
+        "CREATE INDEX more ON metrics (created_at)",
+        "DELETE FROM metrics WHERE rowid % 3 = 0",
+        "UPDATE metrics SET func_name = 'other' WHERE rowid % 3 = 0",
+    ],
+)
+def test_another_program_changes_the_original_before_a_copy_is_restored(
+    run: Runner, path: Path, change: str
+) -> None:
+    run.save(path, MANY)
+    copy = path.with_name("copy.db")
+    run(copied(run.store(path), copy))
+    rows(path, change)
+    leave_log(run, path, save_more)
+    copy.replace(path)
+    run.save(path, MANY, token="another")
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+    assert len(contents(path).entries) == 2 * len(MANY)
+    assert len(put_away(path)) == 1
 
 
 def test_who_may_only_read_can_copy(run: Runner) -> None:

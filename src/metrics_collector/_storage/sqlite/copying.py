@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import sqlite3
 import stat
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from threading import Event
 
 _PAGES: Final = 1000  # copied before it is asked whether to go on
+_NUMBERS: Final = 1_000_000  # of commits; they are milliseconds of the clock
 
 
 class _StoppedError(Exception):
@@ -44,6 +46,10 @@ def copy(source: sqlite3.Connection, file: str, stop: Event) -> int:
         with closing(sqlite3.connect(file)) as target:
             target.execute("PRAGMA journal_mode = OFF")  # what is not whole is deleted
             source.backup(target, pages=_PAGES, progress=go_on)
+            # No log of the original is to be taken for the copy's, not even if another program, whose commits have no
+            # number, has changed the original between the two: the copy gets a number that hardly any commit there has.
+            with target:
+                target.execute("UPDATE meta SET no = no + ?", (1 + secrets.randbelow(_NUMBERS),))
         uri = f"{Path(file).as_uri()}?mode=ro&immutable=1"
         with closing(sqlite3.connect(uri, uri=True)) as written:
             written.set_progress_handler(stop.is_set, _PAGES)
