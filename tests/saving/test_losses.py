@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,21 @@ async def test_a_process_that_lives_has_time_to_send_it_again(
     await found.look()
     assert await redis.reader.dropped() == {PRODUCER: 0}
     assert not caplog.records
+
+
+async def test_a_process_that_sends_once_a_minute_has_time_as_well(
+    redis: Commands, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    found = Losses(redis.worker, RateLimitedLog())
+    await push(redis, Call(), Call())
+    await client.delete(KEYS.metrics_list)
+    for later, lost in ((0, 0), (60, 0), (120, 2)):
+        monkeypatch.setattr(loop, "time", lambda later=later: time() + later)
+        await found.look()
+        assert await redis.reader.dropped() == {PRODUCER: lost}
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.usefixtures("impatient")

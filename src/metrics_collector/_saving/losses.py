@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from metrics_collector._redis.worker_commands import WorkerCommands
     from metrics_collector._support.rate_limited_log import RateLimitedLog
 
-PATIENCE: Final = 30.0  # seconds; a process that lives sends them again within a few
+PATIENCE: Final = 90.0  # seconds; a process that lives sends them again within a minute at most
 
 
 class Losses:
