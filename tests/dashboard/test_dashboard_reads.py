@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING
 
 import httpx
@@ -98,6 +99,25 @@ async def test_one_that_fails_fails_for_all_and_gives_its_place_back() -> None:
         asking = [reads.in_turn(number // 2, fail) for number in range(4 * AT_ONCE)]
         found = await asyncio.gather(*asking, return_exceptions=True)
         assert all(isinstance(one, ZeroDivisionError) for one in found)
+
+
+async def test_one_that_fails_when_nobody_asks_any_more_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ZeroDivisionError
+
+    asking = asyncio.create_task(Reads().in_turn("key", fail))
+    await turns()
+    asking.cancel()
+    await asyncio.wait({asking})
+    await turns()
+    del asking
+    gc.collect()
+    assert not caplog.records
 
 
 async def test_of_those_that_wait_there_are_not_too_many() -> None:

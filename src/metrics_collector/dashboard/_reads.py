@@ -68,6 +68,8 @@ class _Shared:
 
     def __init__(self, read: Coroutine[Any, Any, Any]) -> None:
         self.task = asyncio.ensure_future(read)
+        # Where all who asked were cancelled, asyncio would log a failure that nobody awaits.
+        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         self.asking = 0
 
 
