@@ -416,7 +416,7 @@ class TestDoctor:
                 "warn",
                 "machine is 1:00:00 ahead of",
             ),
-            (replace(PIPELINE, clock_ahead=None), "clocks", "ok", "does not tell its time"),
+            (replace(PIPELINE, clock_ahead=None), "clocks", "warn", "allow +time"),
             (
                 replace(PIPELINE, processes=(replace(WORKER, clock_ahead=-90), SCHEDULER)),
                 "clocks",

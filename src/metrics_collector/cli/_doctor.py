@@ -119,10 +119,11 @@ def _processes(alive: list[ProcessState]) -> str:
     return f"{counted(len(alive), 'process', 'processes')} alive on {', '.join(hosts)}"
 
 
-def _clocks(state: Pipeline) -> str:
+def _clocks(state: Pipeline) -> Check | str:
     known = [one.clock_ahead for one in state.processes or ()]
     if state.clock_ahead is None:
-        return "Redis does not tell its time"
+        line = "cannot be compared, as Redis does not tell its time: allow +time in the ACL of this user"
+        return Check("warn", "clocks", line)
     of = counted(len([one for one in known if one is not None]), "process", "processes")
     furthest = max(abs(one) for one in (state.clock_ahead, *known) if one is not None)
     return f"this machine's and those of {of} are within {math.ceil(furthest)} s of that of Redis"
