@@ -67,5 +67,5 @@ async def look(redis: RedisConnection, wall: Callable[[], float] = time.time) ->
         StoreUnavailableError: Redis cannot be reached.
     """
     before = wall()
-    told = await redis.time()
-    return Clocks((before + wall()) / 2, told)
+    said = await redis.time()
+    return Clocks((before + wall()) / 2, said)
