@@ -122,7 +122,16 @@ class _Views:
         self, view: str, build: _Build, request: Request, state: State
     ) -> dict[str, Any]:
         key = view, request.query_params.get("name"), state
-        return await self._reads.in_turn(key, lambda: build(request, state))
+        reading = asyncio.ensure_future(self._reads.in_turn(key, lambda: build(request, state)))
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait({reading, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                return reading.result()
+            raise HTTPException(503, "The client has gone.")  # which nobody sees
+        finally:
+            gone.cancel()
+            reading.cancel()
 
     async def _pipeline(self, _: Request, __: State) -> dict[str, Any]:
         return _pipeline.show(await self._recent.renew())
@@ -165,6 +174,12 @@ class _Views:
         if local_path(scope).startswith("/api/"):
             return JSONResponse({"error": text}, status)
         return await self._pages.message(scope, status, text)
+
+
+async def _gone(request: Request) -> None:
+    """Wait until the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _name(request: Request) -> str:

@@ -18,6 +18,9 @@ PATIENCE: Final = 30.0  # seconds that one may wait for its turn: half of what p
 _RETRY_AFTER: Final = 5  # seconds
 
 
+_begun: Final[set[asyncio.Future[Any]]] = set()  # the loop alone would not keep them
+
+
 class Reads:
     """What is being read, and what waits for its turn."""
 
@@ -45,7 +48,7 @@ class Reads:
                 shared.task.cancel()
 
     async def in_turn(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """As `once`, but as soon as it is its turn.
+        """As `once`, but as soon as it is its turn, and once begun to its end.
 
         Raises:
             HTTPException: 503, as it is not within `PATIENCE`, or too many wait already.
@@ -68,8 +71,7 @@ class _Shared:
 
     def __init__(self, read: Coroutine[Any, Any, Any]) -> None:
         self.task = asyncio.ensure_future(read)
-        # Where all who asked were cancelled, asyncio would log a failure that nobody awaits.
-        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self.task.add_done_callback(_retrieved)
         self.asking = 0
 
 
@@ -79,10 +81,19 @@ async def _with(room: asyncio.Semaphore, read: Callable[[], Coroutine[Any, Any, 
             await room.acquire()
     except TimeoutError:
         raise _busy() from None
-    try:
-        return await read()
-    finally:
-        room.release()
+    # What was begun keeps its place until it ends: a cancel does not stop the thread that reads.
+    begun = asyncio.ensure_future(read())
+    _begun.add(begun)
+    begun.add_done_callback(_begun.discard)
+    begun.add_done_callback(lambda _: room.release())
+    begun.add_done_callback(_retrieved)
+    return await asyncio.shield(begun)
+
+
+def _retrieved(task: asyncio.Future[Any]) -> None:
+    """Where all who asked were cancelled, asyncio would log a failure that nobody awaits."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _busy() -> HTTPException:

@@ -8,6 +8,7 @@ const STALE = 15000; // milliseconds without a renewal that are worth a word
 
 const find = (id) => document.getElementById(id);
 let renewed = Date.now();
+let asking; // what aborts the request for the newest one
 let asked = 0; // counts what was asked for, so that a late answer does not replace a newer one
 let timer;
 
@@ -38,8 +39,10 @@ function trouble(text) {
 async function renew({ navigating = false } = {}) {
   const mine = ++asked;
   clearTimeout(timer);
+  asking?.abort(); // a read that nobody looks at needs no turn
+  asking = new AbortController();
   try {
-    const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const response = await fetch(location.href, { headers: { Accept: "text/html" }, signal: asking.signal });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     if (mine !== asked) return;
     if (!response.ok) throw new Error(page.querySelector("main p")?.textContent ?? response.statusText);
