@@ -201,6 +201,32 @@ async def test_who_has_gone_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> None
     assert gate.begun == AT_ONCE
 
 
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.usefixtures("own_settings")
+async def test_a_server_that_does_not_say_when_a_client_goes(ends: bool) -> None:
+    """As those of some tests, which give the same message without a pause, or fail."""
+    sent: list[dict[str, object]] = []
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/api/overview",
+        "query_string": b"window=1m",
+        "headers": [(b"host", b"127.0.0.1")],
+        "client": ("127.0.0.1", 1),
+    }
+
+    async def receive() -> dict[str, object]:
+        if ends:
+            raise RuntimeError("there is nothing more")
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    await create_app(token=False)(scope, receive, send)  # type: ignore[arg-type]  # ours are narrower
+    assert sent[0]["status"] == 200
+
+
 @pytest.mark.usefixtures("own_settings")
 async def test_pages_that_wait_too_long_are_refused_and_the_others_answered(
     monkeypatch: pytest.MonkeyPatch,

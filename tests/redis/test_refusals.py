@@ -1,4 +1,4 @@
-"""Users who lack a permission: whoever needs it is told which, and what to allow."""
+"""Users who lack a permission: they learn which, and what to allow."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LINES: Final = {
 
 
 async def everything_of(role: str, redis: Commands) -> list[str]:
-    """What a user in a role is told by all that it does."""
+    """What all that a user in a role does says of it."""
     batch = batch_of(Call(), Call(seconds=2.0))
     totals = Totals()
     totals.add(1.0, NOON, None)
@@ -125,7 +125,7 @@ async def prepare(role: str, redis: Commands, client: Any) -> None:
 
 
 async def as_user(server: RedisServer, admin: Any, role: str, rules: list[str]) -> list[str]:
-    """What one with these rules is told by all that a role does."""
+    """What all that a role does says to one with these rules."""
     await admin.execute_command("ACL", "SETUSER", role, "reset", "on", ">secret", *rules)
     await admin.execute_command("SCRIPT", "FLUSH")
     client = connect(server.url.replace("//", f"//{role}:secret@"))

@@ -101,7 +101,7 @@ class ReaderCommands:
             *(("HMGET", self._keys.producer(producer), "dropped", "lost") for producer in producers)
         )
         return {
-            producer: max(int(count or 0) for count in both)
+            producer: max(map(_count, both))
             for producer, both in zip(producers, counts, strict=True)
         }
 
@@ -124,6 +124,13 @@ class ReaderCommands:
             if state is not None and rest <= _LONGEST_BEAT
         }
         return {process: state for process, state in found.items() if state is not None}
+
+
+def _count(raw: bytes | None) -> int:
+    try:
+        return int(raw or 0)
+    except ValueError:  # anybody can write a key of that name
+        return 0
 
 
 def _state(raw: bytes) -> dict[str, Any] | None:

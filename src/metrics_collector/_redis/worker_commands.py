@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from metrics_collector._core.entries import MAX_ENTRY_BYTES, MAX_REQUEST_BYTES
@@ -183,11 +184,12 @@ class WorkerCommands:
             for producer, (unsure, seen, saved, number, noted) in zip(
                 producers, states, strict=True
             ):
-                # Earlier producers do not note their list: they may have something in any.
-                there = lists if number is None else int(number) in lists
-                count = 0 if there else _unsaved(int(unsure or 0), int(seen or 0), saved or b"")
-                if count or int(noted or 0):
-                    found[producer] = count, int(noted or 0)
+                with suppress(ValueError):  # anybody can write a key of that name
+                    # Earlier producers do not note their list: they may have something in any.
+                    there = lists if number is None else int(number) in lists
+                    count = 0 if there else _unsaved(int(unsure or 0), int(seen or 0), saved or b"")
+                    if count or int(noted or 0):
+                        found[producer] = count, int(noted or 0)
         return found
 
     async def store_lost(self, producer: str, count: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -44,7 +43,11 @@ class Flow:
         self.waiting = await reader.waiting()
         self.claims, oldest = await reader.oldest()
         ends = _ends(oldest)
-        self.lag = 0.0 if not oldest else max(0.0, time.time() - min(ends)) if ends else None
+        now = await clocks.look(redis)
+        by_redis = (
+            now.own if now.redis is None else now.redis
+        )  # it may be this machine's clock that is wrong
+        self.lag = 0.0 if not oldest else max(0.0, by_redis - min(ends)) if ends else None
         dropped = await reader.dropped()
         self.producers = len(dropped)
         self.dropped = sum(dropped.values())
@@ -57,7 +60,6 @@ class Flow:
             for role, states in beats.items()
             for process, state in states.items()
         )
-        now = await clocks.look(redis)
         self.clock_ahead = now.ahead
         if ends and now.redis is not None:
             self.calls_ahead = max(0.0, max(ends) - now.redis)

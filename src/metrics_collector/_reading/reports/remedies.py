@@ -41,7 +41,9 @@ def problems(report: Pipeline) -> Iterator[Problem]:
 def _of_the_parts(report: Pipeline) -> Iterator[Problem]:
     redis, database = report.redis, report.database
     if redis.error is not None:
-        yield _grave("redis", f"{redis.error}; entries wait in their processes")
+        yield _grave(
+            "redis", f"{redis.error}; entries of processes that meet the same wait in these"
+        )
     for danger in redis.dangers:
         yield _warning("persistence", danger)
     if database.error is not None:
