@@ -197,7 +197,8 @@ def test_health_and_demo_with_real_processes(redis_server: RedisServer, tmp_path
         states = checks(done.stdout)
         assert states.pop("persistence") == "warn"  # such is the test's server
         assert states == dict.fromkeys(
-            ("redis", "worker", "scheduler", "backlog", "lag", "producers", "database"), "ok"
+            ("redis", "worker", "scheduler", "clocks", "backlog", "lag", "producers", "database"),
+            "ok",
         )
 
         worker.terminate()
