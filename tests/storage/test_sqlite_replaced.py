@@ -57,6 +57,18 @@ copies = pytest.mark.parametrize("make", COPIES.values(), ids=COPIES.keys())
 swaps = pytest.mark.parametrize("swap", SWAPS.values(), ids=SWAPS.keys())
 
 
+def leave_log_of_another(path: Path, *statements: str) -> None:
+    """The log of another program that has done this and was killed."""
+    file, log = path.read_bytes(), Path(f"{path}-wal")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA wal_autocheckpoint = 0")
+        for statement in statements:
+            other.execute(statement)
+        content = log.read_bytes()
+    path.write_bytes(file)
+    log.write_bytes(content)
+
+
 def leave_log(run: Runner, path: Path, work: Callable[[StoreWriter], Awaitable[object]]) -> None:
     """Do something in a process that is killed before anything of it comes into the file."""
 
@@ -136,13 +148,7 @@ def test_a_writer_is_killed_as_it_makes_the_database(run: Runner, path: Path) ->
 
 def test_a_log_of_another_program_is_taken(run: Runner, path: Path) -> None:
     run.save(path, FEW)
-    file, log = path.read_bytes(), Path(f"{path}-wal")
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("PRAGMA wal_autocheckpoint = 0")
-        other.execute("UPDATE totals SET call_count = 7")
-        content = log.read_bytes()
-    path.write_bytes(file)
-    log.write_bytes(content)
+    leave_log_of_another(path, "UPDATE totals SET call_count = 7")
     assert (run.read(path) or {})["app.f"].counts["call_count"] == 7
     run.save(path, FEW, token="another")
     assert rows(path, "SELECT call_count FROM totals") == [(8,)]
@@ -272,13 +278,11 @@ def test_a_log_that_somebody_writes_is_looked_at_again(
 
 def test_a_table_of_the_same_kind_is_not_taken_for_ours(run: Runner, path: Path) -> None:
     run.save(path, FEW)
-    file, log = path.read_bytes(), Path(f"{path}-wal")
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("CREATE TABLE mine (name TEXT, a INTEGER, b INTEGER, c INTEGER)")
-        other.execute("INSERT INTO mine VALUES ('sixteen letters.', 5, 0, 4)")
-        content = log.read_bytes()
-    path.write_bytes(file)
-    log.write_bytes(content)
+    leave_log_of_another(
+        path,
+        "CREATE TABLE mine (name TEXT, a INTEGER, b INTEGER, c INTEGER)",
+        "INSERT INTO mine VALUES ('sixteen letters.', 5, 0, 4)",
+    )
     run.save(path, FEW, token="another")
     assert rows(path, "SELECT a FROM mine") == [(5,)]
     assert put_away(path) == []
