@@ -36,10 +36,12 @@ ALONE: Final = Missing(left_out=None, redis_error="Redis is away")
 
 @pytest.fixture(autouse=True)
 def calls(tmp_path: Path) -> None:
-    """Some calls of the last minutes, saved where the commands look."""
+    """Some calls of the last minutes, none of the last one, saved where the commands look."""
     now = time.time()
-    calls = [Call("shop.till.pay", now - 60 - n, 0.25, None if n else "KeyError") for n in range(3)]
-    asyncio.run(save([*calls, Call("shop.cart", now - 90)], tmp_path / "metrics.db"))
+    calls = [
+        Call("shop.till.pay", now - 120 - n, 0.25, None if n else "KeyError") for n in range(3)
+    ]
+    asyncio.run(save([*calls, Call("shop.cart", now - 150)], tmp_path / "metrics.db"))
 
 
 @pytest.fixture
