@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 GROUPS = (
     "calls",
+    "whole",
     "sending",
     "lag",
     "saving",

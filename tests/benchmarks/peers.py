@@ -6,10 +6,12 @@ Each counts calls and errors, and adds the time to a histogram, as it is usually
 from __future__ import annotations
 
 import importlib
-from contextlib import suppress
+import threading
+from contextlib import contextmanager, suppress
 from functools import cache
 from time import perf_counter as clock
 from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,11 +34,33 @@ def installed(*, awaits: bool) -> Iterator[tuple[str, Decorator]]:
             yield name, make()
 
 
+def scraped(*, awaits: bool) -> tuple[Decorator, int]:
+    """Prometheus's library with a label for the function, and the port where it can be scraped."""
+    client = importlib.import_module("prometheus_client")
+    registry = client.CollectorRegistry()
+    histogram = client.Histogram("work_seconds", "Time.", ["function"], registry=registry)
+    errors = client.Counter("work_errors", "Errors.", ["function"], registry=registry)
+
+    def decorate(function: AnyFunction) -> AnyFunction:
+        mine = (one.labels(function.__name__) for one in (histogram, errors))
+        return _by_prometheus(*mine, awaits=awaits)(function)
+
+    server = importlib.import_module("wsgiref.simple_server").make_server(
+        "127.0.0.1", 0, client.make_wsgi_app(registry), handler_class=_Quiet
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return decorate, server.server_port
+
+
 def _prometheus(*, awaits: bool) -> Decorator:
     client = importlib.import_module("prometheus_client")
     registry = client.CollectorRegistry()
     histogram = client.Histogram("work_seconds", "Time of the work.", registry=registry)
     errors = client.Counter("work_errors", "Errors of the work.", registry=registry)
+    return _by_prometheus(histogram, errors, awaits=awaits)
+
+
+def _by_prometheus(histogram: Any, errors: Any, *, awaits: bool) -> Decorator:
     if awaits:
         aio = importlib.import_module("prometheus_async").aio
         return lambda function: aio.time(histogram)(aio.count_exceptions(errors)(function))
@@ -73,10 +97,30 @@ def _opentelemetry(*, exponential: bool, awaits: bool) -> Decorator:
     return _around(record, awaits=awaits)
 
 
+@contextmanager
+def exporting(endpoint: str, *, every: float, awaits: bool) -> Iterator[Decorator]:
+    """OpenTelemetry with an attribute for the function, sending its sums by OTLP every so many seconds."""
+    metrics = importlib.import_module("opentelemetry.sdk.metrics")
+    export = importlib.import_module("opentelemetry.sdk.metrics.export")
+    otlp = importlib.import_module("opentelemetry.exporter.otlp.proto.http.metric_exporter")
+    exporter = otlp.OTLPMetricExporter(endpoint=endpoint)
+    reader = export.PeriodicExportingMetricReader(exporter, export_interval_millis=every * 1000)
+    provider = metrics.MeterProvider([reader])
+    record = provider.get_meter("bench").create_histogram("work", "s").record
+    try:
+        yield _around(record, awaits=awaits)
+    finally:
+        provider.shutdown()
+
+
 def _around(record: Callable[[float, dict[str, str]], None], *, awaits: bool) -> Decorator:
-    good, bad = {"function": "work"}, {"function": "work", "error": "yes"}
+    def labels_of(function: AnyFunction) -> tuple[dict[str, str], dict[str, str]]:
+        name = function.__name__
+        return {"function": name}, {"function": name, "error": "yes"}
 
     def of_coroutine(function: AnyFunction) -> AnyFunction:
+        good, bad = labels_of(function)
+
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
             start, labels = clock(), good
             try:
@@ -90,6 +134,8 @@ def _around(record: Callable[[float, dict[str, str]], None], *, awaits: bool) ->
         return wrapper
 
     def of_function(function: AnyFunction) -> AnyFunction:
+        good, bad = labels_of(function)
+
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             start, labels = clock(), good
             try:
@@ -103,3 +149,8 @@ def _around(record: Callable[[float, dict[str, str]], None], *, awaits: bool) ->
         return wrapper
 
     return of_coroutine if awaits else of_function
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""

@@ -22,7 +22,7 @@ from metrics_collector._recording import recorder
 from metrics_collector._redis.reader_commands import ReaderCommands
 from metrics_collector._runtime import assembly
 from metrics_collector._support.rate_limited_log import RateLimitedLog
-from tests.benchmarks import load
+from tests.benchmarks import load, whole_app
 from tests.helpers.processes import Process, resident
 
 TICK = 0.001  # seconds
@@ -107,6 +107,11 @@ async def _serve(rate: int, seconds: float) -> dict[str, Any]:
         "p99": ordered[len(ordered) * 99 // 100],
         "max": ordered[-1],
     }
+
+
+def whole(**how: Any) -> dict[str, Any]:
+    """An app whose calls one library measures and exports."""
+    return asyncio.run(whole_app.run(**how))
 
 
 def producer(*, redis: str, entries: int) -> dict[str, Any]:
