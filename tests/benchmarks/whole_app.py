@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import subprocess
 import sys
 import time
@@ -39,8 +38,12 @@ async def run(
 ) -> dict[str, Any]:
     """Calls at `rate` a second, in runs of a millisecond; the CPU of all threads, once all is warm."""
     async with _measured(library, awaits=awaits, redis=redis, endpoint=endpoint) as decorate:
-        functions = cycle([decorate(_function(number, awaits=awaits)) for number in range(FUNCTIONS)])
-        await _call(functions, rate, 2.0, awaits=awaits)  # connections, scripts and drivers are there by then
+        functions = cycle(
+            [decorate(_function(number, awaits=awaits)) for number in range(FUNCTIONS)]
+        )
+        await _call(
+            functions, rate, 2.0, awaits=awaits
+        )  # connections, scripts and drivers are there by then
         before = time.process_time()
         calls = await _call(functions, rate, seconds, awaits=awaits)
         return {"cpu": time.process_time() - before, "calls": calls}

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metrics_collector._core import bulk_decoding
+from metrics_collector._core import bulk_decoding, encoding
+from metrics_collector._core.encoding import tally_of
 from metrics_collector._core.entries import (
     END_OF_TIME,
     MAX_OUTCOME,
@@ -20,8 +21,6 @@ from metrics_collector._core.entries import (
     Entry,
     RejectedEntryError,
     decode,
-    encode,
-    tally_of,
 )
 from metrics_collector._core.histogram import bucket
 from metrics_collector._core.totals import OtherOutcome, Tally, Totals
@@ -39,11 +38,18 @@ names = st.text(
 )
 marks = st.none() | st.just("") | names  # a type may be called anything but these, too
 clocks = st.floats(allow_nan=False) | st.floats(0, 1e6)
-records = st.lists(st.tuples(names, clocks, clocks, marks), max_size=4)
+records = st.lists(st.tuples(names, clocks, clocks, marks), min_size=1, max_size=4)
 offsets = st.floats(0, 3e11)
 
 GOOD: dict[str, Any]
 GOOD = {"func_name": "f", "execution_time": 0.5, "created_at": 1e9, "error_occurred": 0}
+
+
+def encode(records: list[Record], *rest: Any) -> list[str]:
+    text, count = encoding.encode(records, *rest)
+    lines = text.decode().split("\n")
+    assert len(lines) == count == len(records)
+    return lines
 
 
 def as_json(totals: dict[str, Totals]) -> dict[str, Any]:
@@ -94,7 +100,7 @@ def test_totals_are_those_of_the_numbers_as_written(records: list[Record], offse
         of_function.add(fields["execution_time"], fields["created_at"], mark)
 
     totals = tally.totals()
-    assert as_json(tally_of(lines).totals()) == as_json(totals)
+    assert as_json(tally_of("\n".join(lines).encode()).totals()) == as_json(totals)
     for name, of_function in totals.items():  # whose sum may be more exact
         assert of_function.execution_time == pytest.approx(read[name].execution_time)
         of_function.execution_time = read[name].execution_time
@@ -265,6 +271,26 @@ def test_totals_grow_by_each_slice() -> None:
     totals = tally.totals()
     assert totals["f"].counts == {"call_count": 2, bucket(1.0): 1, bucket(3.0): 1}
     assert totals["g"].counts["cancelled_count"] == 1
+
+
+@pytest.mark.parametrize("first", [1, 998, 1_998, 999_998])
+def test_numbers_follow_one_another_over_each_thousand(first: int) -> None:
+    lines = encode([("f", 0.0, 1.0, None)] * 1_005, PRODUCER, first, 0.0, Tally())
+
+    assert [decode(line.encode()).number for line in lines] == list(range(first, first + 1_005))
+
+
+@given(st.lists(names, min_size=1, max_size=5), st.integers(-1, 1000))
+def test_what_does_not_fit_is_left_out_from_the_end(some: list[str], room: int) -> None:
+    records: list[Record] = [(name, 0.0, 1.0, None) for name in some]
+    lines, tally = encode(records, PRODUCER, 1, 0.0, Tally()), Tally()
+
+    text, count = encoding.encode(records, PRODUCER, 1, 0.0, tally, room=room)
+
+    fitting = [n for n in range(1, len(lines) + 1) if len("\n".join(lines[:n])) <= room]
+    assert count == max(fitting, default=1)
+    assert text.decode().split("\n") == lines[:count]
+    assert sum(totals.counts["call_count"] for totals in tally.totals().values()) == count
 
 
 def test_an_entry_is_one_line_of_ascii() -> None:

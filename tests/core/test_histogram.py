@@ -116,13 +116,23 @@ def test_bucket_refuses_what_is_no_time(time: float) -> None:
 
 @given(st.lists(st.one_of(st.just(0.0), positive_times, likely_times, times_at_a_bound())))
 def test_many_are_counted_as_each_alone(times: list[float]) -> None:
-    assert counted(times) == Counter(map(bucket, times))
+    assert counted(sorted(times), 1.0) == Counter(map(bucket, times))
+
+
+whole_times = times_at_a_bound().filter(lambda time: time < 1e9).map(lambda time: round(time * 1e9))
+
+
+@given(st.lists(st.one_of(st.integers(0, 2**60), st.integers(0, 10**6), whole_times)))
+def test_whole_nanoseconds_are_counted_as_the_seconds_that_they_are(times: list[int]) -> None:
+    some = sorted(map(float, times))
+
+    assert counted(some, 1e9) == Counter(bucket(time / 1e9) for time in some)
 
 
 @pytest.mark.parametrize("time", [-1.0, nan, inf])
 def test_what_is_no_time_is_refused_among_many(time: float) -> None:
     with pytest.raises(ValueError, match="not a finite number of seconds"):
-        counted([1.0, time])
+        counted(sorted([1.0, time]), 1.0)
 
 
 @given(indexes)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fakeredis
 
-from metrics_collector._core.entries import RejectedEntryError, decode, encode, tally_of
+from metrics_collector._core.encoding import encode, tally_of
+from metrics_collector._core.entries import RejectedEntryError, decode
 from metrics_collector._core.pipeline_types import FunctionState
 from metrics_collector._core.totals import OtherOutcome, Tally, Totals
 from metrics_collector._redis.connection import RedisConnection
@@ -108,12 +109,12 @@ def batch_of(*calls: Call, first: int = 1, producer: str = PRODUCER, at: float =
     records = [
         (call.func_name, 0.0, call.seconds, mark) for call, mark in zip(calls, marks, strict=True)
     ]
-    lines = encode(records, producer, first, at, tally)
+    lines = encode(records, producer, first, at, tally)[0].split(b"\n")
     for index, call in enumerate(calls):
         if isinstance(call.mark, OtherOutcome):
             lines[index] = _later(lines[index], call.mark)
-            tally = tally_of(lines)
-    return Batch(first, first + len(lines) - 1, content(lines, tally))
+            tally = tally_of(b"\n".join(lines))
+    return Batch(first, first + len(lines) - 1, content(b"\n".join(lines), tally))
 
 
 def flush_of(source: Any, path: Path) -> Flush:
@@ -122,11 +123,11 @@ def flush_of(source: Any, path: Path) -> Flush:
     return Flush(source, store, ledger_days=30, log=log, wall=lambda: NOON)
 
 
-def _later(line: str, outcome: OtherOutcome) -> str:
+def _later(line: bytes, outcome: OtherOutcome) -> bytes:
     fields = json.loads(line) | {"outcome": outcome.name, "trace": "0af7"}
     if outcome.error_type is not None:
         fields |= {"error_occurred": 1, "error_type": outcome.error_type}
-    return json.dumps(fields)
+    return json.dumps(fields).encode()
 
 
 def lines_of(batch: Batch) -> list[bytes]:

@@ -16,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from metrics_collector._core import encoding
 from metrics_collector._core import entries as entry_codec
 from metrics_collector._core.entries import MAX_BATCH_BYTES
 from metrics_collector._core.intervals import Intervals
@@ -116,7 +117,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
     @rule(batch=sizes, close=st.booleans())
     def fill(self, batch: int, *, close: bool) -> None:
         before = len(self.buffer)
-        held = len(self.outbox._lines)
+        held = self.outbox._open
         full = self.outbox.fill(batch)
 
         taken = before - len(self.buffer)
@@ -290,8 +291,8 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         assert gone == copies[: len(gone)]
         self.given_up |= numbers_in(gone)
         in_memory = [batch for batch in self.outbox._batches if batch.content is not None]
-        held = len(self.buffer) + len(self.outbox._lines) + len(numbers_in(in_memory))
-        needed = len(self.outbox._lines) + len(
+        held = len(self.buffer) + self.outbox._open + len(numbers_in(in_memory))
+        needed = self.outbox._open + len(
             numbers_in(b for b in in_memory if not b.sent or b.disk_copy)
         )
         assert held <= max(most, needed)
@@ -324,7 +325,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
     def what_has_a_number_is_dropped_only_where_it_was_released(self) -> None:
         last = self.outbox._last
         held = numbers_in(self.outbox._batches)
-        open_ones = set(range(last - len(self.outbox._lines) + 1, last + 1))
+        open_ones = set(range(last - self.outbox._open + 1, last + 1))
         safe = held | open_ones | {n for n in range(1, last + 1) if n in self.told}
         assert set(range(1, last + 1)) <= safe | self.given_up
         assert self.outbox.counts().dropped - self.overflown <= len(self.given_up - safe)
@@ -649,13 +650,13 @@ def _interrupting(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -
 def test_counting_from_a_signal_handler_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = outbox_of(3)
     counted: list[object] = []
-    real = entry_codec._json_text
+    real = encoding._head
 
     def text(name: str) -> str:  # as if a signal came in the midst of encoding, under the lock
         counted.append(outbox.counts())
         return real(name)
 
-    monkeypatch.setattr(entry_codec, "_json_text", text)
+    monkeypatch.setattr(encoding, "_head", text)
     filled(outbox, 3)
 
     assert counted
@@ -766,10 +767,8 @@ def test_ctrl_c_at_any_call_loses_nothing_and_doubles_nothing(
             expected = batch.last
             lines += content.payload.decode().split("\n")
             assert json.loads(content.deltas) == [
-                json.loads(text)
-                for text in entry_codec.tally_of(content.payload.decode().split("\n"))
-                .texts()
-                .values()
+                json.loads(totals.dumps())
+                for totals in encoding.tally_of(content.payload).totals().values()
             ]
         ids = [json.loads(line)["id"] for line in lines]
         assert ids == [f"{outbox.producer}-{n}" for n in range(1, len(marks) + 1)]

@@ -1,4 +1,4 @@
-"""Entries as JSON: how a producer writes them, and how a worker reads whatever it finds.
+"""Entries: what a worker reads in `metrics_list`, whatever it finds there.
 
 Producers and workers of different releases share `metrics_list`, so outcomes and fields that are not known are kept as
 they are.
@@ -10,17 +10,13 @@ import json
 import math
 import re
 from functools import lru_cache
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from metrics_collector._core.figures import CANCELLED, ERROR, OK, OUTCOMES
-from metrics_collector._core.totals import OtherOutcome, Tally
+from metrics_collector._core.totals import OtherOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from metrics_collector._core.totals import Mark
-    from metrics_collector._recording.recorder import Record
 
 MAX_ENTRY_BYTES: Final = 65_536
 # The entries of one batch, and a third of what one request to Redis has at most: beside the entries it has the names of
@@ -34,14 +30,8 @@ MAX_SECONDS: Final = (
     1e10  # three centuries: beyond it a sum would lose its nanoseconds, and infinity is near
 )
 END_OF_TIME: Final = 253_402_300_800.0  # the year 10000, which no datetime can hold
-ERROR_TYPE_CHARACTERS: Final = 200  # of a type's name, as a producer writes it
 MAX_OUTCOME: Final = 100  # characters of an outcome's name
 MAX_DEPTH: Final = 100  # lists or objects in each other; SQLite reads 1,000, Python by its version far fewer or more
-
-# Below these, nanoseconds and microseconds are whole numbers that a float can hold. Then `n / 1e9` is the float closest
-# to what the text "{n}e-9" says, and so the very number that a reader gets.
-_EXACT_SECONDS: Final = 9e6
-_EXACT_TIME: Final = 9e9
 
 NUMBERED: Final = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,14})")
 
@@ -108,127 +98,6 @@ class RejectedEntryError(ValueError):
 
     producer: str | None = None
     number: int = 0
-
-
-def encode(
-    records: Sequence[Record],
-    producer: str,
-    first: int,
-    offset: float,
-    tally: Tally,
-    *,
-    room: int | None = None,
-) -> list[str]:
-    """The JSON of each record, in ASCII, numbered from `first`; and each is noted in the tally.
-
-    Args:
-        records: what the recorder holds: (func_name, start, end, mark), both times of the monotonic clock.
-        producer: 16 hexadecimal digits.
-        first: number of the first record.
-        offset: seconds to add to the monotonic clock for UTC epoch seconds.
-        tally: gets the numbers just as the JSON has them.
-        room: bytes that all of the JSON may have; the records at the end that do not fit are left out, but never the
-            first one.
-
-    Times are written to the nanosecond, which is what clocks tell, and moments to the microsecond.
-    """
-    if not records:
-        return []
-    names, starts, ends, whole_marks = zip(*records, strict=True)
-    # The shortened name of an error's type is what both JSON and totals get.
-    marks = [mark and mark[:ERROR_TYPE_CHARACTERS] for mark in whole_marks]
-    texts, execution_times, created_at = _times(
-        [end - start for start, end in zip(starts, ends, strict=True)],
-        [end + offset for end in ends],
-    )
-    heads = {name: f'{{"func_name":{_json_text(name)},"execution_time":' for name in set(names)}
-    tails = {mark: f',{_kind(mark)},"id":"{producer}-' for mark in set(marks)}
-    numbers = range(first, first + len(records))
-    lines = [
-        f'{heads[name]}{text}{tails[mark]}{number}"}}'
-        for name, text, mark, number in zip(names, texts, marks, numbers, strict=True)
-    ]
-    if room is not None and sum(map(len, lines)) > room:
-        sizes = accumulate(map(len, lines))
-        fitting = max(1, sum(size <= room for size in sizes))
-        lines, names, marks = lines[:fitting], names[:fitting], marks[:fitting]
-        execution_times, created_at = execution_times[:fitting], created_at[:fitting]
-    tally.add_all(names, execution_times, created_at, marks)
-    return lines
-
-
-def _times(
-    execution_times: list[float], created_at: list[float]
-) -> tuple[list[str], list[float], list[float]]:
-    """Of each record the two times as text, with what stands between them; and all of both as the text has them."""
-    # Not what `min` and `max` say, which may pass over a NaN.
-    exact = [0.0 <= seconds < _EXACT_SECONDS for seconds in execution_times]
-    exact += [0.0 <= moment < _EXACT_TIME for moment in created_at]
-    if all(exact):
-        # Whole numbers are written several times as fast as floats.
-        nanoseconds = [int(seconds * 1e9 + 0.5) for seconds in execution_times]
-        microseconds = [int(moment * 1e6 + 0.5) for moment in created_at]
-        return (
-            [
-                f'{some}e-9,"created_at":{others}e-6'
-                for some, others in zip(nanoseconds, microseconds, strict=True)
-            ],
-            [number / 1e9 for number in nanoseconds],
-            [number / 1e6 for number in microseconds],
-        )
-    texts = []
-    for index, pair in enumerate(zip(execution_times, created_at, strict=True)):
-        if len(execution_times) > 1:
-            ((text,), (seconds,), (moment,)) = _times([pair[0]], [pair[1]])
-        else:
-            seconds, moment = _in_bounds(*pair)
-            text = f'{seconds!r},"created_at":{moment!r}'
-        texts.append(text)
-        execution_times[index], created_at[index] = seconds, moment
-    return texts, execution_times, created_at
-
-
-def tally_of(lines: Sequence[str]) -> Tally:
-    """What `encode` noted as it wrote these lines; one that is no entry to us has no figures."""
-    tally = Tally()
-    for line in lines:
-        try:
-            entry = decode(line.encode())
-        except RejectedEntryError:
-            continue  # a newer release's, in its spool: the worker will say what it is
-        tally.add_all(
-            (entry.func_name,), (entry.execution_time,), (entry.created_at,), (entry.mark,)
-        )
-    return tally
-
-
-def _in_bounds(execution_time: float, created_at: float) -> tuple[float, float]:
-    """Times that a worker takes: clocks that tests put in the place of the real ones jump, and give odd numbers."""
-    execution_time, created_at = float(execution_time), float(round(created_at, 6))
-    if not 0.0 <= execution_time < MAX_SECONDS:
-        execution_time = _nearest(execution_time, MAX_SECONDS)
-    if not 0.0 <= created_at < END_OF_TIME:
-        created_at = _nearest(created_at, END_OF_TIME)
-    return execution_time, created_at
-
-
-def _nearest(value: float, limit: float) -> float:
-    """The number that is at least 0 and below the limit, and closest to the value; 0 for NaN."""
-    return math.nextafter(limit, 0.0) if value >= limit else 0.0
-
-
-@lru_cache(maxsize=4096)
-def _json_text(text: str) -> str:
-    return json.dumps(text)
-
-
-@lru_cache(maxsize=1024)
-def _kind(mark: str | None) -> str:
-    if mark is None:
-        return OK.json
-    if mark == "":
-        return CANCELLED.json
-    return f'{ERROR.json},"error_type":{json.dumps(mark)}'
 
 
 def decode(raw: bytes) -> Entry:

@@ -15,10 +15,9 @@ The buckets are those of OpenTelemetry's data model for exponential histograms a
 from __future__ import annotations
 
 import sys
-from bisect import bisect_left
-from collections import Counter
+from bisect import bisect_left, bisect_right
 from functools import lru_cache
-from itertools import repeat
+from itertools import chain, count
 from math import ceil, floor, frexp, inf, ldexp
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +26,11 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "h:"
 _ZERO: Final = "h:zero"
-_UNUSUAL: Final = ""
+_DIVIDED: Final = ""
+_KEPT: Final = range(
+    1023 - 30, 1023 + 14
+)  # exponents, as floats have them, of the times from 1 ns to 16,384 s
+_HIGH: Final = 1 if sys.byteorder == "little" else 0  # of the two halves of a float's bits
 
 _PER_DOUBLING: Final = 32
 _HIGHEST: Final = 32767  # the bucket of the largest float
@@ -102,24 +105,41 @@ def bucket(execution_time: float) -> str:
         return _fields(exponent)[bisect_left(_EDGES, fraction)]
 
 
-def counted(execution_times: Sequence[float]) -> Counter[str]:
-    """How many of the times fall into each bucket; as `bucket` for each of them, in a fifth of the time."""
-    edges, fields = _usual_buckets()
-    found = Counter(map(fields.__getitem__, map(bisect_left, repeat(edges), execution_times)))
-    if found.pop(_UNUSUAL, 0):
-        found.update(bucket(time) for time in execution_times if not edges[0] < time <= edges[-1])
-    return found
+def counted(times: Sequence[float], unit: float) -> dict[str, int]:
+    """How many of the times fall into each bucket: as `bucket` for each, many times as fast.
 
-
-@lru_cache(maxsize=1)
-def _usual_buckets() -> tuple[list[float], list[str]]:
-    """The edges of all buckets from 4 ns to 4,096 s, and the field of the bucket that each edge ends.
-
-    The first edge ends, and one beyond the last begins, what is `_UNUSUAL`.
+    Args:
+        times: sorted; seconds if `unit` is 1, else whole numbers of which a second has `unit`.
     """
+    edges, fields = _usual_buckets(unit)
+    counts: dict[str, int] = {}
+    usual = bisect_right(times, edges[-1])
+    start = bisect_right(times, edges[0], 0, usual)
+    for time in chain(times[:start], times[usual:]):
+        field = bucket(time / unit)
+        counts[field] = counts.get(field, 0) + 1
+    index = 0
+    while start < usual:  # once for each bucket, as the times in it follow one another
+        index = bisect_left(edges, times[start], index)
+        end = bisect_right(times, edges[index], start, usual)
+        counts[fields[index]] = end - start
+        start = end
+    return counts
+
+
+@lru_cache(maxsize=2)
+def _usual_buckets(unit: float) -> tuple[list[float], list[str]]:
+    """The edges of all buckets from 4 ns to 4,096 s, and the field of the bucket that each edge ends."""
     indexes = range(-28 * _PER_DOUBLING, 12 * _PER_DOUBLING + 1)
-    fields = [f"{_PREFIX}{index - 1}" for index in indexes]
-    return [_edge(index) for index in indexes], [_UNUSUAL, *fields[1:], _UNUSUAL]
+    edges = list(map(_edge, indexes))
+    if unit != 1.0:
+        edges = [_largest_whole(edge, unit) for edge in edges]
+    return edges, [f"{_PREFIX}{index - 1}" for index in indexes]
+
+
+def _largest_whole(edge: float, unit: float) -> float:
+    """The largest whole number that is not above the edge once it is divided by the unit."""
+    return float(next(number for number in count(ceil(edge * unit), -1) if number / unit <= edge))
 
 
 def bounds(field: str) -> tuple[float, float]:

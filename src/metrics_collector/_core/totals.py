@@ -9,7 +9,7 @@ machines and time is addition.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -91,29 +91,35 @@ class Totals:
             self.last_called_at = created_at
 
     def add_all(
-        self, execution_times: Sequence[float], last_called_at: float, marks: Iterable[Mark]
+        self,
+        execution_times: Sequence[float],
+        last_called_at: float,
+        marks: Iterable[Mark],
+        *,
+        unit: float = 1.0,
     ) -> None:
-        """As `add` for many calls, at least one, in a third of the time.
+        """As `add` for many calls, at least one, in a fraction of the time.
 
         Args:
-            execution_times: seconds.
+            execution_times: seconds, or whole numbers of which a second has `unit`.
             last_called_at: the latest end, UTC epoch seconds.
             marks: of all but those that were ok.
         """
         counts = self.counts
-        buckets = histogram.counted(execution_times)
+        times = sorted(execution_times)
+        buckets = histogram.counted(times, unit)
         if counts:
             for bucket, by in buckets.items():
                 counts[bucket] = counts.get(bucket, 0) + by
         else:
             counts.update(buckets)
-        counts[CALLS] = counts.get(CALLS, 0) + len(execution_times)
+        counts[CALLS] = counts.get(CALLS, 0) + len(times)
         for mark in marks:
             for field in _fields(mark):
                 counts[field] = counts.get(field, 0) + 1
-        self.execution_time += sum(execution_times)
-        self.min = _extreme(min, self.min, min(execution_times))
-        self.max = _extreme(max, self.max, max(execution_times))
+        self.execution_time += sum(times) / unit
+        self.min = _extreme(min, self.min, times[0] / unit)
+        self.max = _extreme(max, self.max, times[-1] / unit)
         self.last_called_at = _extreme(max, self.last_called_at, last_called_at)
 
     def merge(self, other: Totals) -> None:
@@ -130,15 +136,8 @@ class Totals:
         self.last_called_at = _extreme(max, self.last_called_at, other.last_called_at)
 
     def dumps(self) -> str:
-        """The compact JSON in which the scripts take totals; what is `None` is left out, as Lua has no such value."""
-        others = {
-            "sum": self.execution_time,
-            "min": self.min,
-            "max": self.max,
-            "last": self.last_called_at,
-        }
-        rest = [f',"{key}":{value!r}' for key, value in others.items() if value is not None]
-        return f'{{"c":{counts_text(self.counts)}{"".join(rest)}}}'
+        """The compact JSON in which the scripts take totals."""
+        return dumps_all((self,))[1:-1]
 
     @classmethod
     def loads(cls, text: str | bytes) -> Totals:
@@ -184,47 +183,57 @@ class Totals:
         return whole
 
 
+class _Columns(OrderedDict[str, list[float]]):
+    """Of each function, one number of each of its calls."""
+
+    def __missing__(self, func_name: str) -> list[float]:
+        column = self[func_name] = []
+        return column
+
+    def extend(self, func_names: Iterable[str], numbers: Iterable[float]) -> None:
+        """Add the number of each call to those of its function."""
+        # Consumed by a queue that keeps nothing, since a loop takes half as long again.
+        deque(map(list.append, map(self.__getitem__, func_names), numbers), maxlen=0)
+
+
 class Tally:
     """Calls that are yet to be counted, as to count many at once is several times as fast."""
 
-    __slots__ = ("_calls", "_texts", "_totals")
+    __slots__ = ("_ends", "_marks", "_times", "_totals")
 
     def __init__(self) -> None:
         self._totals: dict[str, Totals] = {}
-        self._texts: dict[str, str] = {}
-        # Of each function: seconds and ends of all its calls, and the marks of those that were not ok.
-        self._calls: OrderedDict[str, tuple[list[float], list[float], list[Mark]]] = OrderedDict()
+        self._times, self._ends = _Columns(), _Columns()
+        self._marks: dict[str, list[Mark]] = {}  # of the calls that were not ok
 
     def add_all(
         self,
         func_names: Sequence[str],
-        execution_times: Sequence[float],
-        created_at: Sequence[float],
+        times: Sequence[float],
+        ends: Sequence[float],
         marks: Sequence[Mark],
     ) -> None:
-        """Note calls, as `Totals.add` takes them."""
-        calls = self._calls
-        for func_name, seconds, moment, mark in zip(
-            func_names, execution_times, created_at, marks, strict=True
-        ):
-            try:
-                times, ends, others = calls[func_name]
-            except KeyError:
-                times, ends, others = calls[func_name] = ([], [], [])
-            times.append(seconds)
-            ends.append(moment)
-            if mark is not None:
-                others.append(mark)
+        """Note calls: the whole nanoseconds that they took, whole microseconds (UTC epoch) at their ends, and marks."""
+        self._times.extend(func_names, times)
+        self._ends.extend(func_names, ends)
+        if marks.count(None) < len(marks):
+            for func_name, mark in zip(func_names, marks, strict=True):
+                if mark is not None:
+                    self._marks.setdefault(func_name, []).append(mark)
+
+    def add(self, func_name: str, execution_time: float, created_at: float, mark: Mark) -> None:
+        """Count one call, as `Totals.add` does."""
+        self._totals.setdefault(func_name, Totals()).add(execution_time, created_at, mark)
 
     def count(self, some: int) -> bool:
         """Count some of the calls, fewer where there are many functions; whether that leaves any."""
-        while some > 0 and self._calls:
-            func_name, (times, ends, marks) = self._calls.popitem(last=False)
+        while some > 0 and self._times:
+            func_name, times = self._times.popitem(last=False)
             totals = self._totals.setdefault(func_name, Totals())
-            totals.add_all(times, max(ends), marks)
-            self._texts[func_name] = totals.dumps()
+            last, marks = max(self._ends.pop(func_name)) / 1e6, self._marks.pop(func_name, ())
+            totals.add_all(times, last, marks, unit=1e9)
             some -= len(times) + _CALLS_A_FUNCTION
-        return bool(self._calls)
+        return bool(self._times)
 
     def totals(self) -> dict[str, Totals]:
         """The totals of each function."""
@@ -232,11 +241,19 @@ class Tally:
             pass
         return self._totals
 
-    def texts(self) -> dict[str, str]:
-        """What `dumps` gives of each function's totals."""
-        while self.count(1):
-            pass
-        return self._texts
+
+def dumps_all(some: Iterable[Totals]) -> str:
+    """A JSON array of what `Totals.dumps` gives of each; what is `None` is left out, as Lua has no such value."""
+    from pydantic_core import (
+        to_json,  # takes its time, and nobody needs it before there is a sender
+    )
+
+    shapes = []
+    for totals in some:
+        rest = {"min": totals.min, "max": totals.max, "last": totals.last_called_at}
+        known = {key: value for key, value in rest.items() if value is not None}
+        shapes.append({"c": totals.counts, "sum": totals.execution_time, **known})
+    return to_json(shapes).decode()
 
 
 def counts_text(counts: Mapping[str, int]) -> str:

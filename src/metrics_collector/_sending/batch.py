@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from metrics_collector._core import entries
+from metrics_collector._core.encoding import tally_of
+from metrics_collector._core.totals import dumps_all
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from metrics_collector._core.totals import Tally
 
 
@@ -26,16 +25,15 @@ class Content(NamedTuple):
     deltas: str
 
 
-def content(lines: Sequence[str], tally: Tally) -> Content:
-    """The content of a batch: its entries, each the JSON that Redis gets, and their figures."""
-    texts = tally.texts()
-    return Content("\n".join(lines).encode(), tuple(texts), f"[{','.join(texts.values())}]")
+def content(payload: bytes, tally: Tally) -> Content:
+    """The content with this payload, whose figures are those of the tally."""
+    totals = tally.totals()
+    return Content(payload, tuple(totals), dumps_all(totals.values()))
 
 
 def content_of(payload: bytes) -> Content:
     """The content with this payload: the figures come from the numbers in the JSON, so they are the same again."""
-    lines = payload.decode().split("\n")
-    return content(lines, entries.tally_of(lines))
+    return content(payload, tally_of(payload))
 
 
 class DiskCopy(Protocol):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from itertools import chain, repeat, starmap
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from metrics_collector._core import entries
+from metrics_collector._core import encoding, entries
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.totals import Tally
 from metrics_collector._sending.batch import Batch
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from metrics_collector._recording.recorder import Record
     from metrics_collector._sending.batch import Content, DiskCopy
 
-SLICE: Final = 150  # records encoded between two pauses for other threads
+SLICE: Final = 300  # records encoded between two pauses for other threads
 BATCH: Final = 2000  # entries sent in one go
 # Of one batch. What Redis has taken and lost so often is perhaps what SQL cannot have, as an entry that is too long.
 MOST_LOSSES: Final = 100
@@ -60,15 +60,16 @@ class Outbox:
         self._buffer = buffer
         self._monotonic = monotonic
         self._wall = wall
-        # Invariant under the lock: an entry drained from the buffer is counted in exactly one of `_lines` (numbered,
+        # Invariant under the lock: an entry drained from the buffer is counted in exactly one of `_slices` (numbered,
         # its batch still open), `_batches`, `_only_in_redis`, `_lost`, `_saved` and `_dropped`, of which a number that
         # is `_saved` counts as that alone. Reentrant, as a signal handler or a finaliser may interrupt and count.
         self._lock = threading.RLock()
         self._dropped = 0
         self._retried = 0
-        self._lines: list[str] = []
-        self._tally = Tally()  # of `_lines`
-        self._size = 0  # bytes of `_lines`
+        self._slices: list[bytes] = []  # of the open batch: the entries, as encoded
+        self._tally = Tally()  # of `_slices`
+        self._open = 0  # entries in `_slices`
+        self._size = 0  # bytes of `_slices`
         self._last = 0  # number of the newest entry
         self._batches: deque[Batch] = deque()  # those to be sent, or sent again, in order
         # Acknowledged, and removed from memory at its limit; by the number of their list (`PushReply.lists`).
@@ -89,13 +90,13 @@ class Outbox:
     @property
     def open(self) -> bool:
         """Whether a batch is being filled."""
-        return bool(self._lines)
+        return bool(self._open)
 
     @property
     def unsaved(self) -> bool:
         """Whether anything waits for Redis or for SQL."""
         with self._lock:
-            return bool(self._batches or self._lines) or any(
+            return bool(self._batches or self._open) or any(
                 map(self._count_unsaved, self._only_in_redis.values())
             )
 
@@ -104,7 +105,7 @@ class Outbox:
         """Whether anything is not in Redis."""
         with self._lock:
             return bool(
-                self._buffer or self._lines or any(not batch.sent for batch in self._batches)
+                self._buffer or self._open or any(not batch.sent for batch in self._batches)
             )
 
     @property
@@ -124,10 +125,14 @@ class Outbox:
         with self._lock:
             records: list[Record] = []
             try:
-                count = min(SLICE, batch - len(self._lines), len(self._buffer))
+                count = min(SLICE, batch - self._open, len(self._buffer))
                 # In one call, within which no Ctrl-C comes: so each record is in one of the two.
                 records.extend(starmap(self._buffer.popleft, repeat((), count)))
-                lines = entries.encode(
+                if (
+                    not records
+                ):  # the batch is full since a call that was interrupted, or another took all
+                    return self._open >= batch
+                text, fitting = encoding.encode(
                     records,
                     self.producer,
                     self._last + 1,
@@ -135,33 +140,32 @@ class Outbox:
                     self._tally,
                     room=entries.MAX_BATCH_BYTES - self._size,
                 )
-                left = len(records) - len(lines)
+                left = len(records) - fitting
                 self._buffer.extendleft(starmap(records.pop, repeat((), left)))  # as above
-                last = self._last + len(lines)
-                size = self._size + sum(map(len, lines))
+                last, held = self._last + fitting, self._open + fitting
+                size = self._size + len(text) + 1
             except BaseException as error:
-                self._tally = entries.tally_of(self._lines)  # without the part of this slice
+                self._tally = self._counted_anew()  # without the part of this slice
                 if isinstance(error, Exception):  # it would fail again
                     self._dropped += len(records)
                 else:
                     self._buffer.extendleft(reversed(records))
                 raise
             # Without any call, and so without a Ctrl-C in between.
-            self._lines += lines
-            self._last = last
-            self._size = size
-            return len(self._lines) >= batch or left > 0
+            self._slices += (text,)
+            self._last, self._open, self._size = last, held, size
+            return held >= batch or left > 0
 
     def close_batch(self) -> None:
         """Make the open batch one that can be sent."""
         with self._lock:
-            if self._lines:
+            if self._open:
                 with self._counting():
-                    content = encoded(self._lines, self._tally)
-                    made = Batch(self._last - len(self._lines) + 1, self._last, content)
+                    content = encoded(b"\n".join(self._slices), self._tally)
+                    made = Batch(self._last - self._open + 1, self._last, content)
                     tally = Tally()
                 # Again, no Ctrl-C comes before the call is over.
-                self._lines, self._tally, self._size = [], tally, 0
+                self._slices, self._tally, self._open, self._size = [], tally, 0, 0
                 self._batches.append(made)
 
     async def make_batch(self, until: int, batch: int = BATCH) -> None:
@@ -188,8 +192,11 @@ class Outbox:
         try:
             yield
         except BaseException:
-            self._tally = entries.tally_of(self._lines)
+            self._tally = self._counted_anew()
             raise
+
+    def _counted_anew(self) -> Tally:
+        return encoding.tally_of(b"\n".join(self._slices)) if self._slices else Tally()
 
     def next(self) -> tuple[Batch, int] | None:
         """The batch to push now, and the highest number before it that Redis has acknowledged, or 0.
@@ -326,7 +333,7 @@ class Outbox:
         if len(self._buffer) + self._last < most:  # the usual case, without a lock
             return 0
         with self._lock:
-            excess = len(self._buffer) + len(self._lines) - most
+            excess = len(self._buffer) + self._open - most
             excess += sum(len(batch) for batch in self._batches if batch.content is not None)
             kept: list[Batch] = []
             for batch in self._batches:
@@ -363,8 +370,8 @@ class Outbox:
             lost = self._count_lost()
             return Counts(
                 recorded=self._drained + waiting,
-                buffered=waiting + len(self._lines) + unsent - spooled,
-                sent=self._last - len(self._lines) - saved - unsent - lost,
+                buffered=waiting + self._open + unsent - spooled,
+                sent=self._last - self._open - saved - unsent - lost,
                 saved=saved,
                 spooled=spooled,
                 dropped=self._dropped + lost,
@@ -374,7 +381,7 @@ class Outbox:
     def count_volatile(self, *, embedded: bool) -> int:
         """How many entries would be lost if the process, or with `embedded` Redis in it as well, ended now."""
         with self._lock:
-            volatile = len(self._buffer) + len(self._lines)
+            volatile = len(self._buffer) + self._open
             volatile += sum(len(batch) for batch, _ in self.only_in_memory(0, sent=embedded))
             released = self._only_in_redis.values()
             return volatile + (sum(map(self._count_unsaved, released)) if embedded else 0)
@@ -385,7 +392,7 @@ class Outbox:
         The lock is not taken: a thread of the parent may have held it.
         """
         self._buffer = deque()
-        self._lines, self._tally, self._size = [], Tally(), 0
+        self._slices, self._tally, self._open, self._size = [], Tally(), 0, 0
         self._batches = deque()
 
     @property

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_collector._core.entries import decode, encode
+from metrics_collector._core.encoding import encode
+from metrics_collector._core.entries import decode
 from metrics_collector._core.models import FunctionMetrics, figures
 from metrics_collector._core.totals import Tally, Totals
 from metrics_collector._errors import ConfigurationError, UnknownFunctionError
@@ -101,7 +102,7 @@ class RecordedMetrics:
                 outcome=entry.outcome,  # type: ignore[arg-type]  # checked, when it was decoded
                 error_type=entry.error_type,
             )
-            for entry in (decode(line.encode()) for line in lines)
+            for entry in (decode(line) for line in lines)
         ]
 
     def __repr__(self) -> str:
@@ -128,12 +129,14 @@ class RecordedMetrics:
         _, totals = self._sent()
         return totals
 
-    def _sent(self) -> tuple[list[str], dict[str, Totals]]:
+    def _sent(self) -> tuple[list[bytes], dict[str, Totals]]:
         """The entries and figures that a sender would make of it, so that both agree to the last digit."""
         tally = Tally()
         records = self._records.copy()  # at once, whoever else appends
-        lines = encode(records, _NOBODY, 1, self._offset, tally)
-        return lines, tally.totals()
+        if not records:
+            return [], {}
+        payload, _ = encode(records, _NOBODY, 1, self._offset, tally)
+        return payload.split(b"\n"), tally.totals()
 
 
 def _counted(metrics: FunctionMetrics) -> str:
