@@ -13,10 +13,11 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from itertools import chain, repeat, starmap
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core import encoding, entries
 from metrics_collector._core.intervals import Intervals
+from metrics_collector._core.pipeline_types import Counts
 from metrics_collector._core.totals import Tally
 from metrics_collector._sending.batch import Batch
 from metrics_collector._sending.batch import content as encoded
@@ -32,18 +33,6 @@ SLICE: Final = 300  # records encoded between two pauses for other threads
 BATCH: Final = 2000  # entries sent in one go
 # Of one batch. What Redis has taken and lost so often is perhaps what SQL cannot have, as an entry that is too long.
 MOST_LOSSES: Final = 100
-
-
-class Counts(NamedTuple):
-    """Where the entries are; the fields are those of `Statistics`."""
-
-    recorded: int
-    buffered: int
-    sent: int
-    saved: int
-    spooled: int
-    dropped: int
-    retried: int
 
 
 class Outbox:
