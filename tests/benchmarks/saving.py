@@ -12,7 +12,7 @@ from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
 from metrics_collector import Settings
-from metrics_collector._core.entries import decode
+from metrics_collector._core.decoding import decode
 from metrics_collector._runtime import assembly
 from metrics_collector._sending.memory_limit import MemoryLimit
 from metrics_collector._sending.outbox import BATCH

@@ -12,22 +12,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metrics_collector._core import bulk_decoding, encoding
+from metrics_collector._core import encoding
+from metrics_collector._core.decoding import decode
 from metrics_collector._core.encoding import tally_of
 from metrics_collector._core.entries import (
     END_OF_TIME,
     MAX_OUTCOME,
     MAX_SECONDS,
-    Entry,
     RejectedEntryError,
-    decode,
 )
 from metrics_collector._core.histogram import bucket
 from metrics_collector._core.totals import OtherOutcome, Tally, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from metrics_collector._recording.recorder import Record
 
 PRODUCER = "0123456789abcdef"
@@ -105,162 +102,6 @@ def test_totals_are_those_of_the_numbers_as_written(records: list[Record], offse
         assert of_function.execution_time == pytest.approx(read[name].execution_time)
         of_function.execution_time = read[name].execution_time
     assert as_json(read) == as_json(totals)
-
-
-@pytest.mark.parametrize(
-    "elements",
-    [
-        [b'{"a":1},{"b":2}', b'{"c":[{}', b"{}]}"],
-        [b"1,2", b"[3", b"4]"],
-        [b'"', b'"'],
-        [b"", b"1"],
-        [b"{}", b"\xff"],
-        [b"NaN", b"{}"],
-        [b"[" * 100_000, b"{}"],
-        [],
-    ],
-)
-def test_elements_read_together_are_what_each_is_alone(elements: list[bytes]) -> None:
-    good = [raw(id=f"{PRODUCER}-1"), raw(error_occurred=1, error_type="E"), raw(created_at=-1)]
-    together = _all(good + elements)
-
-    assert [_told(one) for one in together] == [_told(_alone(one)) for one in good + elements]
-
-
-ODD_VALUES: list[Any] = [
-    *(None, True, False, -1, 0, 1, 2, [], {}),
-    *(1e10, 1e300, -0.0, 0.0, 0.5, -1.5, 253_402_300_800.0, 10**400),
-    *("", "f", "f\0", "x" * 10_001, "\ud800", "é"),
-    *(f"{PRODUCER}-{number}" for number in ("0", "01", "", "-1", "1" * 15, "1" * 16)),
-    *(f"{PRODUCER}-{number}" for number in ("\u0661", "1 ", "+1", "1_0", "\u00b2", "1\n")),
-    *("0123456789ABCDEF-1", "0123456789abcde-12", f"x{PRODUCER}-1"),
-]
-
-
-@pytest.mark.parametrize("field", [*GOOD, "id", "outcome", "new"])
-def test_odd_elements_among_usual_ones_are_what_each_is_alone(field: str) -> None:
-    elements = []
-    for number, value in enumerate(ODD_VALUES, 1):
-        usual = {**GOOD, "id": f"{PRODUCER}-{number}"}
-        elements += [json.dumps(usual).encode(), json.dumps({**usual, field: value}).encode()]
-    together = _all(elements)
-    assert [_told(one) for one in together] == [_told(_alone(one)) for one in elements]
-    assert list(map(repr, together)) == [repr(_alone(one)) for one in elements]  # -0.0, too
-
-
-def test_fields_in_another_order_or_of_another_name_are_read_by_name() -> None:
-    usual = {**GOOD, "id": f"{PRODUCER}-1"}
-    swapped = {key: usual[key] for key in sorted(usual)}
-    renamed = {"at" if key == "created_at" else key: value for key, value in usual.items()}
-    elements = [json.dumps(fields).encode() for fields in (usual, swapped, renamed)]
-    first, second, third = _all(elements)
-    assert first == second == decode(elements[1])
-    assert isinstance(third, RejectedEntryError)
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["f", "é", '"', "a\\b\n"]) | names,
-            st.floats(0, 1e6),
-            st.none() | st.sampled_from(["", "TimeoutError", 'Odd"Error']) | names,
-            st.sampled_from([PRODUCER, "f" * 16]),
-            st.booleans(),
-        ),
-        min_size=1,
-        max_size=8,
-    )
-)
-def test_what_producers_write_of_usual_calls_comes_as_runs(calls: list[Any]) -> None:
-    elements = []
-    number = 0
-    for name, seconds, mark, producer, missed in calls:
-        number += 1 + missed
-        (line,) = encode([(name, 0.0, seconds, mark)], producer, number, 1e9, Tally())
-        elements.append(line.encode())
-
-    runs = bulk_decoding.decode_all(elements)
-
-    assert all(isinstance(run, bulk_decoding.EntryRun) for run in runs)
-    assert _flat(runs) == [decode(element) for element in elements]
-    breaks = sum(
-        calls[index][3] != calls[index - 1][3] or calls[index][4] for index in range(1, len(calls))
-    )
-    assert len(runs) == 1 + breaks
-
-
-@pytest.mark.parametrize(
-    ("field", "odd"),
-    [
-        *(
-            ("execution_time", odd)
-            for odd in ("01e-9", "-1e-9", "12345678901234567890e-9", "1e-9\n")
-        ),
-        *(("created_at", odd) for odd in ("99999999999999999999e-6", "\u0661e-6")),
-        *(("func_name", odd) for odd in ('""', '"\\u0000"', '"\\ud800"', '"\\x"', '"a\tb"')),
-        *(("func_name", f'"{odd}"') for odd in ("x" * 10_001, r"\ud83d\ude00" * 6_000)),
-        *(("error_occurred", odd) for odd in ("true", '1,"error_type":"a\\u0000b"')),
-        *(("error_occurred", odd) for odd in ('0,"error_type":"E"', '1,"error_type":""')),
-        ("error_occurred", '1,"error_type":"E","outcome":"cancelled"'),
-        *(("id", f'"{PRODUCER}-{odd}"') for odd in ("01", "0", "1\n")),
-        ("id", f'"{PRODUCER}-1"}}\n{{"id":"{PRODUCER}-2"'),
-    ],
-)
-def test_an_odd_field_in_what_a_producer_writes(field: str, odd: str) -> None:
-    fields = {"func_name": '"f"', "execution_time": "5e-9", "created_at": "7e-6"}
-    fields |= {"error_occurred": "0", "id": f'"{PRODUCER}-1"'}
-    lines = [
-        "{" + ",".join(f'"{key}":{text}' for key, text in written.items()) + "}"
-        for written in (fields, fields | {field: odd})
-    ]
-    elements = [line.encode() for line in lines]
-
-    assert list(map(_told, _all(elements))) == [_told(_alone(one)) for one in elements]
-    (run,) = bulk_decoding.decode_all(elements[:1])
-    assert isinstance(run, bulk_decoding.EntryRun)  # else nothing is shown
-
-
-def test_two_entries_in_an_element_are_none_though_another_one_is_missing() -> None:
-    (line,) = encode([("f", 0.0, 1.0, None)], PRODUCER, 1, 1e9, Tally())
-    elements = [f"{line}\n{line}".encode(), b"{}"]
-
-    assert all(isinstance(one, RejectedEntryError) for one in _all(elements))
-
-
-def test_good_elements_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_decoding, "decode", None)
-
-    (entry, again) = _all([raw(), raw()])
-
-    assert entry == again
-
-
-def _all(elements: list[bytes]) -> list[Entry | RejectedEntryError]:
-    return _flat(bulk_decoding.decode_all(elements))
-
-
-def _flat(found: Sequence[bulk_decoding.EntryRun | Entry | RejectedEntryError]) -> list[Any]:
-    flat: list[Any] = []
-    for one in found:
-        if isinstance(one, bulk_decoding.EntryRun):
-            flat += [
-                Entry(*row[:7], None, one.producer, number)
-                for number, row in enumerate(one.rows, one.first)
-            ]
-        else:
-            flat.append(one)
-    return flat
-
-
-def _alone(element: bytes) -> Entry | RejectedEntryError:
-    try:
-        return decode(element)
-    except RejectedEntryError as rejection:
-        return rejection
-
-
-def _told(one: Entry | RejectedEntryError) -> tuple[object, ...]:
-    return one if isinstance(one, Entry) else (str(one), one.producer, one.number)
 
 
 def test_totals_grow_by_each_slice() -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fakeredis
 
+from metrics_collector._core.decoding import decode
 from metrics_collector._core.encoding import encode, tally_of
-from metrics_collector._core.entries import RejectedEntryError, decode
+from metrics_collector._core.entries import RejectedEntryError
 from metrics_collector._core.pipeline_types import FunctionState
 from metrics_collector._core.totals import OtherOutcome, Tally, Totals
 from metrics_collector._redis.connection import RedisConnection

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import redis
 
 from metrics_collector import MetricsCollector, Settings, history, list_metrics
-from metrics_collector._core.entries import MAX_ENTRY_BYTES, decode
+from metrics_collector._core.decoding import decode
+from metrics_collector._core.entries import MAX_ENTRY_BYTES
 from tests.helpers import busy_service, outside, processes
 from tests.helpers.pipeline import KEYS, contents
 

@@ -30,7 +30,7 @@ from metrics_collector import (
     statistics,
     tasks,
 )
-from metrics_collector._core.entries import decode
+from metrics_collector._core.decoding import decode
 from metrics_collector._recording.recorder import buffer
 from metrics_collector._redis.worker_commands import WorkerCommands
 from metrics_collector._runtime import assembly

@@ -19,7 +19,8 @@ from redis.asyncio.connection import AbstractConnection
 from rich.console import Console
 
 from metrics_collector import metrics_collector
-from metrics_collector._core.entries import MAX_ENTRY_BYTES, RejectedEntryError, decode
+from metrics_collector._core.decoding import decode
+from metrics_collector._core.entries import MAX_ENTRY_BYTES, RejectedEntryError
 from metrics_collector._reading.query import Query
 from metrics_collector._recording import recorder
 from metrics_collector._redis.connection import connect

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from metrics_collector._core import encoding
 from metrics_collector._core import entries as entry_codec
+from metrics_collector._core.decoding import decode
 from metrics_collector._core.entries import MAX_BATCH_BYTES
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import PushReply
@@ -385,7 +386,7 @@ def test_a_batch_is_what_its_records_say() -> None:
     )
     (batch,) = filled(outbox, 10)
 
-    entries = [entry_codec.decode(line) for line in content_in(batch).payload.split(b"\n")]
+    entries = [decode(line) for line in content_in(batch).payload.split(b"\n")]
     assert [e.created_at for e in entries] == [1_000_001.5, 1_000_002.0, 1_000_003.0]
     assert [e.entry_id for e in entries] == [f"{outbox.producer}-{n}" for n in (1, 2, 3)]
     assert (batch.first, batch.last, len(batch)) == (1, 3, 3)
@@ -426,8 +427,8 @@ def test_a_clock_that_is_set_shifts_only_what_comes_later() -> None:
 
     (first, second) = filled(outbox, 1, 1)
 
-    assert entry_codec.decode(content_in(first).payload).created_at == 101.0
-    assert entry_codec.decode(content_in(second).payload).created_at == 5001.0
+    assert decode(content_in(first).payload).created_at == 101.0
+    assert decode(content_in(second).payload).created_at == 5001.0
 
 
 def test_a_resend_is_counted_as_retried() -> None:

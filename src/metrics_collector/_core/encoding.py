@@ -12,11 +12,11 @@ import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from metrics_collector._core.decoding import decode
 from metrics_collector._core.entries import (
     END_OF_TIME,
     MAX_SECONDS,
     RejectedEntryError,
-    decode,
 )
 from metrics_collector._core.figures import CANCELLED, ERROR, OK
 from metrics_collector._core.totals import Tally

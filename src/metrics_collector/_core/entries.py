@@ -1,21 +1,20 @@
-"""Entries: what a worker reads in `metrics_list`, whatever it finds there.
+"""What an entry is: its fields as JSON has them, what each may hold, and what they say together.
 
-Producers and workers of different releases share `metrics_list`, so outcomes and fields that are not known are kept as
-they are.
+All that reads entries checks them by `FIELDS` and `ending`. Producers and workers of different releases share
+`metrics_list`, so outcomes and fields that are not known are kept as they are.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._core.figures import CANCELLED, ERROR, OK, OUTCOMES
 from metrics_collector._core.totals import OtherOutcome
 
 if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
+
     from metrics_collector._core.totals import Mark
 
 MAX_ENTRY_BYTES: Final = 65_536
@@ -31,22 +30,124 @@ MAX_SECONDS: Final = (
 )
 END_OF_TIME: Final = 253_402_300_800.0  # the year 10000, which no datetime can hold
 MAX_OUTCOME: Final = 100  # characters of an outcome's name
-MAX_DEPTH: Final = 100  # lists or objects in each other; SQLite reads 1,000, Python by its version far fewer or more
 
-NUMBERED: Final = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,14})")
+NUMBERS: Final = 10**15  # more than a producer ever reaches
+_NUMBERED: Final = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,14})")
 
 
-_FIELDS: Final = frozenset(
-    (
-        "func_name",
-        "execution_time",
-        "created_at",
-        "error_occurred",
-        "outcome",
-        "error_type",
-        "id",
-    )
-)
+class Text(NamedTuple):
+    """A field that holds a text without a NUL, which ends SQLite's texts; unless `required` also null, or missing."""
+
+    required: bool = False
+
+    def schema(self, *, nul: bool = True) -> CoreSchema:
+        """For pydantic-core; without `nul` there is none in it, for which to look takes as long as all else."""
+        from pydantic_core import core_schema as kinds
+
+        text = kinds.str_schema(
+            strict=True,
+            min_length=int(self.required),
+            max_length=MAX_TEXT,
+            pattern=r"\A[^\x00]*\z" if nul else None,
+        )
+        if self.required:
+            return text
+        return kinds.with_default_schema(kinds.nullable_schema(text), default=None)
+
+    def wrong(self, error: str, value: object) -> str:
+        """What is wrong with it, by pydantic-core's name for that."""
+        if self.required and (value is None or error in {"missing", "string_too_short"}):
+            return "is missing or empty"
+        return {
+            "string_too_long": f"is longer than {MAX_TEXT:,} characters",
+            "string_pattern_mismatch": "holds a NUL",
+            "string_unicode": "has half a surrogate pair",
+        }.get(error, "is not a text")
+
+
+class Number(NamedTuple):
+    """A field that holds a number, at least 0 and below the limit."""
+
+    limit: float
+
+    def schema(self, **_options: bool) -> CoreSchema:
+        """For pydantic-core."""
+        from pydantic_core import core_schema as kinds
+
+        return kinds.float_schema(strict=True, ge=0, lt=self.limit, allow_inf_nan=False)
+
+    def wrong(self, error: str, value: object) -> str:
+        """What is wrong with it, by pydantic-core's name for that."""
+        too_large = isinstance(value, int) and not isinstance(value, bool)  # for a float
+        if error == "missing" or (error == "float_type" and not too_large):
+            return "is missing or not a number"
+        return f"is not between 0 and {self.limit:g}"
+
+
+class Flag(NamedTuple):
+    """A field that holds 0 or 1; JSON's true and false are fine."""
+
+    def schema(self, **_options: bool) -> CoreSchema:
+        """For pydantic-core."""
+        from pydantic_core import core_schema as kinds
+
+        number = kinds.int_schema(strict=True, ge=0, le=1)
+        other = kinds.no_info_after_validator_function(int, kinds.bool_schema(strict=True))
+        return kinds.union_schema([number, other], mode="left_to_right")
+
+    def wrong(self, _error: str, _value: object) -> str:
+        """What is wrong with it."""
+        return "is neither 0 nor 1"
+
+
+FIELDS: Final[dict[str, Text | Number | Flag]] = {
+    "func_name": Text(required=True),
+    "execution_time": Number(MAX_SECONDS),
+    "created_at": Number(END_OF_TIME),
+    "error_occurred": Flag(),
+    "outcome": Text(),
+    "error_type": Text(),
+    "id": Text(),
+}
+
+
+def ending(
+    error_occurred: int, outcome: str | None, error_type: str | None
+) -> tuple[int, str, str | None]:
+    """How a call ended, whose fields are each as `FIELDS` says: error_occurred, outcome and error_type, filled in.
+
+    Raises:
+        RejectedEntryError: together they make no sense.
+    """
+    outcome = outcome or (ERROR if error_occurred else OK).name
+    if outcome not in OUTCOMES:  # a newer release's, of whose error type nothing is known either
+        if len(outcome) > MAX_OUTCOME or not outcome.isprintable():
+            raise RejectedEntryError(
+                f"outcome is longer than {MAX_OUTCOME} characters or not printable"
+            )
+    elif (outcome == ERROR.name) != bool(error_occurred):
+        raise RejectedEntryError("outcome contradicts error_occurred")
+    elif error_type is not None and not error_occurred:
+        raise RejectedEntryError("error_type without an error")
+    return error_occurred, outcome, error_type
+
+
+def identity(entry_id: object) -> tuple[str | None, int]:
+    """Producer and number in an id, the latter below `NUMBERS`; `None` and 0 if no producer of ours has given it."""
+    numbered = _NUMBERED.fullmatch(entry_id) if isinstance(entry_id, str) else None
+    return (numbered[1], int(numbered[2])) if numbered else (None, 0)
+
+
+def schema(*, nul: bool = True) -> CoreSchema:
+    """An object with `FIELDS`, for pydantic-core: it gives a dict of all of them in order, then the unknown ones.
+
+    Args:
+        nul: whether there may be a NUL in it.
+    """
+    from pydantic_core import core_schema as kinds
+
+    fields = {name: kinds.typed_dict_field(kind.schema(nul=nul)) for name, kind in FIELDS.items()}
+    return kinds.typed_dict_schema(fields, extra_behavior="allow")
 
 
 class Entry(NamedTuple):
@@ -59,10 +160,10 @@ class Entry(NamedTuple):
     func_name: str
     execution_time: float
     created_at: float
+    entry_id: str | None
     error_occurred: int
     outcome: str
     error_type: str | None
-    entry_id: str | None
     extra: str | None
     producer: str | None
     number: int
@@ -98,151 +199,3 @@ class RejectedEntryError(ValueError):
 
     producer: str | None = None
     number: int = 0
-
-
-def decode(raw: bytes) -> Entry:
-    """The entry in an element of `metrics_list`.
-
-    Raises:
-        RejectedEntryError: it is not one; the message says why.
-    """
-    if len(raw) > MAX_ENTRY_BYTES:
-        raise RejectedEntryError(f"longer than {MAX_ENTRY_BYTES:,} bytes")
-    try:
-        fields = DECODER.decode(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise RejectedEntryError("not UTF-8") from None
-    except RecursionError:
-        raise RejectedEntryError("not JSON: nested too deeply") from None
-    except RejectedEntryError:
-        raise
-    except ValueError as error:
-        raise RejectedEntryError(f"not JSON: {str(error)[:200]}") from None
-    return checked(fields)
-
-
-def checked(fields: Any) -> Entry:
-    """The entry in the value of an element.
-
-    Raises:
-        RejectedEntryError: as `decode`.
-    """
-    if not isinstance(fields, dict):
-        raise RejectedEntryError("not a JSON object")
-    producer, number = _identity(fields.get("id"))
-    try:
-        return _checked(fields, producer, number)
-    except RejectedEntryError as rejection:
-        rejection.producer, rejection.number = producer, number
-        raise
-
-
-def _identity(entry_id: object) -> tuple[str | None, int]:
-    numbered = NUMBERED.fullmatch(entry_id) if isinstance(entry_id, str) else None
-    return (numbered[1], int(numbered[2])) if numbered else (None, 0)
-
-
-def _checked(fields: dict[str, Any], producer: str | None, number: int) -> Entry:
-    func_name = _text(fields, "func_name")
-    if not func_name:
-        raise RejectedEntryError("func_name is missing or empty")
-    execution_time = _number(fields, "execution_time", MAX_SECONDS)
-    created_at = _number(fields, "created_at", END_OF_TIME)
-    flag = fields.get("error_occurred")
-    if flag not in (0, 1) or not isinstance(flag, int):  # JSON's true and false are fine
-        raise RejectedEntryError("error_occurred is neither 0 nor 1")
-    error_occurred = int(flag)
-    error_type = _text(fields, "error_type")
-    outcome = _text(fields, "outcome") or (ERROR if error_occurred else OK).name
-    if outcome not in OUTCOMES:  # a newer release's, of whose error type nothing is known either
-        if len(outcome) > MAX_OUTCOME or not outcome.isprintable():
-            raise RejectedEntryError(
-                f"outcome is longer than {MAX_OUTCOME} characters or not printable"
-            )
-    elif (outcome == ERROR.name) != bool(error_occurred):
-        raise RejectedEntryError("outcome contradicts error_occurred")
-    elif error_type is not None and not error_occurred:
-        raise RejectedEntryError("error_type without an error")
-    entry_id = fields["id"] if producer is not None else _text(fields, "id")
-    extra = None if fields.keys() <= _FIELDS else _extra(fields)
-    entry: Entry = _new(
-        Entry,
-        (
-            func_name,
-            execution_time,
-            created_at,
-            error_occurred,
-            outcome,
-            error_type,
-            entry_id,
-            extra,
-            producer,
-            number,
-        ),
-    )
-    return entry
-
-
-def _extra(fields: dict[str, Any]) -> str:
-    """The fields that are not known, in ASCII, so that half a surrogate pair or a NUL can be stored, too."""
-    unknown = {key: value for key, value in fields.items() if key not in _FIELDS}
-    if _deeper(unknown, MAX_DEPTH):
-        raise RejectedEntryError(f"a field is nested more than {MAX_DEPTH} deep")
-    try:
-        return json.dumps(unknown, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        raise RejectedEntryError("a field holds a number that is too large") from None
-
-
-def _deeper(value: object, depth: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(not depth or _deeper(one, depth - 1) for one in inner)
-
-
-def _text(fields: dict[str, Any], key: str) -> str | None:
-    value = fields.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise RejectedEntryError(f"{key} is not a text")
-    if wrong := problem(value):
-        raise RejectedEntryError(f"{key} {wrong}")
-    return value
-
-
-@lru_cache(maxsize=4096)
-def problem(value: str) -> str:
-    """Why this can be no text of an entry; "" if it can."""
-    if len(value) > MAX_TEXT:
-        return f"is longer than {MAX_TEXT:,} characters"
-    if "\0" in value:  # where SQLite's texts end
-        return "holds a NUL"
-    if not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            return "has half a surrogate pair"
-    return ""
-
-
-def _number(fields: dict[str, Any], key: str, limit: float) -> float:
-    value = fields.get(key)
-    if type(value) is float and 0 <= value < limit:
-        return value + 0.0  # -0.0 becomes 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RejectedEntryError(f"{key} is missing or not a number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not 0 <= number < limit:
-        raise RejectedEntryError(f"{key} is not between 0 and {limit:g}")
-    return number
-
-
-def _no_constant(name: str) -> float:
-    raise RejectedEntryError(f"{name} is not a number")
-
-
-_new: Final[Any] = tuple.__new__  # of a NamedTuple, in a third of the time
-DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)

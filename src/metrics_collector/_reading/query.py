@@ -9,7 +9,8 @@ from functools import lru_cache, partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
-from metrics_collector._core.entries import Entry, RejectedEntryError, decode
+from metrics_collector._core.decoding import decode
+from metrics_collector._core.entries import Entry, RejectedEntryError
 from metrics_collector._core.models import FunctionMetrics, HistoryPoint, figures
 from metrics_collector._core.pipeline_types import unnumbered
 from metrics_collector._core.rollup_ranges import SECONDS, ceil, cover, floor, joined

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from metrics_collector._core.bulk_decoding import EntryRun, decode_all
+from metrics_collector._core.decoding import SHORT_ROW, EntryRun, decode_all
 from metrics_collector._core.entries import RejectedEntryError, mark_of
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import FunctionState, Saved, unnumbered
@@ -21,8 +21,7 @@ from metrics_collector._storage.steps import Pause
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from metrics_collector._core.bulk_decoding import Row
-    from metrics_collector._core.entries import Entry
+    from metrics_collector._core.decoding import Row
     from metrics_collector._core.pipeline_types import Numbered
     from metrics_collector._storage.steps import Pauses
 
@@ -39,7 +38,7 @@ _Figures: TypeAlias = dict[tuple[str, int], Totals]  # by function and minute (U
 class Chunk(NamedTuple):
     """The head of a claim, decoded."""
 
-    contents: Sequence[EntryRun | Entry | RejectedEntryError]  # what the elements hold
+    contents: Sequence[EntryRun | RejectedEntryError]  # what the elements hold
     elements: Sequence[bytes]  # as they stand in Redis
     claim: str  # the producer of those without a number, which are at a distance from its end
     length: int  # of the claim
@@ -51,7 +50,7 @@ class Chunk(NamedTuple):
 
 def decode(token: str, length: int, elements: Sequence[bytes]) -> Pauses[Chunk]:
     """Decode a claim's head; arguments as `StoreWriter.save` takes them."""
-    contents: list[EntryRun | Entry | RejectedEntryError] = []
+    contents: list[EntryRun | RejectedEntryError] = []
     for start in range(0, len(elements), SLICE):
         contents += decode_all(elements[start : start + SLICE])
         yield Pause()
@@ -134,11 +133,12 @@ def plan(chunk: Chunk, known: Mapping[str, Intervals]) -> Pauses[SavePlan]:
     sorter = _Sorter(chunk.claim, ledger)
     index = paused = 0
     for content in chunk.contents:
+        distance = chunk.length - index  # from the claim's end
         if isinstance(content, EntryRun):
-            sorter.take_run(content)
+            sorter.take_run(content, distance)
             index += len(content.rows)
         else:
-            sorter.take(content, chunk.elements[index], chunk.length - index)
+            sorter.reject(content, chunk.elements[index], distance)
             index += 1
         if index - paused >= SLICE:
             paused = index
@@ -192,7 +192,7 @@ class _Groups:
                     totals.add_all(
                         [row[1] for row in some],
                         max([row[2] for row in some]),
-                        [mark_of(*row[3:6]) for row in some if row[4] != "ok"],
+                        [mark_of(*row[4:7]) for row in some if len(row) > SHORT_ROW],
                     )
                     handled += len(some)
                     if handled >= SLICE:
@@ -208,35 +208,34 @@ class _Sorter:
         self._claim = claim
         self._ledger = ledger
         self.rejected: list[tuple[bytes, str]] = []
-        self.functions: set[str] = set()  # those of runs are in their figures
+        self.functions: set[str] = set()  # those of which nothing is counted
         self.fresh, self.others, self.again = _Groups(), _Groups(), _Groups()
 
-    def take_run(self, run: EntryRun) -> None:
-        numbers = self._ledger[run.producer]
-        last = run.first + len(run.rows) - 1
-        if not numbers.count(run.first, last):
-            numbers.add(run.first, last)
-            self.fresh.add(run.rows)
-            return
-        for number, row in enumerate(run.rows, run.first):
-            (self.fresh if numbers.add(number) else self.again).add((row,))
-
-    def take(self, content: Entry | RejectedEntryError, raw: bytes, distance: int) -> None:
-        """Take one element, at a distance from the claim's end."""
-        if content.producer is not None:
-            new = self._ledger[content.producer].add(content.number)
+    def take_run(self, run: EntryRun, distance: int) -> None:
+        """Take some entries, the first of which is at a distance from the claim's end."""
+        if run.producer is None:
+            first, step, fresh = distance, -1, self.others
         else:
-            new = self._ledger[self._claim].add(distance)
-        if isinstance(content, RejectedEntryError):
-            if new:
-                self.rejected.append((raw, str(content)))
+            first, step, fresh = run.first, 1, self.fresh
+        last = first + step * (len(run.rows) - 1)
+        numbers = self._ledger[run.producer or self._claim]
+        if not numbers.count(min(first, last), max(first, last)):
+            numbers.add(min(first, last), max(first, last))
+            fresh.add(run.rows)
             return
-        self.functions.add(content.func_name)
-        row: Row = content[:7] if content.extra is None else (*content[:7], content.extra)
-        if content.producer is not None:
-            (self.fresh if new else self.again).add((row,))
-        elif new:
-            self.others.add((row,))
+        for row, number in zip(run.rows, range(first, last + step, step), strict=True):
+            if numbers.add(number):
+                fresh.add((row,))
+            elif run.producer is not None:
+                self.again.add((row,))
+            else:
+                self.functions.add(row[0])
+
+    def reject(self, rejection: RejectedEntryError, raw: bytes, distance: int) -> None:
+        """Take what is no entry."""
+        number = rejection.number if rejection.producer else distance
+        if self._ledger[rejection.producer or self._claim].add(number):
+            self.rejected.append((raw, str(rejection)))
 
 
 def _by_rollup(*parts: _Figures) -> dict[RollupKey, list[Totals]]:

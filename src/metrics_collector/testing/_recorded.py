@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from metrics_collector._core.decoding import decode
 from metrics_collector._core.encoding import encode
-from metrics_collector._core.entries import decode
 from metrics_collector._core.models import FunctionMetrics, figures
 from metrics_collector._core.totals import Tally, Totals
 from metrics_collector._errors import ConfigurationError, UnknownFunctionError

@@ -6,7 +6,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from metrics_collector._core.entries import RejectedEntryError, decode
+from metrics_collector._core.decoding import decode
+from metrics_collector._core.entries import RejectedEntryError
 from metrics_collector._reading.reports.report_types import ProcessState
 from metrics_collector._reading.roles import STARTED_BY
 from metrics_collector._redis import clocks, server_risks
