@@ -10,12 +10,6 @@
 -- midst: a key that holds something else, or a field that is no number, is left to reconciling.
 local expected, n, no, db = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[6]), ARGV[7]
 local functions = tonumber(ARGV[8])
-local d, A = {}, {}
-for i = 1, functions do
-  local at = 5 + 4 * i
-  d[i] = ARGV[at] ~= '' and cjson.decode(ARGV[at]) or {c = {}, sum = 0}
-  A[i] = cjson.decode(ARGV[at + 1])
-end
 
 redis.call('PERSIST', KEYS[2])
 local mine = ARGV[1] ~= '' and redis.call('LLEN', KEYS[1]) == expected
@@ -68,19 +62,20 @@ for i = 1, functions do
     if mine and stamped and not quiet and prev ~= '' and had[1] == db and had[2] == prev then
       redis.call('HSET', key, 'no', a_no, 'j', ARGV[at + 1])      -- d only moves from pending to saved: T stays
     else
-      local net, sum = {}, 0
-      if mine then
-        for field, by in pairs(d[i].c) do net[field] = -by end
-        sum = -d[i].sum
+      local net, sum, A = {}, 0, cjson.decode(ARGV[at + 1])
+      if mine and ARGV[at] ~= '' then
+        local d = cjson.decode(ARGV[at])
+        for field, by in pairs(d.c) do net[field] = -by end
+        sum = -d.sum
       end
       local B = had[3] and stamped and cjson.decode(had[3]) or {c = {}, sum = 0}
       if not stamped or had[1] ~= db or not b_no or b_no < a_no then
-        for field, by in pairs(A[i].c) do net[field] = (net[field] or 0) + by end
+        for field, by in pairs(A.c) do net[field] = (net[field] or 0) + by end
         for field, by in pairs(B.c) do net[field] = (net[field] or 0) - by end
-        sum = sum + A[i].sum - B.sum
+        sum = sum + A.sum - B.sum
         redis.call('HSET', key, 'db', db, 'no', a_no, 'j', ARGV[at + 1])
         redis.call('HSET', T, 'as_of', a_no)
-        B = A[i]
+        B = A
         widen(T, 'min', B.min, true)
         widen(T, 'max', B.max, false)
         widen(T, 'last_called_at', B.last, false)
