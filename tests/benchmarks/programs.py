@@ -33,11 +33,16 @@ _started = count()
 def run(name: str, folder: Path, **arguments: Any) -> dict[str, Any]:
     """What such a program prints, when it has ended."""
     with start(name, folder, **arguments) as program:
-        status = program.wait(600)
-        if status:
-            raise RuntimeError(f"{name} ended with {status}:\n{program.output}")
-        told: dict[str, Any] = json.loads(program.output.splitlines()[-1])
-        return told
+        return ended(program)
+
+
+def ended(program: Process) -> dict[str, Any]:
+    """What a program that runs has printed, when it has ended."""
+    status = program.wait(600)
+    if status:
+        raise RuntimeError(f"it ended with {status}:\n{program.output}")
+    told: dict[str, Any] = json.loads(program.output.splitlines()[-1])
+    return told
 
 
 def start(name: str, folder: Path, **arguments: Any) -> Process:
@@ -131,23 +136,27 @@ def producer(*, redis: str, entries: int) -> dict[str, Any]:
 
 
 def worker(*, redis: str, database: str, entries: int) -> dict[str, Any]:
-    """Saves so many entries, then ends; tells also the peak of its memory, in bytes."""
+    """Saves until the database has so many entries, then ends; tells also the peak of its memory, in bytes."""
 
     async def save() -> float:
         settings = Settings(redis_url=redis, database_name=database)
+        store = assembly.database(settings)
         async with assembly.redis_for_a_while(settings) as connection:
+            reader = ReaderCommands(connection)
             flush = assembly.flush(settings, connection, RateLimitedLog())
             saved = 0
             if not entries:
                 await flush.drain(once=True)
-            while entries and not await ReaderCommands(connection).waiting():
+            while entries and not await reader.waiting():
                 await asyncio.sleep(0.002)
             begun = clock()
             while saved < entries:
                 some = await flush.drain(once=True)
                 saved += some
                 if not some:
-                    await asyncio.sleep(0.005)
+                    await asyncio.sleep(0.02)
+                    if not await reader.waiting():  # another worker may have saved it
+                        saved = (await store.describe()).saved or 0
             return clock() - begun
 
     seconds = asyncio.run(save())

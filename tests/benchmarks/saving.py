@@ -54,6 +54,7 @@ def lines(run: Run) -> Iterator[Line]:
     yield line("one worker into SQLite", saved, BARE, bare, "/s", target=ratio)
     yield line("one worker into SQLite", saved, RPUSH, pushed, "/s")
     yield from _end_to_end(run)
+    yield from _two_workers(run)
 
 
 def _end_to_end(run: Run) -> Iterator[Line]:
@@ -66,15 +67,25 @@ def _end_to_end(run: Run) -> Iterator[Line]:
         yield line(name, samples[str(many)], "one producer", samples["1"], "/s")
 
 
-def _whole_way(count: int, many: int) -> float:
+def _whole_way(count: int, many: int, *, workers: int = 1) -> float:
     """Entries a second, from the first one that waits in Redis to the last one saved."""
-    with surroundings() as (redis, place), ExitStack() as senders:
+    with surroundings() as (redis, place), ExitStack() as running:
+        work = {"redis": redis.url, "database": str(place / "db"), "entries": count}
+        saving = [
+            running.enter_context(programs.start("worker", place, **work)) for _ in range(workers)
+        ]
         for _ in range(many):
             sender = programs.start("producer", place, redis=redis.url, entries=count // many)
-            senders.enter_context(sender)
-        database = str(place / "db")
-        told = programs.run("worker", place, redis=redis.url, database=database, entries=count)
-        return count / float(told["seconds"])
+            running.enter_context(sender)
+        return count / max(float(programs.ended(worker)["seconds"]) for worker in saving)
+
+
+def _two_workers(run: Run) -> Iterator[Line]:
+    count = run.pick(400_000, 10_000)
+    subjects = {str(many): partial(_whole_way, count, 1, workers=many) for many in (1, 2)}
+    samples = interleaved(run.pick(5, 1), subjects, warm_up=False)
+    aim = Target("ratio", 1.0, at_least=True)
+    yield line("two workers on one database", samples["2"], "one", samples["1"], "/s", target=aim)
 
 
 async def _send(redis: RedisServer, count: int) -> float:
