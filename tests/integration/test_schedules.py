@@ -101,16 +101,14 @@ MUTANTS = {
     ),
     "push that never requests a flush": Mutant(
         "push",
-        "reply('ok', request_flush(waiting + #entries), bad)",
+        "reply('ok', request_flush(waiting + n_entries), bad)",
         "reply('ok', 0, bad)",
         first=9,
     ),
     "push that requests a flush for new entries only": Mutant(
         "push", "reply('skip', request_flush(waiting), 0)", "reply('skip', 0, 0)", first=9
     ),
-    "push that counts twice": Mutant(
-        "push", "had + delta.c[some[i]])", "had + 2 * delta.c[some[i]])"
-    ),
+    "push that counts twice": Mutant("push", "had + by[field])", "had + 2 * by[field])"),
     "push that says of no list that it is gone": Mutant(
         "push", "request, bad, oldest, newest}", "request, bad, 0, newest}", "evictions"
     ),

@@ -26,9 +26,10 @@ _CALL: Final = re.compile(r"redis\.p?call\('([A-Z]+)'")
 # In front of a script's first line, so that the others keep their numbers. The names are of this file.
 _BEFORE: Final = (
     "local real, refused = redis, ''; local redis = setmetatable({pcall = function(...) "
-    "local answer = real.pcall(...); local problem = tostring(type(answer) == 'table' and answer.err); "
+    "local answer = real.pcall(...); local problem = type(answer) == 'table' and answer.err; "
+    "if problem then problem = tostring(problem); "
     "if string.find(problem, 'ACL failure', 1, true) or string.find(problem, 'The user executing', 1, true) then "
-    "refused = select(1, ...) .. ' ' .. select(2, ...) end; "
+    "refused = select(1, ...) .. ' ' .. select(2, ...) end end; "
     "return answer end}, {__index = real}); local function main() "
 )
 _AFTER: Final = "\nend\nlocal answer = main(); return {refused, answer}"

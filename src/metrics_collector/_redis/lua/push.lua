@@ -48,10 +48,13 @@ if unsaved > 0 and unsaved + n > tonumber(ARGV[5]) then      -- alone, even a ba
   return reply('full', request_flush(waiting), 0)
 end
 
-local deltas, entries, text, from = cjson.decode(ARGV[10]), {}, ARGV[9], 1
+-- Local names, and no length that is asked for: this is done for every entry.
+local deltas, entries, n_entries, text, from = cjson.decode(ARGV[10]), {}, 0, ARGV[9], 1
+local find, sub, format, tonumber = string.find, string.sub, string.format, tonumber
 while from <= #text do
-  local till = string.find(text, '\n', from, true) or #text + 1
-  entries[#entries + 1] = string.sub(text, from, till - 1)
+  local till = find(text, '\n', from, true) or #text + 1
+  n_entries = n_entries + 1
+  entries[n_entries] = sub(text, from, till - 1)
   from = till + 1
 end
 
@@ -64,47 +67,51 @@ if not force then
 elseif last > seen then
   redis.call('HSET', producer, 'given:' .. first, last)
 end
-for i = 1, #entries, 1000 do
-  redis.call('RPUSH', list, unpack(entries, i, math.min(i + 999, #entries)))
+for i = 1, n_entries, 1000 do
+  redis.call('RPUSH', list, unpack(entries, i, math.min(i + 999, n_entries)))
 end
 redis.call('PEXPIRE', producer, ttl)
-local bad = 0
+-- One HMGET and one HSET a function, since a call from Lua costs more than what it does; and the same tables for all,
+-- since one that grows costs as much again. A field that is no number stays, and so does a count that is no whole one.
+local bad, fields, changed, m = 0, {'execution_time', 'min', 'max', 'last_called_at'}, {}, 0
+local function set(field, value)
+  changed[m + 1], changed[m + 2], m = field, value, m + 2
+end
+local function keep(field, value, old, less)
+  old = tonumber(old or nil)
+  if not old or (less and value < old) or (not less and value > old) then set(field, format('%.17g', value)) end
+end
 for k = 7, #KEYS do
-  local T, delta = KEYS[k], deltas[k - 6]
-  local kind = redis.call('TYPE', T)['ok']
-  if kind ~= 'hash' and kind ~= 'none' then
-    bad = bad + 1
-  else
-    -- One HMGET and one HSET, since a call from Lua costs more than what it does. A field that is no whole number stays.
-    local fields, sums = {}, {}
-    for field in pairs(delta.c) do fields[#fields + 1] = field end
-    for from = 1, #fields, 1000 do
-      local some = {unpack(fields, from, math.min(from + 999, #fields))}
-      local old = redis.call('HMGET', T, unpack(some))
-      for i = 1, #some do
-        local had = tonumber(old[i] or '0')
-        if had and had % 1 == 0 then
-          sums[#sums + 1] = some[i]
-          sums[#sums + 1] = string.format('%.0f', had + delta.c[some[i]])
-        else
-          bad = bad + 1
-        end
+  local T, delta, count = KEYS[k], deltas[k - 6], 4
+  local by = delta.c
+  for field in pairs(by) do
+    count = count + 1
+    fields[count] = field
+  end
+  for from = 1, count, 1000 do
+    local till = math.min(from + 999, count)
+    local old = redis.pcall('HMGET', T, unpack(fields, from, till))
+    if old.err then
+      bad = bad + 1
+      break
+    end
+    m = 0
+    if from == 1 then
+      local sum = tonumber(old[1] or '0')
+      if sum then set('execution_time', format('%.17g', sum + delta.sum)) end
+      keep('min', delta.min, old[2], true)
+      keep('max', delta.max, old[3], false)
+      keep('last_called_at', delta.last, old[4], false)
+    end
+    for i = math.max(from, 5), till do
+      local field, had = fields[i], tonumber(old[i - from + 1] or '0')
+      if had and had % 1 == 0 then
+        set(field, format('%.0f', had + by[field]))
+      else
+        bad = bad + 1
       end
     end
-    for from = 1, #sums, 2000 do
-      redis.call('HSET', T, unpack(sums, from, math.min(from + 1999, #sums)))
-    end
-    redis.pcall('HINCRBYFLOAT', T, 'execution_time', string.format('%.17g', delta.sum))
-    local had = redis.call('HMGET', T, 'min', 'max', 'last_called_at')
-    local function keep(field, value, old, less)
-      old = tonumber(old or nil)
-      if not old or (less and value < old) or (not less and value > old) then
-        redis.call('HSET', T, field, string.format('%.17g', value))
-      end
-    end
-    keep('min', delta.min, had[1], true)
-    keep('max', delta.max, had[2], false)
-    keep('last_called_at', delta.last, had[3], false)
+    if m > 0 then redis.call('HSET', T, unpack(changed, 1, m)) end
   end
 end
-return reply('ok', request_flush(waiting + #entries), bad)
+return reply('ok', request_flush(waiting + n_entries), bad)
