@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._redis.connection import connect
 from tests.helpers.pipeline import (
     KEYS,
     NOON,
@@ -132,6 +134,21 @@ async def test_a_flush_is_requested_again_though_the_clock_was_set_back(
 async def test_a_large_batch_keeps_its_order(redis: Commands, client: Any) -> None:
     batch = await push(redis, *[Call("app.f", n / 1000) for n in range(2500)])
     assert await client.lrange("metrics_list", 0, -1) == lines_of(batch)
+
+
+@pytest.mark.integration
+async def test_a_hash_that_grows_by_many_fields_is_one_that_redis_searches_fast(
+    redis_url: str,
+) -> None:
+    async with connect(redis_url) as client:
+        redis = commands_on(client)
+        batch = await push(
+            redis, Call("app.g"), *[Call("app.f", 1.1**n, f"E{n}") for n in range(20)]
+        )
+        encoding = partial(client.object, "encoding")
+        assert await encoding(KEYS.totals("app.g")) in {b"listpack", b"ziplist"}
+        assert await encoding(KEYS.totals("app.f")) == b"hashtable"
+        assert all_same(await live_totals(client), totals_of(entries_of(lines_of(batch))))
 
 
 async def test_a_push_says_of_which_lists_redis_may_hold_something(

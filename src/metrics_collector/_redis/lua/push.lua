@@ -98,7 +98,12 @@ for k = 7, #KEYS do
     m = 0
     if from == 1 then
       local sum = tonumber(old[1] or '0')
-      if sum then set('execution_time', format('%.17g', sum + delta.sum)) end
+      if sum then
+        -- In a long hash, Redis looks for a field by going through all of them, unless one ever had a value of more than
+        -- 64 bytes. It takes four times the memory then, so only one that grows by batches of many fields gets such a value.
+        if till > 20 and not old[till] then set('execution_time', string.rep('0', 65)) end
+        set('execution_time', format('%.17g', sum + delta.sum))
+      end
       keep('min', delta.min, old[2], true)
       keep('max', delta.max, old[3], false)
       keep('last_called_at', delta.last, old[4], false)
