@@ -7,7 +7,8 @@
 --       per producer: saved (text)
 -- Returns {1 if the claim was as expected, else 0; {i, no of B, …} of the functions of which B has seen a later A}.
 -- The first write (PERSIST) is one that a full Redis takes; the rest of a script then passes too. No error ends it in the
--- midst: a key that holds something else, or a field that is no number, is left to reconciling.
+-- midst: a key that holds something else, or a field that is no number, is left to reconciling. The JSON is decoded only
+-- where it is needed: that takes longest, and a worker sends none that is malformed.
 local expected, n, no, db = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[6]), ARGV[7]
 local functions = tonumber(ARGV[8])
 
@@ -59,17 +60,20 @@ for i = 1, functions do
       ahead[#ahead + 1] = i
       ahead[#ahead + 1] = b_no
     end
-    if mine and stamped and not quiet and prev ~= '' and had[1] == db and had[2] == prev then
+    local B
+    if mine and stamped and prev ~= '' and had[1] == db and had[2] == prev then
       redis.call('HSET', key, 'no', a_no, 'j', ARGV[at + 1])      -- d only moves from pending to saved: T stays
+      B = quiet and cjson.decode(ARGV[at + 1])
     else
-      local net, sum, A = {}, 0, cjson.decode(ARGV[at + 1])
+      local net, sum = {}, 0
       if mine and ARGV[at] ~= '' then
         local d = cjson.decode(ARGV[at])
         for field, by in pairs(d.c) do net[field] = -by end
         sum = -d.sum
       end
-      local B = had[3] and stamped and cjson.decode(had[3]) or {c = {}, sum = 0}
+      B = had[3] and stamped and cjson.decode(had[3]) or {c = {}, sum = 0}
       if not stamped or had[1] ~= db or not b_no or b_no < a_no then
+        local A = cjson.decode(ARGV[at + 1])
         for field, by in pairs(A.c) do net[field] = (net[field] or 0) + by end
         for field, by in pairs(B.c) do net[field] = (net[field] or 0) - by end
         sum = sum + A.sum - B.sum
@@ -84,8 +88,8 @@ for i = 1, functions do
         if by ~= 0 then redis.pcall('HINCRBY', T, field, string.format('%.0f', by)) end
       end
       if sum ~= 0 then redis.pcall('HINCRBYFLOAT', T, 'execution_time', number(sum)) end
-      if quiet then settle(T, B) end
     end
+    if quiet then settle(T, B) end
   end
 end
 
