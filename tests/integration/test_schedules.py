@@ -123,9 +123,7 @@ MUTANTS = {
     ),
     "claim that does not count": Mutant("claim", "redis.call('SET', KEYS[3], n)", ""),
     "claim with a life of its own": Mutant("claim", "ARGV[4], 'NX')", "ARGV[4])"),
-    "read that passes over the first": Mutant(
-        "read", "KEYS[1], #entries,", "KEYS[1], #entries + 1,"
-    ),
+    "read that passes over the first": Mutant("read", "KEYS[1], read,", "KEYS[1], read + 1,"),
     "ack whatever the length": Mutant("ack", "redis.call('LLEN', KEYS[1]) == expected", "true"),
     "ack that takes one too many": Mutant(
         "ack", "'LTRIM', KEYS[1], n, -1", "'LTRIM', KEYS[1], n + 1, -1"

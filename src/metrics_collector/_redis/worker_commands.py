@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from metrics_collector._core.entries import MAX_ENTRY_BYTES, MAX_REQUEST_BYTES
@@ -79,8 +80,8 @@ class WorkerCommands:
     async def read(self, token: str, count: int) -> tuple[int, list[bytes]]:
         """The claim's length and its first `count` elements, or fewer if they are large."""
         limits = [count, MAX_ENTRY_BYTES + 1, _BYTES_READ]
-        length, elements = await self._redis.run("read", [self._keys.claim(token)], limits)
-        return int(length), list(elements)
+        length, *some = await self._redis.run("read", [self._keys.claim(token)], limits)
+        return length, [*chain.from_iterable(some)]
 
     async def acknowledge(
         self,
