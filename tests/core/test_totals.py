@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -180,16 +181,21 @@ def test_the_hash_in_redis_and_back(calls: list[Call]) -> None:
     }
     fields |= {key: repr(value) for key, value in extremes.items() if value is not None}
 
-    found = Totals.from_hash({k.encode(): str(v).encode() for k, v in fields.items()})
+    pairs = [str(one).encode() for pair in fields.items() for one in pair]
+    found, whole = Totals.from_hash(pairs)
 
     assert attributes(found) == attributes(totals)
+    assert whole
+    assert not Totals.from_hash(pairs[: pairs.index(b"as_of")])[1]
 
 
 def test_fields_of_the_hash_that_are_no_figures_are_passed_over() -> None:
     good = {b"call_count": b"3"}
     texts = {b"error_count": b"many", b"min": b"small", b"note": b"looked at by hand"}
-    found = Totals.from_hash({**good, **texts, b"\xff": b"1", b"execution_time": b""})
+    fields = {**good, **texts, b"\xff": b"1", b"execution_time": b"", b"as_of": b"1"}
+    found, whole = Totals.from_hash([*chain.from_iterable(fields.items())])
 
+    assert whole
     assert found.counts == {"call_count": 3}
     assert (found.min, found.execution_time) == (None, 0.0)
 

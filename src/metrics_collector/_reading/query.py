@@ -126,8 +126,9 @@ class Query:
             found = await self._live(names)
         else:
             found = await self._window(since, until, None)
+        partial = self.missing().partial
         return [
-            FunctionMetrics(**figures(name, totals), partial=self.missing().partial)
+            FunctionMetrics(**figures(name, totals), partial=partial)
             for name, totals in sorted(found.items())
             if totals.counts.get(CALLS, 0) > 0
         ]

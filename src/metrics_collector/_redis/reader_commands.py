@@ -39,8 +39,7 @@ class ReaderCommands:
             replies = await self._redis.read_each("live", calls)
             for name, pairs in zip(names, chain.from_iterable(replies), strict=True):
                 if pairs:
-                    fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
-                    found[name] = Live(Totals.from_hash(fields), b"as_of" in fields)
+                    found[name] = Live(*Totals.from_hash(pairs))
         return found
 
     async def function_names(self) -> set[str]:
