@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import from_json  # in half the time of `json`
 
 from metrics_collector._core.figures import STORED
 from metrics_collector._core.pipeline_types import Numbered, Rollup
@@ -38,12 +39,12 @@ def as_row(totals: Totals) -> tuple[Any, ...]:
 
 def as_totals(row: Sequence[Any]) -> Totals:
     """The totals that the values of `FIGURE_COLUMNS` stand for."""
-    return _totals_of(row, json.loads(row[_DETAILS]))
+    return _totals_of(row, from_json(row[_DETAILS]))
 
 
 def all_as_totals(rows: Sequence[Sequence[Any]]) -> list[Totals]:
     """As `as_totals` for each, in four fifths of the time."""
-    details = json.loads(f"[{','.join([row[_DETAILS] for row in rows])}]")
+    details = from_json(f"[{','.join([row[_DETAILS] for row in rows])}]")
     return list(map(_totals_of, rows, details))
 
 
@@ -73,7 +74,7 @@ def as_numbered(rows: Iterable[Sequence[Any]]) -> dict[str, Numbered]:
 def failures(rows: Sequence[Sequence[Any]]) -> ErrorCounts:
     """As `StoreReader.failures`, of rows of details, function and beginning."""
     found: ErrorCounts = {}
-    several = json.loads(f"[{','.join([details for details, _, _ in rows])}]")
+    several = from_json(f"[{','.join([details for details, _, _ in rows])}]")
     for (_, name, start), details in zip(rows, several, strict=True):
         for field, by in details.items():
             if field.startswith(ERROR_PREFIX):
@@ -84,7 +85,7 @@ def failures(rows: Sequence[Sequence[Any]]) -> ErrorCounts:
 
 def summed(row: Sequence[Any]) -> Totals:
     """The sum of several, whose details `group_concat` has put together in the last of the values."""
-    details, *others = json.loads(f"[{row[_DETAILS]}]")
+    details, *others = from_json(f"[{row[_DETAILS]}]")
     for other in others:
         for field, by in other.items():
             details[field] = details.get(field, 0) + by
