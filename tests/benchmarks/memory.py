@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 from metrics_collector import Settings
@@ -31,8 +32,30 @@ def lines(run: Run) -> Iterator[Line]:
         samples = interleaved(run.pick(5, 1), subjects, warm_up=False)
         ours, bare = samples["ours"], samples["bare"]
         yield line("an entry in the buffer", ours, "a tuple of three floats", bare, "B")
+        yield from _waiting(run, redis, place)
         yield from asyncio.run(_stored(run, redis, place))
     yield from _peak(run)
+
+
+def _waiting(run: Run, redis: RedisServer, place: Path) -> Iterator[Line]:
+    """Of a producer that nobody takes entries from."""
+    entries = run.pick(100_000, 20_000)
+    element = len(content_in(load.batches(1)[1][0]).payload)
+
+    def held(url: str) -> list[float]:
+        told = [programs.run("waiting", place, redis=url, entries=entries) for _ in range(rounds)]
+        return [float(one["bytes"]) for one in told]
+
+    rounds = run.pick(3, 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        unsent = held(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+    unsaved = held(redis.url)
+    # Three quarters of what such an entry took when this was first measured.
+    aims = Target("value", 117), Target("value", 134)
+    names = "Redis does not answer", "no worker saves"
+    for name, values, aim in zip(names, (unsent, unsaved), aims, strict=True):
+        what = f"one of {entries:,} entries waiting in a producer, {name}"
+        yield line(what, values, "its JSON", rounds * [element], "B", target=aim)
 
 
 async def _stored(run: Run, redis: RedisServer, place: Path) -> list[Line]:
