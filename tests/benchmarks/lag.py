@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RATE = 20_000
-FIRM = Target("above", 1e-3)
+FIRM = Target("above", 1.5e-4)
 
 
 def lines(run: Run) -> Iterator[Line]:
