@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -198,6 +199,26 @@ def test_fields_of_the_hash_that_are_no_figures_are_passed_over() -> None:
     assert whole
     assert found.counts == {"call_count": 3}
     assert (found.min, found.execution_time) == (None, 0.0)
+
+
+@pytest.mark.parametrize(
+    "odd", ["1.5", '"3"', "null", "true", "[4]", "1,2", "", "inf", "4]//", "+5"]
+)
+@pytest.mark.parametrize("field", ["error_count", "max", "last_called_at"])
+def test_what_json_reads_otherwise_is_no_figure_either(odd: str, field: str) -> None:
+    """Nor does it change what other fields are."""
+    pairs = [b"call_count", b"3", field.encode(), odd.encode(), b"h:-33", b"3", b"min", b"0.5"]
+    found, _ = Totals.from_hash([*pairs, b"as_of", b"1"])
+
+    read: type = int if field == "error_count" else float
+    expected = Totals({"call_count": 3, "h:-33": 3}, min=0.5)
+    with suppress(ValueError):
+        value = read(odd)
+        if field == "error_count":
+            expected.counts[field] = value
+        else:
+            setattr(expected, field, value)
+    assert attributes(found) == attributes(expected)
 
 
 @pytest.mark.parametrize("time", [-1.0, float("nan"), float("inf")])

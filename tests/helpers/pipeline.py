@@ -6,7 +6,6 @@ import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fakeredis
@@ -283,9 +282,7 @@ async def held(client: Any) -> Held:
     counter, *values = await pipeline.execute()
     found = dict(zip(lists + hashes, values, strict=True))
     live = {
-        name.removeprefix(KEYS.totals("")): Totals.from_hash(
-            [*chain.from_iterable(fields.items())]
-        )[0]
+        name.removeprefix(KEYS.totals("")): Totals.from_hash(sum(fields.items(), ()))[0]
         for name, fields in found.items()
         if name.startswith(KEYS.totals(""))
     }

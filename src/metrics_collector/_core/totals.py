@@ -31,6 +31,7 @@ BUCKET_PREFIX: Final = "h:"
 # What the fields of counts begin with.
 _BEGINNINGS: Final = (BUCKET_PREFIX, ERROR_PREFIX, OUTCOME_PREFIX, *COUNTS)
 _STAMP: Final = "as_of"  # the field of the hash in Redis that is there once SQL's part is in it
+_NUMBERS: Final = {int, float}
 _MOST_NAMES: Final = 4096  # of fields that are not decoded again
 _CALLS_A_FUNCTION: Final = 20  # that are counted in the time that a function takes beside
 
@@ -164,7 +165,8 @@ class Totals:
             for attribute in OTHERS:
                 if attribute in counts:
                     setattr(totals, attribute, float(counts.pop(attribute)))
-            if not isinstance(sum(counts.values()), int):
+            whole_numbers = isinstance(sum(counts.values()), int)
+            if not (whole_numbers and {*map(type, values)} <= _NUMBERS):
                 return cls._from_odd_hash(pairs)
         except (TypeError, ValueError):
             return cls._from_odd_hash(pairs)
