@@ -157,6 +157,11 @@ def content_in(batch: Batch) -> Content:
     return batch.content
 
 
+def figures_in(content: Content) -> list[dict[str, float]]:
+    """The figures of each of its functions."""
+    return [dict(zip(*one, strict=True)) for one in zip(*json.loads(content.deltas), strict=True)]
+
+
 def foreign(func_name: str = "app.f", seconds: float = 0.5, *, at: float = NOON) -> bytes:
     """An entry without an id, as another program may write it."""
     fields = {

@@ -23,8 +23,9 @@ from metrics_collector._core.entries import MAX_BATCH_BYTES
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import PushReply
 from metrics_collector._core.totals import Tally
+from metrics_collector._sending.batch import content_of
 from metrics_collector._sending.outbox import MOST_LOSSES, SLICE, Outbox
-from tests.helpers.pipeline import content_in
+from tests.helpers.pipeline import content_in, figures_in
 from tests.helpers.threads import working
 
 if TYPE_CHECKING:
@@ -391,9 +392,9 @@ def test_a_batch_is_what_its_records_say() -> None:
     assert [e.entry_id for e in entries] == [f"{outbox.producer}-{n}" for n in (1, 2, 3)]
     assert (batch.first, batch.last, len(batch)) == (1, 3, 3)
     assert content_in(batch).functions == ("f", "g")
-    f, g = json.loads(content_in(batch).deltas)
-    assert (f["c"]["call_count"], f["c"]["cancelled_count"], f["sum"]) == (2, 1, 2.5)
-    assert g["c"]["error:KeyError"] == 1
+    f, g = figures_in(content_in(batch))
+    assert (f["call_count"], f["cancelled_count"], f["execution_time"]) == (2, 1, 2.5)
+    assert g["error:KeyError"] == 1
 
 
 @pytest.mark.parametrize("length", [100, 1000])
@@ -616,7 +617,7 @@ def test_interrupted_by_ctrl_c_a_slice_stays_in_the_buffer(monkeypatch: pytest.M
     (batch,) = filled(outbox, 6)
 
     assert content_in(batch).functions == tuple(f"f{n}" for n in range(6))
-    assert all(part["c"]["call_count"] == 1 for part in json.loads(content_in(batch).deltas))
+    assert all(part["call_count"] == 1 for part in figures_in(content_in(batch)))
 
 
 def test_a_slice_that_cannot_be_encoded_counts_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -629,7 +630,7 @@ def test_a_slice_that_cannot_be_encoded_counts_as_dropped(monkeypatch: pytest.Mo
     (batch,) = filled(outbox, 3)
 
     assert (outbox.counts().dropped, outbox.counts().buffered) == (2, 3)
-    assert [part["c"]["call_count"] for part in json.loads(content_in(batch).deltas)] == [3]
+    assert [part["call_count"] for part in figures_in(content_in(batch))] == [3]
 
 
 def _interrupting(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> list[int]:
@@ -767,10 +768,7 @@ def test_ctrl_c_at_any_call_loses_nothing_and_doubles_nothing(
             assert batch.first == expected + 1
             expected = batch.last
             lines += content.payload.decode().split("\n")
-            assert json.loads(content.deltas) == [
-                json.loads(totals.dumps())
-                for totals in encoding.tally_of(content.payload).totals().values()
-            ]
+            assert figures_in(content) == figures_in(content_of(content.payload))
         ids = [json.loads(line)["id"] for line in lines]
         assert ids == [f"{outbox.producer}-{n}" for n in range(1, len(marks) + 1)]
         counts = outbox.counts()

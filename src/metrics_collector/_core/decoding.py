@@ -24,11 +24,12 @@ from metrics_collector._core.entries import (
     schema,
 )
 from metrics_collector._core.figures import OK
+from metrics_collector._support import fork_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pydantic_core import SchemaValidator, ValidationError
+    from pydantic_core import CoreSchema, SchemaValidator, ValidationError
 
 MAX_DEPTH: Final = 100  # lists or objects in each other; SQLite reads 1,000, Python by its version far fewer or more
 _SHORT: Final = ("func_name", "execution_time", "created_at", "id")  # what stands in a short row
@@ -228,31 +229,38 @@ def _runs(rows: Sequence[Any]) -> Iterator[EntryRun]:
 
 @lru_cache(maxsize=1)
 def _validator() -> SchemaValidator:
-    from pydantic_core import SchemaValidator
-
-    return SchemaValidator(schema())
+    return _ready(schema(), {})
 
 
 @lru_cache(maxsize=1)
 def _reads_as_python() -> bool:
     """Whether of two fields with one name the last counts; pydantic-core before 2.33 may take the first."""
-    from pydantic_core import SchemaValidator, core_schema
+    from pydantic_core import core_schema
 
     fields = {name: core_schema.typed_dict_field(core_schema.any_schema()) for name in "ab"}
-    validator = SchemaValidator(core_schema.typed_dict_schema(fields))
     twice = '{"b":0,"a":1,"a":2}'
-    return bool(validator.validate_json(twice) == json.loads(twice))
+    one = core_schema.json_schema(core_schema.typed_dict_schema(fields))
+    return bool(_ready(one, twice).validate_python(twice) == json.loads(twice))
 
 
 @lru_cache(maxsize=2)
 def _bulk_validator(*, nul: bool) -> SchemaValidator:
     """Of a list of elements: gives the fields of each, and `None` for one that is not valid."""
-    from pydantic_core import SchemaValidator, core_schema
+    from pydantic_core import core_schema
 
     # Each is JSON by itself, so that no two can be an entry together; and no error is made for any.
     one = core_schema.with_default_schema(
         core_schema.json_schema(schema(nul=nul)), default=None, on_error="default"
     )
-    return SchemaValidator(
-        core_schema.list_schema(one), core_schema.CoreConfig(cache_strings="none")
-    )
+    return _ready(core_schema.list_schema(one), [b"{}"])
+
+
+def _ready(valid: CoreSchema, something: object) -> SchemaValidator:
+    """A validator whose first use is over: it takes a lock, which the child of a fork at that time would wait for."""
+    from pydantic_core import SchemaValidator, ValidationError
+
+    with fork_hooks.no_fork():
+        validator = SchemaValidator(valid)
+        with suppress(ValidationError):
+            validator.validate_python(something)
+    return validator

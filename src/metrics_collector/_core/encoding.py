@@ -20,6 +20,7 @@ from metrics_collector._core.entries import (
 )
 from metrics_collector._core.figures import CANCELLED, ERROR, OK
 from metrics_collector._core.totals import Tally
+from metrics_collector._support import fork_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,13 @@ def _digits(numbers: list[float]) -> list[str]:
 def _writer() -> SchemaSerializer:
     import pydantic_core as core  # takes its time, and only a sender needs it
 
-    return core.SchemaSerializer(core.core_schema.list_schema(core.core_schema.float_schema()))
+    # Its first use takes a lock, which the child of a fork at that time would wait for.
+    with fork_hooks.no_fork():
+        writer = core.SchemaSerializer(
+            core.core_schema.list_schema(core.core_schema.float_schema())
+        )
+        writer.to_json([0.0])
+    return writer
 
 
 def _odd_times(starts: Sequence[float], ends: Sequence[float], offset: float) -> _Times:

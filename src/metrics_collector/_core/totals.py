@@ -12,13 +12,15 @@ import json
 from collections import OrderedDict, deque
 from contextlib import suppress
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from metrics_collector._core import histogram
 from metrics_collector._core.figures import CANCELLED, ERROR, STORED
+from metrics_collector._support import fork_hooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 CALLS: Final = "call_count"
 COUNTS: Final = tuple(figure.field for figure in STORED if figure.counts)
@@ -30,6 +32,7 @@ ERROR_PREFIX: Final = "error:"
 BUCKET_PREFIX: Final = "h:"
 # What the fields of counts begin with.
 _BEGINNINGS: Final = (BUCKET_PREFIX, ERROR_PREFIX, OUTCOME_PREFIX, *COUNTS)
+_others_of: Final = attrgetter(*OTHERS)
 _STAMP: Final = "as_of"  # the field of the hash in Redis that is there once SQL's part is in it
 _NUMBERS: Final = {int, float}
 _MOST_NAMES: Final = 4096  # of fields that are not decoded again
@@ -137,8 +140,10 @@ class Totals:
         self.last_called_at = _extreme(max, self.last_called_at, other.last_called_at)
 
     def dumps(self) -> str:
-        """The compact JSON in which the scripts take totals."""
-        return dumps_all((self,))[1:-1]
+        """The compact JSON in which scripts take totals; what is `None` is left out, as Lua has no such value."""
+        others = {"min": self.min, "max": self.max, "last": self.last_called_at}
+        known = {key: value for key, value in others.items() if value is not None}
+        return _to_json()({"c": self.counts, "sum": self.execution_time, **known}).decode()
 
     @classmethod
     def loads(cls, text: str | bytes) -> Totals:
@@ -254,18 +259,11 @@ class Tally:
         return self._totals
 
 
-def dumps_all(some: Iterable[Totals]) -> str:
-    """A JSON array of what `Totals.dumps` gives of each; what is `None` is left out, as Lua has no such value."""
-    from pydantic_core import (
-        to_json,  # takes its time, and nobody needs it before there is a sender
-    )
-
-    shapes = []
-    for totals in some:
-        rest = {"min": totals.min, "max": totals.max, "last": totals.last_called_at}
-        known = {key: value for key, value in rest.items() if value is not None}
-        shapes.append({"c": totals.counts, "sum": totals.execution_time, **known})
-    return to_json(shapes).decode()
+def deltas_text(some: Collection[Totals]) -> str:
+    """The JSON in which the script of a push takes totals, each of some calls: all fields, then all numbers."""
+    fields = [(*OTHERS, *totals.counts) for totals in some]
+    numbers = [(*_others_of(totals), *totals.counts.values()) for totals in some]
+    return _to_json()((fields, numbers)).decode()
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
@@ -306,11 +304,25 @@ class _Names(dict[bytes, str]):
 _names: Final = _Names()
 
 
+# What is imported when it is first needed, as it takes its time: nobody needs it before there is a sender or a reader.
+
+
 @lru_cache(maxsize=1)
 def _from_json() -> Callable[[bytes], list[Any]]:
     from pydantic_core import from_json
 
     return from_json
+
+
+@lru_cache(maxsize=1)
+def _to_json() -> Callable[[Any], bytes]:
+    from pydantic_core import to_json
+
+    with (
+        fork_hooks.no_fork()
+    ):  # its first use takes a lock, which the child of a fork at that time would wait for
+        to_json({"": 0.0})
+    return to_json
 
 
 def _extreme(pick: Any, one: float | None, other: float | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from metrics_collector._core.encoding import tally_of
-from metrics_collector._core.totals import dumps_all
+from metrics_collector._core.totals import deltas_text
 
 if TYPE_CHECKING:
     from metrics_collector._core.totals import Tally
@@ -17,7 +17,7 @@ class Content(NamedTuple):
     Attributes:
         payload: the entries' JSON, joined by newlines.
         functions: the names of the functions in it.
-        deltas: a JSON array with the figures of each of them.
+        deltas: JSON, the fields of each of them and then their numbers, as the script of a push takes them.
     """
 
     payload: bytes
@@ -28,7 +28,7 @@ class Content(NamedTuple):
 def content(payload: bytes, tally: Tally) -> Content:
     """The content with this payload, whose figures are those of the tally."""
     totals = tally.totals()
-    return Content(payload, tuple(totals), dumps_all(totals.values()))
+    return Content(payload, tuple(totals), deltas_text(totals.values()))
 
 
 def content_of(payload: bytes) -> Content:

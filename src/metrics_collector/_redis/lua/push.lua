@@ -1,7 +1,8 @@
 -- push: one batch of a producer into metrics_list and the live totals, at most once; or, with n = 0, a look.
 -- KEYS: list, producer, claimed, flush requested, claims, claims made, then T of each function
 -- ARGV: first, last, need, force (1: outside the producer's order), max_backlog, max_items, ttl_ms, n,
---       entries (joined by newlines), deltas (JSON array, one object {c, sum, min, max, last} a function, aligned with T)
+--       entries (joined by newlines), deltas (JSON: the fields of each T, then their numbers; first
+--       execution_time, min, max and last_called_at, then counts)
 -- The producer's hash notes its last list, and as the field given:{first} = last what is forced and was not seen; and as
 -- unsure up to which number SQL may have had more than saved says.
 -- Returns {kind, seen, saved, request flush, bad, oldest, newest}; kind: ok, skip (already here), gap (an earlier batch
@@ -73,7 +74,7 @@ end
 redis.call('PEXPIRE', producer, ttl)
 -- One HMGET and one HSET a function, since a call from Lua costs more than what it does; and the same tables for all,
 -- since one that grows costs as much again. A field that is no number stays, and so does a count that is no whole one.
-local bad, fields, changed, m = 0, {'execution_time', 'min', 'max', 'last_called_at'}, {}, 0
+local bad, changed, m = 0, {}, 0
 local function set(field, value)
   changed[m + 1], changed[m + 2], m = field, value, m + 2
 end
@@ -82,12 +83,8 @@ local function keep(field, value, old, less)
   if not old or (less and value < old) or (not less and value > old) then set(field, format('%.17g', value)) end
 end
 for k = 7, #KEYS do
-  local T, delta, count = KEYS[k], deltas[k - 6], 4
-  local by = delta.c
-  for field in pairs(by) do
-    count = count + 1
-    fields[count] = field
-  end
+  local T, fields, by = KEYS[k], deltas[1][k - 6], deltas[2][k - 6]
+  local count = #fields
   for from = 1, count, 1000 do
     local till = math.min(from + 999, count)
     local old = redis.pcall('HMGET', T, unpack(fields, from, till))
@@ -102,16 +99,16 @@ for k = 7, #KEYS do
         -- In a long hash, Redis looks for a field by going through all of them, unless one ever had a value of more than
         -- 64 bytes. It takes four times the memory then, so only one that grows by batches of many fields gets such a value.
         if till > 20 and not old[till] then set('execution_time', string.rep('0', 65)) end
-        set('execution_time', format('%.17g', sum + delta.sum))
+        set('execution_time', format('%.17g', sum + by[1]))
       end
-      keep('min', delta.min, old[2], true)
-      keep('max', delta.max, old[3], false)
-      keep('last_called_at', delta.last, old[4], false)
+      keep('min', by[2], old[2], true)
+      keep('max', by[3], old[3], false)
+      keep('last_called_at', by[4], old[4], false)
     end
     for i = math.max(from, 5), till do
       local field, had = fields[i], tonumber(old[i - from + 1] or '0')
       if had and had % 1 == 0 then
-        set(field, format('%.0f', had + by[field]))
+        set(field, format('%.0f', had + by[i]))
       else
         bad = bad + 1
       end
