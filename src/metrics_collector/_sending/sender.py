@@ -230,6 +230,7 @@ class Sender:
             return await push
         pushing = asyncio.ensure_future(push)
         try:
+            await asyncio.sleep(0)  # it begins in this turn of the loop, and the batch in the next
             await outbox.make_batch(until, self._batch)
         except asyncio.CancelledError:
             # The push has to be over before the next one begins.
