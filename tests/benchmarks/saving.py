@@ -50,7 +50,7 @@ def lines(run: Run) -> Iterator[Line]:
             },
             warm_up=not run.quick,
         )
-    share, ratio = Target("ratio", 0.10, at_least=True), Target("ratio", 0.35, at_least=True)
+    share, ratio = Target("ratio", 0.10, at_least=True), Target("ratio", 0.5, at_least=True)
     sent, saved, pushed, bare = (samples[name] for name in ("send", "save", RPUSH, BARE))
     yield line("one process into Redis", sent, RPUSH, pushed, "/s", target=share)
     yield line("one worker into SQLite", saved, BARE, bare, "/s", target=ratio)

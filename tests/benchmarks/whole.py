@@ -41,9 +41,9 @@ def lines(run: Run) -> Iterator[Line]:
                     def cpu(library: str, *, rate: int = rate, awaits: bool = awaits) -> float:
                         how = {"library": library, "rate": rate, "awaits": awaits}
                         where = {"redis": redis.url, "endpoint": endpoint}
-                        seconds = run.pick(30, 1)
-                        told = programs.run("whole", place, seconds=seconds, **how, **where)
-                        return float(told["cpu"] / told["calls"])
+                        seconds = run.pick(16, 1)  # in which there is a scrape
+                        used = programs.run("whole", place, seconds=seconds, **how, **where)
+                        return float(used["cpu"] / used["calls"])
 
                     subjects = {
                         name: (lambda name=name: cpu(name))

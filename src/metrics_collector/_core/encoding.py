@@ -65,7 +65,6 @@ def encode(
 
     Returns:
         The JSON, joined by newlines, and of how many records.
-
     """
     names, starts, stops, marks = zip(*records, strict=True)
     if marks.count(None) < len(marks):
