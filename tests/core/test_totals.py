@@ -212,7 +212,11 @@ def test_fields_of_the_hash_that_are_no_figures_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", ["1.5", '"3"', "null", "true", "[4]", "1,2", "", "inf", "4]//", "+5"]
+    "odd",
+    [
+        *["1.5", '"3"', "null", "true", "[4]", "1,2", "", "inf", "4]//", "+5"],
+        pytest.param("1" * 400, id="400 digits"),  # beyond what floats hold
+    ],
 )
 @pytest.mark.parametrize("field", ["error_count", "max", "last_called_at"])
 def test_what_json_reads_otherwise_is_no_figure_either(odd: str, field: str) -> None:

@@ -173,7 +173,7 @@ class Totals:
             whole_numbers = isinstance(sum(counts.values()), int)
             if not (whole_numbers and {*map(type, values)} <= _NUMBERS):
                 return cls._from_odd_hash(pairs)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return cls._from_odd_hash(pairs)
         return totals, whole
 
