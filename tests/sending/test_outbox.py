@@ -720,7 +720,7 @@ class Interrupt:
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
         ours = frame.f_code.co_filename.endswith(
-            ("outbox.py", "batch.py", "totals.py", "entries.py")
+            ("outbox.py", "batch.py", "encoding.py", "totals.py", "histogram.py")
         )
         if self.raised or not ours or event not in {"c_return", "call"}:
             return
