@@ -152,10 +152,10 @@ class Outbox:
                 with self._counting():
                     content = encoded(b"\n".join(self._slices), self._tally)
                     made = Batch(self._last - self._open + 1, self._last, content)
-                    tally = Tally()
-                # Again, no Ctrl-C comes before the call is over.
-                self._slices, self._tally, self._open, self._size = [], tally, 0, 0
-                self._batches.append(made)
+                    empty: tuple[list[bytes], Tally, int, int] = [], Tally(), 0, 0
+                # Again without any call. First what may find no memory, so that the entries are in one of the two.
+                self._batches += (made,)
+                self._slices, self._tally, self._open, self._size = empty
 
     async def make_batch(self, until: int, batch: int = BATCH) -> None:
         """Make a batch of the oldest records: at most `batch` of the first `until`, as `recorded` counts them.
