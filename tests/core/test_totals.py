@@ -20,7 +20,6 @@ from metrics_collector._core.totals import (
     Tally,
     Totals,
     counts_text,
-    deltas_text,
 )
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def test_a_tally_is_counted_in_pieces(parts: list[tuple[str, list[Call]]], some:
     }
     totals = tally.totals().values()
     assert [
-        dict(zip(*pair, strict=True)) for pair in zip(*json.loads(deltas_text(totals)), strict=True)
+        dict(zip(*pair, strict=True)) for pair in zip(*json.loads(tally.deltas()), strict=True)
     ] == [one.counts | {field: getattr(one, field) for field in OTHERS} for one in totals]
 
 

@@ -53,7 +53,7 @@ class Limit(NamedTuple):
 # Of an entry; the unit is what `least` needs for one. Calls are its part of those of a slice.
 ENTRY: Final = Limit(1.5, 0.15, 0.9)
 # Of a batch of 20 functions, beside its entries; the unit is what `least` needs for a hundred of them.
-BATCH: Final = Limit(5.3, 220, 1150)
+BATCH: Final = Limit(5.5, 240, 1200)
 
 
 def records(count: int) -> deque[Record]:

@@ -20,7 +20,7 @@ from metrics_collector._core.figures import CANCELLED, ERROR, STORED
 from metrics_collector._support import fork_hooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 CALLS: Final = "call_count"
 COUNTS: Final = tuple(figure.field for figure in STORED if figure.counts)
@@ -216,10 +216,13 @@ class _Columns(OrderedDict[str, list[float]]):
 class Tally:
     """Calls that are yet to be counted, as to count many at once is several times as fast."""
 
-    __slots__ = ("_ends", "_marks", "_times", "_totals")
+    __slots__ = ("_ends", "_marks", "_texts", "_times", "_totals")
 
     def __init__(self) -> None:
         self._totals: dict[str, Totals] = {}
+        self._texts: dict[
+            str, tuple[bytes, bytes]
+        ] = {}  # of these, if there are any: fields, and their numbers
         self._times, self._ends = _Columns(), _Columns()
         self._marks: dict[str, list[Mark]] = {}  # of the calls that were not ok
 
@@ -241,6 +244,7 @@ class Tally:
     def add(self, func_name: str, execution_time: float, created_at: float, mark: Mark) -> None:
         """Count one call, as `Totals.add` does."""
         self._totals.setdefault(func_name, Totals()).add(execution_time, created_at, mark)
+        self._texts.pop(func_name, None)
 
     def count(self, some: int) -> bool:
         """Count some of the calls, fewer where there are many functions; whether that leaves any."""
@@ -249,6 +253,7 @@ class Tally:
             totals = self._totals.setdefault(func_name, Totals())
             last, marks = max(self._ends.pop(func_name)) / 1e6, self._marks.pop(func_name, ())
             totals.add_all(times, last, marks, unit=1e9)
+            self._texts[func_name] = _fields_and_numbers(totals)
             some -= len(times) + _CALLS_A_FUNCTION
         return bool(self._times)
 
@@ -258,12 +263,20 @@ class Tally:
             pass
         return self._totals
 
+    def deltas(self) -> str:
+        """JSON of the totals of all functions, each with calls: the fields of each one, and then their numbers."""
+        texts = [
+            self._texts.get(name) or _fields_and_numbers(totals)
+            for name, totals in self.totals().items()
+        ]
+        fields, numbers = (b",".join([pair[part] for pair in texts]).decode() for part in (0, 1))
+        return f"[[{fields}],[{numbers}]]"
 
-def deltas_text(some: Collection[Totals]) -> str:
-    """The JSON in which the script of a push takes totals, each of some calls: all fields, then all numbers."""
-    fields = [(*OTHERS, *totals.counts) for totals in some]
-    numbers = [(*_others_of(totals), *totals.counts.values()) for totals in some]
-    return _to_json()((fields, numbers)).decode()
+
+def _fields_and_numbers(totals: Totals) -> tuple[bytes, bytes]:
+    to_json = _to_json()
+    counts = totals.counts
+    return to_json((*OTHERS, *counts)), to_json((*_others_of(totals), *counts.values()))
 
 
 def counts_text(counts: Mapping[str, int]) -> str:

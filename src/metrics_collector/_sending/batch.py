@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from metrics_collector._core.encoding import tally_of
-from metrics_collector._core.totals import deltas_text
 
 if TYPE_CHECKING:
     from metrics_collector._core.totals import Tally
@@ -27,8 +26,7 @@ class Content(NamedTuple):
 
 def content(payload: bytes, tally: Tally) -> Content:
     """The content with this payload, whose figures are those of the tally."""
-    totals = tally.totals()
-    return Content(payload, tuple(totals), deltas_text(totals.values()))
+    return Content(payload, tuple(tally.totals()), tally.deltas())
 
 
 def content_of(payload: bytes) -> Content:
