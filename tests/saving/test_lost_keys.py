@@ -180,3 +180,14 @@ async def test_any_two_keys_are_lost(client: Any, path: Path, stage: str, dies: 
         except AssertionError as error:
             error.add_note(f"{stage}, {keys}, dies={dies}")
             raise
+
+
+async def test_extremes_that_are_lost_alone_come_back_at_rest(client: Any, path: Path) -> None:
+    scene = Scene(client, path)
+    await scene.send(scene.one, "app.a")
+    await scene.flush.drain()
+    await scene.send(scene.one, "app.a")
+    await client.hdel(KEYS.totals("app.a"), "min", "max", "last_called_at")
+    await scene.flush.drain()
+    live = (await check_pending(client)).live
+    assert all_same(live, (await asyncio.to_thread(contents, path)).totals)

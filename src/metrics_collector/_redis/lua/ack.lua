@@ -29,11 +29,17 @@ end
 local quiet = redis.call('EXISTS', KEYS[4]) == 0 and redis.call('ZCARD', KEYS[2]) == 0
 
 local function number(value) return string.format('%.17g', value) end
-local function widen(T, field, value, less)
-  local old = tonumber(redis.call('HGET', T, field) or nil)
-  if value and (not old or (less and value < old) or (not less and value > old)) then
-    redis.call('HSET', T, field, number(value))
+local function widen(T, B)
+  local had = redis.call('HMGET', T, 'min', 'max', 'last_called_at')
+  local function set(field, value, old, less)
+    old = tonumber(old or nil)
+    if value and (not old or (less and value < old) or (not less and value > old)) then
+      redis.call('HSET', T, field, number(value))
+    end
   end
+  set('min', B.min, had[1], true)
+  set('max', B.max, had[2], false)
+  set('last_called_at', B.last, had[3], false)
 end
 local no_count = {execution_time = true, min = true, max = true, last_called_at = true, as_of = true}
 local function settle(T, B)      -- nothing waits anywhere: the totals are what SQL has
@@ -47,6 +53,7 @@ local function settle(T, B)      -- nothing waits anywhere: the totals are what 
     if want ~= has[field] then redis.call('HSET', T, field, string.format('%.0f', want)) end
   end
   if B.sum ~= has.execution_time then redis.call('HSET', T, 'execution_time', number(B.sum)) end
+  widen(T, B)
 end
 
 local ahead = {}
@@ -80,9 +87,7 @@ for i = 1, functions do
         redis.call('HSET', key, 'db', db, 'no', a_no, 'j', ARGV[at + 1])
         redis.call('HSET', T, 'as_of', a_no)
         B = A
-        widen(T, 'min', B.min, true)
-        widen(T, 'max', B.max, false)
-        widen(T, 'last_called_at', B.last, false)
+        widen(T, B)
       end
       for field, by in pairs(net) do
         if by ~= 0 then redis.pcall('HINCRBY', T, field, string.format('%.0f', by)) end
