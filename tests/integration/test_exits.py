@@ -213,7 +213,7 @@ def used(frame, event, function):
     # The first use of each of pydantic-core's validators and serializers.
     owner = getattr(function, "__self__", None) if event == "c_call" else None
     if type(owner).__module__ == "pydantic_core._pydantic_core":
-        use = function.__qualname__, getattr(owner, "title", frame.f_back.f_code.co_name)
+        use = function.__qualname__, getattr(owner, "title", id(owner))
         if use not in begun: complain(use)
         begun.add(use)
 sys.addaudithook(lambda event, details: event == "import" and complain(details[0]))
