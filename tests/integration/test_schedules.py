@@ -108,7 +108,7 @@ MUTANTS = {
     "push that requests a flush for new entries only": Mutant(
         "push", "reply('skip', request_flush(waiting), 0)", "reply('skip', 0, 0)", first=9
     ),
-    "push that counts twice": Mutant("push", "had + by[field])", "had + 2 * by[field])"),
+    "push that counts twice": Mutant("push", "had + by[i])", "had + 2 * by[i])"),
     "push that says of no list that it is gone": Mutant(
         "push", "request, bad, oldest, newest}", "request, bad, 0, newest}", "evictions"
     ),
