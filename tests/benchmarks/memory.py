@@ -43,8 +43,8 @@ def _waiting(run: Run, redis: RedisServer, place: Path) -> Iterator[Line]:
     element = len(content_in(load.batches(1)[1][0]).payload)
 
     def held(url: str) -> list[float]:
-        told = [programs.run("waiting", place, redis=url, entries=entries) for _ in range(rounds)]
-        return [float(one["bytes"]) for one in told]
+        found = [programs.run("waiting", place, redis=url, entries=entries) for _ in range(rounds)]
+        return [float(one["bytes"]) for one in found]
 
     rounds = run.pick(3, 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -6,7 +6,7 @@ several processes, machines or hours merge by adding their counts, in any order.
 
 - Error: a quantile is within (2**(1/32) - 1) / (2**(1/32) + 1) = 1.083 % of the value at its rank.
 - Memory: at most 32 buckets for each doubling of the time, so at most 320 for times that differ by
-  a factor of 1,000: about 4 kB in a Redis hash, however many calls there are.
+  a factor of 1,000, however many calls there are.
 
 The buckets are those of OpenTelemetry's data model for exponential histograms at scale 5 (index
 `i`) and of Prometheus's native histograms with schema 5 (index `i + 1`: it names the upper bound).
