@@ -40,8 +40,6 @@ _MAX_NANOSECONDS: Final = math.nextafter(MAX_SECONDS, 0.0) * 1e9
 _MAX_MICROSECONDS: Final = math.nextafter(END_OF_TIME, 0.0) * 1e6
 
 _END: Final = '"}'
-_UNPADDED: Final = [str(number) for number in range(1000)]
-_PADDED: Final = [f"{number:03}" for number in range(1000)]
 
 
 def encode(
@@ -160,10 +158,16 @@ def _numbers(first: int, count: int) -> tuple[list[str], list[str]]:
         thousands, low = divmod(first, 1000)
         some = min(count, 1000 - low)
         before += [str(thousands or "")] * some
-        rest += (_PADDED if thousands else _UNPADDED)[low : low + some]
+        rest += _last_digits(3 if thousands else 1)[low : low + some]
         first += some
         count -= some
     return before, rest
+
+
+@lru_cache(maxsize=2)
+def _last_digits(least: int) -> list[str]:
+    """Those of the numbers below 1,000, at least so many of each."""
+    return [f"{number:0{least}}" for number in range(1000)]
 
 
 @lru_cache(maxsize=4096)

@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "h:"
 _ZERO: Final = "h:zero"
-_DIVIDED: Final = ""
-_KEPT: Final = range(
-    1023 - 30, 1023 + 14
-)  # exponents, as floats have them, of the times from 1 ns to 16,384 s
-_HIGH: Final = 1 if sys.byteorder == "little" else 0  # of the two halves of a float's bits
 
 _PER_DOUBLING: Final = 32
 _HIGHEST: Final = 32767  # the bucket of the largest float

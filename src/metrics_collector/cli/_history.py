@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _FIGURES: Final = {figure.label: figure for figure in COLUMNS}
 _HEIGHT: Final = 20  # lines of the curve at most: more say no more
 _AROUND: Final = 6  # other lines: title, blanks, summary (two if it is narrow), prompt
-_DAY: Final = 86400
 
 
 def run(func_name: str, *, since: str, until: str | None, what: str, as_json: bool) -> None:
