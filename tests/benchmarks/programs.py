@@ -41,8 +41,8 @@ def ended(program: Process) -> dict[str, Any]:
     status = program.wait(600)
     if status:
         raise RuntimeError(f"it ended with {status}:\n{program.output}")
-    told: dict[str, Any] = json.loads(program.output.splitlines()[-1])
-    return told
+    printed: dict[str, Any] = json.loads(program.output.splitlines()[-1])
+    return printed
 
 
 def start(name: str, folder: Path, **arguments: Any) -> Process:

@@ -41,9 +41,8 @@ async def run(
         functions = cycle(
             [decorate(_function(number, awaits=awaits)) for number in range(FUNCTIONS)]
         )
-        await _call(
-            functions, rate, 2.0, awaits=awaits
-        )  # connections, scripts and drivers are there by then
+        # Connections, scripts and drivers are there by then.
+        await _call(functions, rate, 2.0, awaits=awaits)
         before = time.process_time()
         calls = await _call(functions, rate, seconds, awaits=awaits)
         return {"cpu": time.process_time() - before, "calls": calls}

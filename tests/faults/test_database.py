@@ -150,7 +150,7 @@ def test_two_workers_save_to_different_files(world: World) -> None:
     workers = world.worker(), world.worker(DATABASE_NAME=str(other))
     world.producer("app", 0, 1000)
     for worker in workers:
-        worker.until(lambda: "save to different databases" in worker.output, SAID_BY)  # noqa: B023 - now
+        worker.until(lambda: "save to different databases" in worker.output, SAID_BY)  # noqa: B023 - called at once
         assert f"{world.database} on " in worker.output
         assert f"{other} on " in worker.output
     for database, worker_left, found in (

@@ -81,9 +81,8 @@ def _counted(action: Callable[[], object]) -> Work:
 
     # Those of coverage and debuggers come back afterwards.
     profiling, tracing = sys.getprofile(), sys.gettrace()
-    sys._getframe().f_trace_opcodes = (
-        True  # before `settrace`, or Python 3.12 passes over the first frame
-    )
+    # Before `settrace`, or Python 3.12 passes over the first frame.
+    sys._getframe().f_trace_opcodes = True
     sys.setprofile(profile)
     sys.settrace(trace)
     try:

@@ -183,9 +183,8 @@ def _rows(elements: Sequence[bytes]) -> list[Row | None]:
     if not elements or max(map(len, elements)) > MAX_ENTRY_BYTES or not _reads_as_python():
         return [None] * len(elements)
     text = b"".join(elements)
-    nul = (
-        b"\\" in text and rb"\u0000" in text
-    )  # JSON has no other way to write it; mostly no escape at all
+    # JSON has no other way to write a NUL; mostly there is no escape at all.
+    nul = b"\\" in text and rb"\u0000" in text
     valid = _bulk_validator(nul=nul).validate_python(elements)
     found: list[dict[str, Any]] = [fields or _NO_ENTRY for fields in valid]
     rows: list[Any] = list(map(_row_fields, found))

@@ -152,15 +152,3 @@ class Purged(NamedTuple):
     days: int
     rejected: int
     freed_bytes: int
-
-
-class Counts(NamedTuple):
-    """Where the entries are; the fields are those of `Statistics`."""
-
-    recorded: int
-    buffered: int
-    sent: int
-    saved: int
-    spooled: int
-    dropped: int
-    retried: int

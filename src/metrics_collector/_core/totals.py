@@ -220,9 +220,8 @@ class Tally:
 
     def __init__(self) -> None:
         self._totals: dict[str, Totals] = {}
-        self._texts: dict[
-            str, tuple[bytes, bytes]
-        ] = {}  # of these, if there are any: fields, and their numbers
+        # Of some of these: JSON of the fields, and of their numbers.
+        self._texts: dict[str, tuple[bytes, bytes]] = {}
         self._times, self._ends = _Columns(), _Columns()
         self._marks: dict[str, list[Mark]] = {}  # of the calls that were not ok
 
@@ -263,14 +262,13 @@ class Tally:
             pass
         return self._totals
 
-    def deltas(self) -> str:
+    def deltas(self) -> bytes:
         """JSON of the totals of all functions, each with calls: the fields of each one, and then their numbers."""
         texts = [
             self._texts.get(name) or _fields_and_numbers(totals)
             for name, totals in self.totals().items()
         ]
-        fields, numbers = (b",".join([pair[part] for pair in texts]).decode() for part in (0, 1))
-        return f"[[{fields}],[{numbers}]]"
+        return b"[[%b],[%b]]" % tuple(b",".join([pair[part] for pair in texts]) for part in (0, 1))
 
 
 def _fields_and_numbers(totals: Totals) -> tuple[bytes, bytes]:
@@ -331,9 +329,8 @@ def _from_json() -> Callable[[bytes], list[Any]]:
 def _to_json() -> Callable[[Any], bytes]:
     from pydantic_core import to_json
 
-    with (
-        fork_hooks.no_fork()
-    ):  # its first use takes a lock, which the child of a fork at that time would wait for
+    # Its first use takes a lock, which the child of a fork at that time would wait for.
+    with fork_hooks.no_fork():
         to_json({"": 0.0})
     return to_json
 

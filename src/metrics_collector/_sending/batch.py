@@ -21,7 +21,7 @@ class Content(NamedTuple):
 
     payload: bytes
     functions: tuple[str, ...]
-    deltas: str
+    deltas: bytes
 
 
 def content(payload: bytes, tally: Tally) -> Content:

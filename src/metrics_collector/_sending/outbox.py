@@ -13,11 +13,10 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from itertools import chain, repeat, starmap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._core import encoding, entries
 from metrics_collector._core.intervals import Intervals
-from metrics_collector._core.pipeline_types import Counts
 from metrics_collector._core.totals import Tally
 from metrics_collector._sending.batch import Batch
 from metrics_collector._sending.batch import content as encoded
@@ -33,6 +32,18 @@ SLICE: Final = 200  # records encoded between two pauses for other threads
 BATCH: Final = 2000  # entries sent in one go
 # Of one batch. What Redis has taken and lost so often is perhaps what SQL cannot have, as an entry that is too long.
 MOST_LOSSES: Final = 100
+
+
+class Counts(NamedTuple):
+    """Where the entries are; the fields are those of `Statistics`."""
+
+    recorded: int
+    buffered: int
+    sent: int
+    saved: int
+    spooled: int
+    dropped: int
+    retried: int
 
 
 class Outbox:
@@ -117,11 +128,9 @@ class Outbox:
                 count = min(SLICE, batch - self._open, len(self._buffer))
                 # In one call, within which no Ctrl-C comes: so each record is in one of the two.
                 records.extend(starmap(self._buffer.popleft, repeat((), count)))
-                if (
-                    not records
-                ):  # the batch is full since a call that was interrupted, or another took all
+                if not records:  # it is full since a call that was interrupted, or another took all
                     return self._open >= batch
-                text, fitting = encoding.encode(
+                payload, fitting = encoding.encode(
                     records,
                     self.producer,
                     self._last + 1,
@@ -132,7 +141,7 @@ class Outbox:
                 left = len(records) - fitting
                 self._buffer.extendleft(starmap(records.pop, repeat((), left)))  # as above
                 last, held = self._last + fitting, self._open + fitting
-                size = self._size + len(text) + 1
+                size = self._size + len(payload) + 1
             except BaseException as error:
                 self._tally = self._counted_anew()  # without the part of this slice
                 if isinstance(error, Exception):  # it would fail again
@@ -141,7 +150,7 @@ class Outbox:
                     self._buffer.extendleft(reversed(records))
                 raise
             # Without any call, and so without a Ctrl-C in between.
-            self._slices += (text,)
+            self._slices += (payload,)
             self._last, self._open, self._size = last, held, size
             return held >= batch or left > 0
 
