@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +40,16 @@ from metrics_collector._runtime.collector import collector
 from metrics_collector._runtime.sending_pipeline import SendingPipeline
 from metrics_collector._saving.flush import Flush
 from metrics_collector._saving.worker import Worker
+from metrics_collector._storage.sqlite import session
 from metrics_collector._support import process
+from metrics_collector._support.backoff import Backoff
 from tests.helpers.commands import finished
 from tests.helpers.pipeline import commands_on
 from tests.helpers.threads import allow_no_loops, allow_no_more, at_once, working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
 
     from taskiq.message import BrokerMessage
 
@@ -1136,3 +1140,57 @@ def test_statistics_add_up_at_any_moment(world: World) -> None:
 
     assert not wrong
     world.assert_has(2000)
+
+
+class TestEmbeddedExit:
+    """The end of a run with a Redis and a worker inside, while another program holds the database."""
+
+    @pytest.fixture
+    def holder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[sqlite3.Connection]:
+        """That program, which has not begun yet; who waits for it does so for a moment only."""
+        monkeypatch.setattr(session, "BUSY_TIMEOUT", 0.01)
+        path = tmp_path / "metrics.db"
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+            yield other
+        collector.reset()
+
+    @staticmethod
+    def settings(tmp_path: Path, exit_timeout: float) -> Settings:
+        path = str(tmp_path / "metrics.db")
+        return Settings(redis_url="memory://", database_name=path, exit_timeout=exit_timeout)
+
+    async def test_it_saves_when_the_database_is_free(
+        self, holder: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        free = threading.Thread(target=holder.execute, args=("COMMIT",))
+        real = Backoff.next_delay
+
+        def after_a_try(backoff: Backoff) -> float:
+            if not free.ident:
+                free.start()
+            return real(backoff)
+
+        async with MetricsCollector(self.settings(tmp_path, 20)):
+            call(1)
+            await flush()
+            holder.execute("BEGIN IMMEDIATE")
+            monkeypatch.setattr(Backoff, "next_delay", after_a_try)
+            call(3)
+
+        free.join()
+        assert holder.execute("SELECT count(*) FROM metrics").fetchall() == [(4,)]
+
+    async def test_it_says_so_if_that_comes_too_late(
+        self, holder: sqlite3.Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with MetricsCollector(self.settings(tmp_path, 0.2)):
+            call(1)
+            await flush()
+            holder.execute("BEGIN IMMEDIATE")
+            call(3)
+
+        assert any("at the end" in message for message in caplog.messages)
+        assert holder.execute("SELECT count(*) FROM metrics").fetchall() == [(1,)]
+        holder.execute("COMMIT")
