@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Attributes of `FunctionMetrics`, and what they are called in `Totals`.
 _COUNTS: Final = [(figure.name, figure.field) for figure in table.STORED if figure.counts]
+_NO_ERRORS: Final[Mapping[str, int]] = MappingProxyType({})
 _OTHERS: Final = [(figure.name, figure.field) for figure in table.STORED if not figure.counts]
 
 
@@ -144,7 +145,7 @@ def figures(func_name: str, totals: Totals) -> dict[str, Any]:
     errors, histogram = _details(counts)
     found: dict[str, Any] = {
         "func_name": func_name,
-        "error_types": MappingProxyType(errors),
+        "error_types": MappingProxyType(errors) if errors else _NO_ERRORS,
         "histogram": MappingProxyType(histogram),
     }
     # Loops, as dicts in a dict take twice the time, and this is made of each function that is read.

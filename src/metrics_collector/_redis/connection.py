@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 from contextlib import suppress
 from importlib import resources
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from metrics_collector._errors import (
     IncompatibleStoreError,
@@ -18,17 +19,22 @@ from metrics_collector._errors import (
 )
 from metrics_collector._redis import refusals
 from metrics_collector._redis.keys import Keys
+from metrics_collector._support.groups import in_groups
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from redis.asyncio import Redis
+
+T = TypeVar("T")
 
 COMMAND_TIMEOUT: Final = 5.0  # seconds
 CONNECT_TIMEOUT: Final = 2.0
 OLDEST_SERVER: Final = (6, 2)
 FUNCTIONS_A_CALL: Final = 100  # of which a script is given the keys at once
+_HASHES: Final = 250  # that are asked for in one go
+_HGETALL: Final = b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n"
 
 
 def connect(url: str) -> Redis:
@@ -82,14 +88,13 @@ class RedisConnection:
             name: resources.files("metrics_collector._redis")
             .joinpath(f"lua/{name}.lua")
             .read_text("utf-8")
-            for name in ("push", "claim", "adopt", "read", "ack", "live")
+            for name in ("push", "claim", "adopt", "read", "ack")
         }
         self._noting = {name for name, text in self._texts.items() if "redis.pcall(" in text}
         self._scripts = {
             name: client.register_script(refusals.noting(text) if name in self._noting else text)
             for name, text in self._texts.items()
         }
-        self._reading = [self._evaluated, self._by_digest]  # what has worked stands first
 
     async def aclose(self) -> None:
         """Close the client's connections."""
@@ -189,36 +194,52 @@ class RedisConnection:
             )
         return answers[0] if answers else None
 
-    async def read_each(self, script: str, groups: Sequence[Sequence[str]]) -> list[Any]:
-        """What a script that only reads answers to each group of keys; while one is read, Redis makes the next one.
+    async def hashes(
+        self, keys: Sequence[str], read: Callable[[Sequence[bytes]], T]
+    ) -> list[T | None]:
+        """What `read` makes of each hash; `None` for a key that has none, or is of another type.
 
-        EVAL_RO, for users who may do no more than read, is there from Redis 7.0 on, and ACLs may lack it.
+        Args:
+            read: takes the fields of a hash, every one followed by its value.
         """
         await self.check_server()
-        problems: list[StoreUnavailableError] = []
-        for way in [*self._reading]:  # which another call may put in another order
-            try:
-                found = await way(script, groups)
-            except StoreUnavailableError as problem:
-                if not refusals.concerns_scripts(str(problem.__cause__)):
-                    raise
-                problems.append(problem)
-            else:
-                self._reading.sort(key=lambda one: one != way)
-                return found
-        raise next((one for one in problems if refusals.is_one(str(one.__cause__))), problems[0])
+        found: list[T | None] = await self._answer(self._hashes(keys, read), keys)
+        return found
 
-    async def _evaluated(self, script: str, groups: Sequence[Sequence[str]]) -> list[Any]:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for keys in groups:
-                pipeline.execute_command("EVAL_RO", self._texts[script], len(keys), *keys)
-            return await self._answers(pipeline, [*chain.from_iterable(groups)])
+    async def _hashes(
+        self, keys: Sequence[str], read: Callable[[Sequence[bytes]], T]
+    ) -> list[T | None]:
+        # By redis-py's connection, as its pipelines take three times as long for each answer, and so does Redis for
+        # a script.
+        from redis.exceptions import ResponseError
 
-    async def _by_digest(self, script: str, groups: Sequence[Sequence[str]]) -> list[Any]:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for keys in groups:
-                await self._scripts[script](keys=keys, client=pipeline)
-            return await self._answers(pipeline, [*chain.from_iterable(groups)])
+        found: list[T | None] = []
+        groups = [*in_groups(keys, _HASHES)]
+        asked = map(_asking, groups)
+        pool = self._client.connection_pool
+        connection = await pool.get_connection()
+        try:
+            # While the answers of one group are read, Redis makes the next one's.
+            for group in ((), *groups):
+                for commands in islice(asked, 1):
+                    await connection.send_packed_command(commands, check_health=False)
+                # One limit for all, as to set one takes as long as an answer does.
+                async with asyncio.timeout(connection.socket_timeout):
+                    for _ in group:
+                        try:
+                            fields = await connection.read_response(timeout=math.inf)
+                        except ResponseError as error:
+                            if not str(error).startswith("WRONGTYPE"):
+                                raise
+                            fields = ()
+                        if isinstance(fields, dict):  # of the Redis in this process
+                            fields = [*chain.from_iterable(fields.items())]
+                        found.append(read(fields) if fields else None)
+        finally:
+            if len(found) < len(keys):  # the next one to ask would get the answers that are left
+                await connection.disconnect(nowait=True)
+            await pool.release(connection)
+        return found
 
     async def names(self, prefix: str) -> set[str]:
         """The keys that begin with a prefix of `keys`, in which there is no wildcard; each without it."""
@@ -293,6 +314,11 @@ class RedisConnection:
             f"Redis at {self.label} is a Redis Cluster, in which the keys of a pipeline would lie on several servers; "
             "metrics-collector needs a Redis (or Valkey) with cluster-enabled no"
         )
+
+
+def _asking(keys: Sequence[str]) -> bytes:
+    """The commands for some hashes, as they are sent."""
+    return b"".join([_HGETALL % (len(key), key) for key in map(str.encode, keys)])
 
 
 def _in_words(error: Exception) -> str:

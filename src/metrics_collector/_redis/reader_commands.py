@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_collector._core.pipeline_types import Live, Waiting
 from metrics_collector._core.totals import Totals
-from metrics_collector._redis.connection import FUNCTIONS_A_CALL
-from metrics_collector._support.groups import in_groups
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from metrics_collector._redis.connection import RedisConnection
 
-_FUNCTIONS_READ: Final = 1000  # in one go
 _PAGE: Final = 1000  # elements in one go
 _CLAIMS: Final = 100  # of which the oldest entry is asked for
 _LONGEST_BEAT: Final = 60_000  # milliseconds; no process says for so long that it is alive
@@ -33,14 +29,9 @@ class ReaderCommands:
 
     async def live(self, func_names: Iterable[str]) -> dict[str, Live]:
         """The live totals of those of the functions that Redis knows."""
-        found: dict[str, Live] = {}
-        for names in in_groups(list(func_names), _FUNCTIONS_READ):
-            calls = [[*map(self._keys.totals, some)] for some in in_groups(names, FUNCTIONS_A_CALL)]
-            replies = await self._redis.read_each("live", calls)
-            for name, pairs in zip(names, chain.from_iterable(replies), strict=True):
-                if pairs:
-                    found[name] = Live(*Totals.from_hash(pairs))
-        return found
+        names = list(func_names)
+        found = await self._redis.hashes([*map(self._keys.totals, names)], _live)
+        return {name: live for name, live in zip(names, found, strict=True) if live is not None}
 
     async def function_names(self) -> set[str]:
         """The functions that have live totals."""
@@ -123,6 +114,10 @@ class ReaderCommands:
             if state is not None and rest <= _LONGEST_BEAT
         }
         return {process: state for process, state in found.items() if state is not None}
+
+
+def _live(pairs: Sequence[bytes]) -> Live:
+    return Live(*Totals.from_hash(pairs))
 
 
 def _count(raw: bytes | None) -> int:

@@ -45,11 +45,6 @@ def is_one(error: str) -> bool:
     return _REFUSED.search(error) is not None or error == _NO_MULTI
 
 
-def concerns_scripts(error: str) -> bool:
-    """Whether what Redis says is that it does not know, or does not allow, what runs a script."""
-    return re.search(r"eval_ro|'(?:evalsha|script)\b", error.lower()) is not None
-
-
 def in_words(error: str, scripts: Mapping[str, tuple[str, str]], patterns: Sequence[str]) -> str:
     """What was refused by an error of Redis that `is_one`, and the remedy.
 
