@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_collector import FunctionMetrics
+from metrics_collector._core.totals import Totals
 from metrics_collector._errors import ConfigurationError, StoreUnavailableError
 from metrics_collector._reading.reports import FunctionRow, Missing, Overview, Window
 from metrics_collector.cli import _choice, _columns, _doctor, _names, _output, _times
@@ -202,9 +203,8 @@ class TestPlot:
 
 def row(name: str, calls: Sequence[int], errors: int = 0) -> FunctionRow:
     return FunctionRow(
-        metrics=FunctionMetrics(func_name=name, call_count=sum(calls), error_count=errors),
-        totals_compared=None,
-        totals_before=None,
+        func_name=name,
+        totals=[Totals({"call_count": sum(calls), "error_count": errors})],
         steps=lambda _: tuple(calls),
     )
 

@@ -1,4 +1,4 @@
-"""Questions to a database in plain SQL, and copies of it."""
+"""Questions to a database in plain SQL, copies of it, and answers as rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from metrics_collector._storage.base import StepCounts
 
 
 def rows(path: Path | str, *statements: str) -> list[Any]:
@@ -48,3 +53,13 @@ def roll_back(path: Path) -> bool:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     replacement.rename(path)
     return True
+
+
+def counts_of(steps: Iterable[StepCounts]) -> list[tuple[str, int, int, int]]:
+    """Of each function in each step: its name, the step's beginning, calls and errors."""
+    found: dict[tuple[str, int], tuple[int, int]] = {}
+    for start, *columns in steps:
+        for name, calls, errors in zip(*columns, strict=True):
+            before = found.get((name, start), (0, 0))
+            found[name, start] = before[0] + calls, before[1] + errors
+    return sorted((*key, *counts) for key, counts in found.items())

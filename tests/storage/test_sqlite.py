@@ -40,7 +40,7 @@ from tests.helpers.cancelling import at_each_await
 from tests.helpers.locking import locked
 from tests.helpers.older_databases import VERSIONS, make_older
 from tests.helpers.pipeline import NOON, Call, batch_of, contents, entries_of, foreign, lines_of
-from tests.helpers.rows import rows
+from tests.helpers.rows import counts_of, rows
 from tests.helpers.threads import allow_no_more, at_once
 from tests.storage.runner import Runner, assert_no_threads, refusal
 from tests.storage.test_contract import (
@@ -248,7 +248,7 @@ async def answers(store: SQLiteStore) -> list[object]:
             entries,
             ledger,
             await reader.purged(),
-            sorted(await reader.counts(rollup_range, 60)),
+            counts_of(await reader.counts(rollup_range, 60)),
             await reader.failures([rollup_range], None),
             await reader.slowest("app.f", rollup_range, 3),
             sorted(await reader.function_names()),
@@ -412,7 +412,7 @@ def test_figures_of_several_releases_and_shards_are_summed(run: Runner, path: Pa
     async def some() -> tuple[object, ...]:
         rollup_range = RollupRange("minute", int(NOON), None)
         async with reading(store) as reader:
-            steps = sorted(await reader.counts(rollup_range, 60))
+            steps = counts_of(await reader.counts(rollup_range, 60))
             slowest = await reader.slowest("app.f", rollup_range, 3)
             return (
                 (await reader.totals_of(["app.f"]))["app.f"].totals.counts["call_count"],

@@ -79,8 +79,13 @@ class EntryPage(NamedTuple):
     cursor: str | None
 
 
-StepCounts: TypeAlias = tuple[str, int, int, int]
-"""Of one function in one step of a time: its name, the step's beginning, calls and errors. Of these there are many."""
+class StepCounts(NamedTuple):
+    """Calls and errors in one step of a time, in columns, as there are many; a function may be there several times."""
+
+    start: int  # UTC epoch seconds
+    func_names: Sequence[str]
+    calls: Sequence[int]
+    errors: Sequence[int]
 
 
 class ErrorTime(NamedTuple):
@@ -141,7 +146,7 @@ class StoreReader(OpenStore, Protocol):
         """What is equal only as long as no figure in this time has changed; costs less than to read them."""
 
     async def counts(self, rollup_range: RollupRange, step: int) -> list[StepCounts]:
-        """Counts of all functions in each step of a time in which they were called.
+        """Counts of all functions in each step of a time in which any was called, in no order.
 
         Args:
             rollup_range: the time.

@@ -10,6 +10,7 @@ from pydantic_core import from_json  # in half the time of `json`
 from metrics_collector._core.figures import STORED
 from metrics_collector._core.pipeline_types import Numbered, Rollup
 from metrics_collector._core.totals import COUNTS, ERROR_PREFIX, OTHERS, Totals, counts_text
+from metrics_collector._storage.base import StepCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,13 +84,29 @@ def failures(rows: Sequence[Sequence[Any]]) -> ErrorCounts:
     return found
 
 
-def summed(row: Sequence[Any]) -> Totals:
-    """The sum of several, whose details `group_concat` has put together in the last of the values."""
-    details, *others = from_json(f"[{row[_DETAILS]}]")
-    for other in others:
-        for field, by in other.items():
-            details[field] = details.get(field, 0) + by
-    return _totals_of(row, details)
+def summed(rows: Iterable[Sequence[Any]], details: Iterable[tuple[str, str]]) -> dict[str, Totals]:
+    """The sums of rollups by function, of rows of function and `SUMS`, and their details.
+
+    Args:
+        details: of some of the rollups each: JSON of their functions, and of their details without the brackets.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for names, several in details:
+        for name, some in zip(from_json(names), from_json(f"[{several}]"), strict=True):
+            if (counts := found.get(name)) is None:
+                found[name] = some
+            else:
+                for field, by in some.items():
+                    counts[field] = counts.get(field, 0) + by
+    return {name: _totals_of(row, found[name]) for name, *row in rows}
+
+
+def step_counts(rows: Iterable[tuple[int, str, str, str]]) -> list[StepCounts]:
+    """What rows of beginning, and JSON of functions, of calls and of errors (these without brackets) stand for."""
+    return [
+        StepCounts(start, from_json(names), from_json(f"[{calls}]"), from_json(f"[{errors}]"))
+        for start, names, calls, errors in rows
+    ]
 
 
 def _totals_of(row: Sequence[Any], counts: dict[str, int]) -> Totals:

@@ -25,8 +25,9 @@ def _value(figure: Figure, row: FunctionRow) -> Any:
 
 
 _COLUMNS: Final[Mapping[str, Callable[[FunctionRow], Any]]] = {
-    "func_name": lambda row: row.metrics.func_name.casefold(),
+    "func_name": lambda row: row.func_name.casefold(),
     **{one.name: partial(_value, one) for one in FIGURES if one.kind != "types"},
+    TOTAL.name: lambda row: row.total_execution_time,
 }
 
 
@@ -42,11 +43,11 @@ def _show(report: Overview, state: State) -> dict[str, Any]:
     whole = report.total.total_execution_time
 
     def share(one: FunctionRow) -> float | None:
-        return one.metrics.total_execution_time / whole if whole else None
+        return one.total_execution_time / whole if whole else None
 
     def row(one: FunctionRow) -> dict[str, Any]:
         return {
-            "func_name": one.metrics.func_name,
+            "func_name": one.func_name,
             **_shown.figures(one.metrics, window.seconds),
             "share": share(one),
             **_shown.compared(window, one.compared, one.before),
@@ -66,8 +67,8 @@ def _show(report: Overview, state: State) -> dict[str, Any]:
         },
         "top": [
             {
-                "func_name": one.metrics.func_name,
-                TOTAL.name: TOTAL.of(one.metrics),
+                "func_name": one.func_name,
+                TOTAL.name: one.total_execution_time,
                 "share": share(one),
             }
             for one in report.rows[:_TOP]
@@ -76,7 +77,7 @@ def _show(report: Overview, state: State) -> dict[str, Any]:
             report.rows,
             state,
             columns=_COLUMNS,
-            names=lambda one: (one.metrics.func_name,),
+            names=lambda one: (one.func_name,),
             usual=TOTAL.name,
             show=row,
         ),

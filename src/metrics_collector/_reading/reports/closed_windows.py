@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from metrics_collector._core.figures import ERROR
 from metrics_collector._core.totals import CALLS, Totals
+from metrics_collector._storage.base import StepCounts
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from metrics_collector._core.rollup_ranges import RollupRange
-    from metrics_collector._storage.base import StepCounts, StoreReader
+    from metrics_collector._storage.base import StoreReader
 
 T = TypeVar("T")
 
@@ -34,20 +35,18 @@ class Part:
 
     def __init__(self, sums: Mapping[str, Totals], counts: Sequence[StepCounts]) -> None:
         self.sums = sums
-        self.starts = sorted({start for _, start, _, _ in counts})
-        self.all_calls = [0] * len(self.starts)
-        self.all_errors = self.all_calls[:]
+        counts = sorted(counts)
+        self.starts = [step.start for step in counts]
+        self.all_calls = [sum(step.calls) for step in counts]
+        self.all_errors = [sum(step.errors) for step in counts]
         self._total: Totals | None = None
-        steps = {start: step for step, start in enumerate(self.starts)}
+        none = [0] * len(counts)
         own: dict[str, list[int]] = {}
-        none = self.all_calls[:]
-        for name, start, calls, errors in counts:
-            step = steps[start]
-            if name not in own:
-                own[name] = none[:]
-            own[name][step] += calls
-            self.all_calls[step] += calls
-            self.all_errors[step] += errors
+        for number, step in enumerate(counts):
+            for name, calls in zip(step.func_names, step.calls, strict=True):
+                if name not in own:
+                    own[name] = none[:]
+                own[name][number] += calls
         self.calls = {name: tuple(steps) for name, steps in own.items()}
 
     @property
@@ -144,12 +143,10 @@ def _remember(
 
 async def _read(reader: StoreReader, rollup_range: RollupRange, step: int | None) -> Part:
     sums = await reader.sums([rollup_range], None)
-    counts = (
-        [
-            (name, rollup_range.start, some.counts.get(CALLS, 0), some.counts.get(ERROR.counted, 0))
-            for name, some in sums.items()
-        ]
-        if step is None
-        else await reader.counts(rollup_range, step)
-    )
+    if step is None:
+        totals = [some.counts for some in sums.values()]
+        calls, errors = ([one.get(field, 0) for one in totals] for field in (CALLS, ERROR.counted))
+        counts = [StepCounts(rollup_range.start, list(sums), calls, errors)] if sums else []
+    else:
+        counts = await reader.counts(rollup_range, step)
     return await process.in_thread(partial(Part, sums, counts))

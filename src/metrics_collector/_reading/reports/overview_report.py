@@ -15,7 +15,7 @@ from metrics_collector._reading.reports.report_types import FunctionRow, Overvie
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from metrics_collector._core.entries import Entry
@@ -82,15 +82,18 @@ def _by_step(window: Window, ranges: Iterable[RollupRange]) -> dict[RollupRange,
 
 
 def _assemble(window: Window, read: _Read, pending: Iterable[Entry], missing: Missing) -> Overview:
-    totals: dict[str, Totals] = {}
+    totals: dict[str, list[Totals]] = {}
     for part in read.window.parts:
         for name, some in part.sums.items():
-            totals.setdefault(name, Totals()).merge(some)
+            totals.setdefault(name, []).append(some)
     total = read.window.total
     inside = within(window, pending)
+    late: dict[str, Totals] = {}
     for entry in inside:
-        count(totals.setdefault(entry.func_name, Totals()), entry)
+        count(late.setdefault(entry.func_name, Totals()), entry)
         count(total, entry)
+    for name, some in late.items():
+        totals.setdefault(name, []).append(some)
     steps = Steps(window, read.window.parts, inside)
     compared = before = None
     if window.comparison is not None:
@@ -98,7 +101,7 @@ def _assemble(window: Window, read: _Read, pending: Iterable[Entry], missing: Mi
         compared = _Side(read.compared, pending, since, until)
         before = _Side(read.before, pending, start, since)
     rows = [_row(name, some, steps, compared, before) for name, some in totals.items()]
-    rows.sort(key=lambda row: (-row.metrics.total_execution_time, row.metrics.func_name))
+    rows.sort(key=lambda row: (-row.total_execution_time, row.func_name))
     return Overview(
         window=window,
         rows=tuple(rows),
@@ -112,10 +115,15 @@ def _assemble(window: Window, read: _Read, pending: Iterable[Entry], missing: Mi
 
 
 def _row(
-    name: str, totals: Totals, steps: Steps, compared: _Side | None, before: _Side | None
+    name: str,
+    totals: Sequence[Totals],
+    steps: Steps,
+    compared: _Side | None,
+    before: _Side | None,
 ) -> FunctionRow:
     return FunctionRow(
-        metrics=FunctionMetrics(**figures(name, totals)),
+        func_name=name,
+        totals=totals,
         totals_compared=None if compared is None else compared.of(name),
         totals_before=None if before is None else before.of(name),
         steps=steps.of,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metrics_collector._core.as_json import as_json, iso
 from metrics_collector._core.models import FunctionMetrics, figures
+from metrics_collector._core.totals import Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from metrics_collector._core.models import HistoryPoint
-    from metrics_collector._core.totals import Totals
     from metrics_collector._reading.missing import Missing
 
 
@@ -81,35 +81,44 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionRow:
-    """One function in the overview."""
+    """One function in the overview.
 
-    metrics: FunctionMetrics
-    totals_compared: Totals | None  # in the time that is compared; `None` if none is
-    totals_before: Totals | None  # in the period before that
+    Its figures are made as they are asked for, as few of a thousand functions are shown.
+    """
+
+    func_name: str  # its full name
+    totals: Sequence[Totals]  # in the parts of the window; not to be changed
+    totals_compared: Totals | None = None  # in the time that is compared; `None` if none is
+    totals_before: Totals | None = None  # in the period before that
     steps: Callable[[str], tuple[int, ...]]  # the calls of a function in each step of the window
+
+    @property
+    def total_execution_time(self) -> float:
+        """That of `metrics`, in a fraction of the time."""
+        return sum(part.execution_time for part in self.totals)
+
+    @property
+    def metrics(self) -> FunctionMetrics:
+        """Its figures in the window."""
+        return self._figures(self.totals[0] if len(self.totals) == 1 else Totals.sum(self.totals))
 
     @property
     def calls(self) -> tuple[int, ...]:
         """Its calls in each step of the window."""
-        return self.steps(self.metrics.func_name)
+        return self.steps(self.func_name)
 
     @property
     def compared(self) -> FunctionMetrics | None:
-        """Its figures in the time that is compared with the period before.
-
-        Made when they are asked for, as few of a thousand functions are shown.
-        """
-        return self._figures(self.totals_compared)
+        """Its figures in the time that is compared with the period before."""
+        return None if self.totals_compared is None else self._figures(self.totals_compared)
 
     @property
     def before(self) -> FunctionMetrics | None:
         """Its figures in the period before."""
-        return self._figures(self.totals_before)
+        return None if self.totals_before is None else self._figures(self.totals_before)
 
-    def _figures(self, totals: Totals | None) -> FunctionMetrics | None:
-        if totals is None:
-            return None
-        return FunctionMetrics(**figures(self.metrics.func_name, totals))
+    def _figures(self, totals: Totals) -> FunctionMetrics:
+        return FunctionMetrics(**figures(self.func_name, totals))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from metrics_collector._storage.rows import FIGURE_COLUMNS, SUMS, as_numbered, a
 from metrics_collector._storage.steps import Statement, compute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from metrics_collector._core.pipeline_types import Numbered, Rollup
     from metrics_collector._core.rollup_ranges import RollupRange
@@ -69,9 +69,8 @@ def sums(ranges: Iterable[RollupRange], func_name: str | None) -> Steps[dict[str
     """As `StoreReader.sums`."""
     found: dict[str, Totals] = {}
 
-    def add(rows: list[Any]) -> None:
-        for name, *row in rows:
-            totals = summed(row)
+    def add(rows: Sequence[Any], details: Sequence[Any]) -> None:
+        for name, totals in summed(rows, details).items():
             if name in found:
                 found[name].merge(totals)
             else:
@@ -80,10 +79,14 @@ def sums(ranges: Iterable[RollupRange], func_name: str | None) -> Steps[dict[str
     for rollup_range in ranges:
         source, parameters = kept_in(rollup_range, func_name)
         rows = yield Statement(
-            f"SELECT func_name, {SUMS}, group_concat(details) FROM {source} GROUP BY func_name",
+            f"SELECT func_name, {SUMS} FROM {source} GROUP BY func_name", parameters
+        )
+        # As they lie there, since to sort them by function takes twice as long.
+        details = yield Statement(
+            f"SELECT json_group_array(func_name), group_concat(details) FROM {source} GROUP BY start",
             parameters,
         )
-        yield from compute(partial(add, rows))
+        yield from compute(partial(add, rows, details))
     return found
 
 

@@ -42,13 +42,12 @@ def counts(rollup_range: RollupRange, step: int) -> Steps[list[StepCounts]]:
     """As `StoreReader.counts`."""
     source, parameters = kept_in(rollup_range, None)
     start = "start" if step == SECONDS[rollup_range.resolution] else f"start / {step} * {step}"
-    return (
-        yield Statement(
-            f"SELECT func_name, {start}, sum(call_count), sum(error_count) "
-            f"FROM {source} GROUP BY 1, 2",
-            parameters,
-        )
+    rows = yield Statement(
+        f"SELECT {start}, json_group_array(func_name), group_concat(call_count), group_concat(error_count) "
+        f"FROM {source} GROUP BY 1",
+        parameters,
     )
+    return (yield from compute(partial(shared.step_counts, rows)))
 
 
 def beginning() -> Steps[int | None]:

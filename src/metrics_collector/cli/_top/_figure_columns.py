@@ -101,13 +101,13 @@ def ordered(lines: list[Line], order: str) -> list[Line]:
     value = next((c.value for c in COLUMNS if c.heading == order and c.value is not None), None)
     return sorted(
         lines,
-        key=lambda line: (-((value and value(line)) or 0), line.row.metrics.func_name),
+        key=lambda line: (-((value and value(line)) or 0), line.row.func_name),
     )
 
 
 def cells(line: Line, name_width: int, columns: tuple[Column, ...]) -> list[Text]:
     """What stands in a line; numbers at the right of their columns."""
-    texts = [short_name(line.row.metrics.func_name, name_width)]
+    texts = [short_name(line.row.func_name, name_width)]
     for column in columns:
         cell = column.cell(line, column.width)
         text = cell if isinstance(cell, Text) else Text(cell)

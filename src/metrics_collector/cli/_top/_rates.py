@@ -39,10 +39,7 @@ class Rates:
         starts = overview.window.starts
         cut = starts[0] if self._starts and starts[0] not in self._starts else None
         self._starts = starts
-        calls = {
-            row.metrics.func_name: dict(zip(starts, row.calls, strict=True))
-            for row in overview.rows
-        }
+        calls = {row.func_name: dict(zip(starts, row.calls, strict=True)) for row in overview.rows}
         for name, steps in calls.items():
             before = self._calls.get(name, {})
             new = sum(

@@ -186,9 +186,9 @@ class Top(App[None]):
     def _fitting(self) -> list[Line]:
         lengths = self._overview.window.lengths
         return [
-            Line(row, self._rates.of(row.metrics.func_name), lengths)
+            Line(row, self._rates.of(row.func_name), lengths)
             for row in self._overview.rows
-            if _choice.fits(row.metrics.func_name, self._wanted)
+            if _choice.fits(row.func_name, self._wanted)
         ]
 
     def _show_table(self) -> None:
