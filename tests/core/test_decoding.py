@@ -220,6 +220,32 @@ def test_an_odd_field_in_what_a_producer_writes(field: str, odd: str) -> None:
     assert isinstance(run, EntryRun)  # else nothing is shown
 
 
+@pytest.mark.parametrize("beside", ["rubbish", '{"id":null}', "{}", "1", '"::::"'])
+@pytest.mark.parametrize("more", ['"x" : 1', '"x":{"y":1}', '"func_name":"app.other"', '"x":":"'])
+def test_an_unknown_field_and_a_second_one_are_seen(more: str, beside: str) -> None:
+    usual = raw(id=f"{PRODUCER}-1")
+    elements = [usual, usual[:-1] + f",{more}}}".encode()]
+
+    for some in (elements, [*elements, beside.encode()]):
+        assert list(map(_told, _all(some))) == [_told(_alone(one)) for one in some]
+
+
+def test_a_colon_in_a_name_is_no_field() -> None:
+    elements = [raw(func_name="app:f", id=f"{PRODUCER}-{number}") for number in (1, 2)]
+
+    (run,) = decode_all(elements)
+
+    assert isinstance(run, EntryRun)
+    assert _flat([run]) == [_alone(one) for one in elements]
+
+
+def test_a_negative_zero_is_zero() -> None:
+    elements = [raw(execution_time=-0.0, created_at=-0.0, id=f"{PRODUCER}-{n}") for n in (1, 2)]
+
+    assert str(_all(elements)) == str(list(map(_alone, elements)))
+    assert "-0.0" not in str(_all(elements))
+
+
 def test_two_entries_in_an_element_are_none_though_another_one_is_missing() -> None:
     element, _ = encode([("f", 0.0, 1.0, None)], PRODUCER, 1, 1e9, Tally())
     elements = [element + b"\n" + element, b"{}"]

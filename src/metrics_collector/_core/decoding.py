@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from functools import lru_cache
-from itertools import groupby, islice
-from operator import itemgetter
+from itertools import compress, count, groupby, islice
+from operator import itemgetter, ne
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from metrics_collector._core.entries import (
@@ -124,6 +124,8 @@ def _row(fields: dict[str, Any]) -> tuple[Any, ...]:
 
 _OK: Final = (0, OK.name, None)
 _row_fields: Final = itemgetter(*_SHORT)
+_seconds: Final = itemgetter(_SHORT.index("execution_time"))
+_moment: Final = itemgetter(_SHORT.index("created_at"))
 _other_fields: Final = itemgetter(*_OTHERS)
 
 
@@ -185,23 +187,28 @@ def _rows(elements: Sequence[bytes]) -> list[Row | None]:
     text = b"".join(elements)
     # JSON has no other way to write a NUL; mostly there is no escape at all.
     nul = b"\\" in text and rb"\u0000" in text
-    valid = _bulk_validator(nul=nul).validate_python(elements)
-    found: list[dict[str, Any]] = [fields or _NO_ENTRY for fields in valid]
+    brief = _bulk_validator(nul=nul, brief=True).validate_python(elements)
+    # Each field has a colon, so that there is none beside those found if there are no more colons.
+    if None not in brief and text.count(b":") == sum(map(len, brief)):
+        return _brief_rows(brief)
+    return list(map(_row_or_none, _bulk_validator(nul=nul, brief=False).validate_python(elements)))
+
+
+def _brief_rows(found: Sequence[dict[str, Any]]) -> list[Row | None]:
     rows: list[Any] = list(map(_row_fields, found))
-    for index, (others, (_, seconds, moment, _)) in enumerate(
-        zip(map(_other_fields, found), rows, strict=True)
-    ):
-        if others != _NO_OTHERS or not (seconds and moment) or len(found[index]) > len(FIELDS):
-            rows[index] = _row_or_none(found[index])
+    usual = all(map(_seconds, rows)) and all(map(_moment, rows))  # 0.0 may be -0.0
+    for index, fields in enumerate(found):
+        if len(fields) > _LEAST or fields["error_occurred"] or not usual:
+            rows[index] = _row_or_none(_ABSENT | fields)
     return rows
 
 
-_NO_OTHERS: Final = (0, None, None)
-_NO_ENTRY: Final[dict[str, Any]] = dict.fromkeys(FIELDS)
+_LEAST: Final = len(_SHORT) + 1  # fields of an entry that is ok, as producers write it
+_ABSENT: Final = dict.fromkeys(("outcome", "error_type"))
 
 
-def _row_or_none(fields: dict[str, Any]) -> tuple[Any, ...] | None:
-    if fields is not _NO_ENTRY:
+def _row_or_none(fields: dict[str, Any] | None) -> tuple[Any, ...] | None:
+    if fields is not None:
         with suppress(RejectedEntryError):
             return _row(fields)
     return None
@@ -218,10 +225,9 @@ def _runs(rows: Sequence[Any]) -> Iterator[EntryRun]:
                 stop += 1
         else:  # to write an id takes less than to read it
             end = min(len(ids), start + NUMBERS - first)
-            number = first + 1
-            while stop < end and ids[stop] == f"{producer}-{number}":
-                stop += 1
-                number += 1
+            following = map(f"{producer}-%d".__mod__, count(first + 1))
+            others = map(ne, islice(ids, stop, end), following)
+            stop = next(compress(count(stop), others), end)
         yield EntryRun(producer, first, rows[start:stop])
         start = stop
 
@@ -242,14 +248,14 @@ def _reads_as_python() -> bool:
     return bool(_ready(one, twice).validate_python(twice) == json.loads(twice))
 
 
-@lru_cache(maxsize=2)
-def _bulk_validator(*, nul: bool) -> SchemaValidator:
+@lru_cache(maxsize=4)
+def _bulk_validator(*, nul: bool, brief: bool) -> SchemaValidator:
     """Of a list of elements: gives the fields of each, and `None` for one that is not valid."""
     from pydantic_core import core_schema
 
     # Each is JSON by itself, so that no two can be an entry together; and no error is made for any.
     one = core_schema.with_default_schema(
-        core_schema.json_schema(schema(nul=nul)), default=None, on_error="default"
+        core_schema.json_schema(schema(nul=nul, brief=brief)), default=None, on_error="default"
     )
     return _ready(core_schema.list_schema(one), [b"{}"])
 

@@ -40,8 +40,11 @@ class Text(NamedTuple):
 
     required: bool = False
 
-    def schema(self, *, nul: bool = True) -> CoreSchema:
-        """For pydantic-core; without `nul` there is none in it, for which to look takes as long as all else."""
+    def schema(self, *, nul: bool = True, default: bool = True) -> CoreSchema:
+        """For pydantic-core; without `nul` there is none in it, for which to look takes as long as all else.
+
+        With `default`, it is `None` where it is missing.
+        """
         from pydantic_core import core_schema as kinds
 
         text = kinds.str_schema(
@@ -52,7 +55,8 @@ class Text(NamedTuple):
         )
         if self.required:
             return text
-        return kinds.with_default_schema(kinds.nullable_schema(text), default=None)
+        nullable = kinds.nullable_schema(text)
+        return kinds.with_default_schema(nullable, default=None) if default else nullable
 
     def wrong(self, error: str, value: object) -> str:
         """What is wrong with it, by pydantic-core's name for that."""
@@ -109,6 +113,7 @@ FIELDS: Final[dict[str, Text | Number | Flag]] = {
     "error_type": Text(),
     "id": Text(),
 }
+_MOSTLY_ABSENT: Final = {"outcome", "error_type"}
 
 
 def ending(
@@ -138,16 +143,23 @@ def identity(entry_id: object) -> tuple[str | None, int]:
     return (numbered[1], int(numbered[2])) if numbered else (None, 0)
 
 
-def schema(*, nul: bool = True) -> CoreSchema:
+def schema(*, nul: bool = True, brief: bool = False) -> CoreSchema:
     """An object with `FIELDS`, for pydantic-core: it gives a dict of all of them in order, then the unknown ones.
 
     Args:
         nul: whether there may be a NUL in it.
+        brief: give only those of `FIELDS` that are there, all but `outcome` and `error_type` of which have to be.
     """
     from pydantic_core import core_schema as kinds
 
-    fields = {name: kinds.typed_dict_field(kind.schema(nul=nul)) for name, kind in FIELDS.items()}
-    return kinds.typed_dict_schema(fields, extra_behavior="allow")
+    fields = {
+        name: kinds.typed_dict_field(
+            kind.schema(nul=nul, default=not brief),
+            required=name not in _MOSTLY_ABSENT if brief else None,
+        )
+        for name, kind in FIELDS.items()
+    }
+    return kinds.typed_dict_schema(fields, extra_behavior="ignore" if brief else "allow")
 
 
 class Entry(NamedTuple):
