@@ -19,9 +19,9 @@ from tests.faults.breaking import BREAKS, FULL, STOPPED
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
 
     from metrics_collector._core.pipeline_types import Acknowledged, Claim, Saved
+    from metrics_collector._storage.chunks import Chunk
     from metrics_collector._storage.sqlite.session import Steps
 
 __all__ = ["broker"]
@@ -55,14 +55,16 @@ async def _claiming(self: WorkerCommands, **options: Any) -> Claim:
     return claim
 
 
-async def _reading(self: WorkerCommands, token: str, count: int) -> tuple[int, list[bytes]]:
-    read = await _read(self, token, count)
+async def _reading(
+    self: WorkerCommands, token: str, count: int, start: int = 0
+) -> tuple[int, list[bytes]]:
+    read = await _read(self, token, count, start)
     _pass("read")
     return read
 
 
-def _saving(token: str, length: int, elements: Sequence[bytes], now: float) -> Steps[Saved]:
-    steps = _save_chunk(token, length, elements, now)
+def _saving(chunk: Chunk, now: float) -> Steps[Saved]:
+    steps = _save_chunk(chunk, now)
     answer: list[Any] | None = None
     while True:
         try:

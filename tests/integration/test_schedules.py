@@ -106,7 +106,7 @@ MUTANTS = {
         first=9,
     ),
     "push that requests a flush for new entries only": Mutant(
-        "push", "reply('skip', request_flush(waiting), 0)", "reply('skip', 0, 0)", first=9
+        "push", "reply('skip', request_flush(waiting), 0)", "reply('skip', 0, 0)", first=3
     ),
     "push that counts twice": Mutant("push", "had + by[i])", "had + 2 * by[i])"),
     "push that says of no list that it is gone": Mutant(
@@ -123,12 +123,14 @@ MUTANTS = {
     ),
     "claim that does not count": Mutant("claim", "redis.call('SET', KEYS[3], n)", ""),
     "claim with a life of its own": Mutant("claim", "ARGV[4], 'NX')", "ARGV[4])"),
-    "read that passes over the first": Mutant("read", "KEYS[1], read,", "KEYS[1], read + 1,"),
+    "read that passes over the first": Mutant(
+        "read", "KEYS[1], read,", "KEYS[1], read + 1,", first=2
+    ),
     "ack whatever the length": Mutant("ack", "redis.call('LLEN', KEYS[1]) == expected", "true"),
     "ack that takes one too many": Mutant(
         "ack", "'LTRIM', KEYS[1], n, -1", "'LTRIM', KEYS[1], n + 1, -1"
     ),
-    "ack that leaves the lease": Mutant("ack", "redis.call('ZREM', KEYS[2], ARGV[1])", ""),
+    "ack that leaves the lease": Mutant("ack", "redis.call('ZREM', KEYS[2], ARGV[1])", "", first=2),
     "ack that does not count": Mutant("ack", "redis.call('DECRBY', KEYS[3], n)", "0"),
     "ack that takes nothing back": Mutant("ack", "net[field] = -by", "net[field] = 0"),
     "ack that merges with the claim only": Mutant(
@@ -138,23 +140,26 @@ MUTANTS = {
         first=22,
     ),
     "ack that adds all again": Mutant(
-        "ack", "for field, by in pairs(B.c) do net[field] = (net[field] or 0) - by end", ""
+        "ack",
+        "for field, by in pairs(B.c) do net[field] = (net[field] or 0) - by end",
+        "",
+        first=10,
     ),
     "ack that always takes the short cut": Mutant(
-        "ack", "prev ~= '' and had[1] == db and had[2] == prev then", "true then"
+        "ack", "prev ~= '' and had[1] == db and had[2] == prev then", "true then", first=10
     ),
     "ack that takes the short cut whatever it had": Mutant(
         "ack", "had[1] == db and had[2] == prev then", "true then", "deletions", first=15
     ),
     "ack that always settles": Mutant("ack", "if quiet then settle", "if true then settle"),
     "ack that believes what is old": Mutant(
-        "ack", "b_no < a_no then", "true then", "no losses", first=92
+        "ack", "b_no < a_no then", "true then", "no losses", first=7
     ),
     "ack that knows one database only": Mutant(
         "ack", "had[1] ~= db or not b_no", "not b_no", "deletions"
     ),
     "ack that tells of one database only": Mutant(
-        "ack", "known[1] ~= db or ", "", "deletions, earlier producers", first=37
+        "ack", "known[1] ~= db or ", "", "deletions, earlier producers", first=93
     ),
     "ack that tells what was saved before": Mutant(
         "ack", "tonumber(known[2] or 0) < no)", "true)", "no losses", first=6

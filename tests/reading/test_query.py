@@ -25,6 +25,7 @@ from metrics_collector._reading import query as query_module
 from metrics_collector._reading.names import resolve
 from metrics_collector._reading.query import Query
 from metrics_collector._storage.sqlite import SQLiteStore
+from tests.helpers.chunks import chunk_of
 from tests.helpers.driving import drive
 from tests.helpers.folders import fast_folder
 from tests.helpers.pipeline import (
@@ -175,8 +176,7 @@ async def test_pending_entries_count_once_while_they_are_saved(
     claim = await redis.worker.claim()
     await check()
     # Saved, but the worker died before it said so.
-    _, elements = await redis.worker.read(claim.token, 10)
-    await save(SQLiteStore(str(path)), elements, claim.token)
+    await save(SQLiteStore(str(path)), (await redis.worker.read(claim.token, 10))[1], claim.token)
     await check()
     await redis.worker.release(claim.token)
     await flush.drain()
@@ -405,7 +405,7 @@ async def save(
     database: SQLiteStore, elements: Sequence[bytes], token: str = "0" * 16, now: float = NOON
 ) -> None:
     async with database.writing() as writer:
-        await writer.save(token, len(elements), elements, now)
+        await writer.save(chunk_of(token, len(elements), elements), now)
 
 
 def within(entry: Entry, start: float | None, end: float | None, seconds: int) -> bool:

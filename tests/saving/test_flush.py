@@ -21,6 +21,7 @@ from metrics_collector._sending.outbox import Outbox
 from metrics_collector._storage.sqlite import SQLiteStore, schema, session, write_ahead_log
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.cancelling import at_each_await
+from tests.helpers.chunks import chunk_of
 from tests.helpers.pipeline import (
     KEYS,
     NOON,
@@ -498,17 +499,10 @@ async def test_no_commit_of_an_older_copy_is_taken_for_a_lost_one(scene: Scene) 
     await push(scene.redis, Call("app.f", 8.0), first=5)  # it is not quiet
     length, elements = await scene.redis.worker.read(token, 1)
     async with scene.store.writing() as database:
-        saved = await database.save(token, length, elements, next(clock))
+        saved = await database.save(chunk_of(token, length, elements), next(clock))
     assert saved is not None
-    await scene.redis.worker.acknowledge(
-        token,
-        length,
-        1,
-        db=saved.db,
-        no=saved.no,
-        functions=saved.functions,
-        producers=saved.producers,
-    )
+    told: Any = {"functions": saved.functions, "producers": saved.producers}
+    await scene.redis.worker.acknowledge(token, length, 1, db=saved.db, no=saved.no, **told)
     await check_pending(scene.client)
     await scene.flush.drain()
     await scene.flush.reconcile()

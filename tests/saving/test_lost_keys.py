@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from metrics_collector._storage.sqlite import SQLiteStore
+from tests.helpers.chunks import chunk_of
 from tests.helpers.pipeline import (
     KEYS,
     NOON,
@@ -84,7 +85,7 @@ class Scene:
         yield token
         if elements:
             async with SQLiteStore(str(self.path)).writing() as writer:
-                done = await writer.save(token, length, elements, NOON)
+                done = await writer.save(chunk_of(token, length, elements), NOON)
                 yield token
                 await self.flush._acknowledge(token, length, len(elements), done, writer)
             yield token

@@ -20,6 +20,7 @@ from metrics_collector._core.rollup_ranges import SECONDS, RollupRange
 from metrics_collector._core.totals import Totals
 from metrics_collector._storage.base import EntryFilter, ErrorTime, StoreState
 from metrics_collector._storage.sqlite import SQLiteStore
+from tests.helpers.chunks import chunk_of
 from tests.helpers.folders import fast_folder
 from tests.helpers.outside import element
 from tests.helpers.pipeline import (
@@ -85,7 +86,7 @@ async def save(
 ) -> Saved:
     """Save one claim in one chunk."""
     async with store.writing() as writer:
-        saved = await writer.save(token, len(elements), elements, now)
+        saved = await writer.save(chunk_of(token, len(elements), elements), now)
     assert saved is not None
     return saved
 
@@ -284,12 +285,11 @@ async def save_history(
     unnumbered_ones: dict[str, Intervals] = {}
     async with store.writing() as writer:
         for index, (claim, plan) in enumerate(history):
-            token = f"{index:016x}"
-            at = 0
+            token, at = f"{index:016x}", 0
             for size, taken in [*plan, (len(claim), True)]:
                 chunk = claim[at : at + size]
                 before = await writer.totals_of(await writer.function_names())
-                saved = await writer.save(token, len(claim) - at, chunk, NOON)
+                saved = await writer.save(chunk_of(token, len(claim) - at, chunk), NOON)
                 assert saved is not None
                 check_told(saved, chunk, {name: n.totals for name, n in before.items()})
                 at += len(chunk) if taken else 0

@@ -20,10 +20,7 @@ import pytest
 
 from metrics_collector._core.histogram import bucket
 from metrics_collector._core.rollup_ranges import SECONDS, RollupRange
-from metrics_collector._errors import (
-    IncompatibleStoreError,
-    StoreUnavailableError,
-)
+from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
 from metrics_collector._storage.base import ErrorTime
 from metrics_collector._storage.sqlite import (
     SQLiteStore,
@@ -37,6 +34,7 @@ from metrics_collector._storage.sqlite import session as session_module
 from metrics_collector._storage.sqlite.save import ROWS
 from metrics_collector._storage.steps import Pause, Statement
 from tests.helpers.cancelling import at_each_await
+from tests.helpers.chunks import chunk_of
 from tests.helpers.locking import locked
 from tests.helpers.older_databases import VERSIONS, make_older
 from tests.helpers.pipeline import NOON, Call, batch_of, contents, entries_of, foreign, lines_of
@@ -444,9 +442,9 @@ def test_a_commit_into_a_file_that_is_gone_is_noticed(run: Runner, path: Path, c
 
     async def work() -> tuple[Saved | None, Saved | None]:
         async with run.store(path).writing() as database:
-            good = await database.save(TOKEN, 9, [foreign()], NOON)
+            good = await database.save(chunk_of(TOKEN, 9, [foreign()]), NOON)
             lose(path, change)
-            return good, await database.save(TOKEN, 8, [foreign()], NOON)
+            return good, await database.save(chunk_of(TOKEN, 8, [foreign()]), NOON)
 
     good, bad = run(work())
     assert good is not None
@@ -584,13 +582,15 @@ def test_reading_never_makes_a_file(run: Runner, path: Path) -> None:
 
 
 KILLED = """
-import os, signal, sys
+import asyncio, os, signal, sys
+from metrics_collector._storage import chunks, steps
 from metrics_collector._storage.sqlite import SQLiteStore
 async def work():
+    chunk = await steps.with_pauses(chunks.prepare("0" * 16, 1, [sys.argv[2].encode()]))
     async with SQLiteStore(sys.argv[1], plain=True).writing() as database:
-        await database.save("0" * 16, 1, [sys.argv[2].encode()], 1.0)
+        await database.save(chunk, 1.0)
         os.kill(os.getpid(), signal.SIGKILL)
-work().send(None)
+asyncio.run(work())
 """
 
 

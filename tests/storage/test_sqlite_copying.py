@@ -15,6 +15,7 @@ import pytest
 
 from metrics_collector._errors import StoreUnavailableError
 from metrics_collector._storage.sqlite import SQLiteStore, copying
+from tests.helpers.chunks import chunk_of
 from tests.helpers.pipeline import NOON, all_same, contents, foreign
 from tests.helpers.rows import rows
 from tests.storage.runner import Runner, refusal
@@ -181,7 +182,7 @@ async def test_a_copy_that_nobody_waits_for_any_more_ends(
 ) -> None:
     store = SQLiteStore(str(path))
     async with store.writing() as writer:
-        await writer.save("token", len(MANY), MANY, NOW)
+        await writer.save(chunk_of("token", len(MANY), MANY), NOW)
     copy = path.with_name("copy.db")
     await asyncio.to_thread(copy.touch)
     begun, cancelled = threading.Event(), threading.Event()

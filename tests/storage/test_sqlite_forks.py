@@ -20,6 +20,7 @@ from metrics_collector._saving.purge import Purge
 from metrics_collector._storage.reopening import ClosedByForkError, reopening
 from metrics_collector._storage.sqlite import SQLiteStore, fork_safe_connection
 from metrics_collector._storage.steps import Statement
+from tests.helpers.chunks import chunk_of
 from tests.helpers.driving import drive
 from tests.helpers.forking import fork
 from tests.helpers.pipeline import NOON, Call, batch_of, contents, flush_of, lines_of, push
@@ -56,10 +57,9 @@ def save(path: Path, first: int) -> bool:
     """Save one entry, without threads; whether it is a new one."""
 
     async def work() -> bool:
-        lines = lines_of(batch_of(Call(), first=first))
+        chunk = chunk_of(TOKEN, 1, lines_of(batch_of(Call(), first=first)))
         async with SQLiteStore(str(path), plain=True).writing() as database:
-            saved = await database.save(TOKEN, len(lines), lines, NOON)
-        return saved is not None and saved.saved == 1
+            return (await database.save(chunk, NOON) or pytest.fail("it is gone")).saved == 1
 
     return drive(work())
 
@@ -408,7 +408,7 @@ async def test_and_so_does_a_read(path: Path) -> None:
 async def test_what_was_committed_is_reported_though_a_fork_comes_then(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = lines_of(batch_of(Call()))
+    chunk = chunk_of(TOKEN, 1, lines_of(batch_of(Call())))
     async with SQLiteStore(str(path)).writing() as database:
         run = database._session.run
 
@@ -418,7 +418,7 @@ async def test_what_was_committed_is_reported_though_a_fork_comes_then(
             return result
 
         monkeypatch.setattr(database._session, "run", run_and_fork)
-        saved = await database.save(TOKEN, len(lines), lines, NOON)
+        saved = await database.save(chunk, NOON)
     assert saved is not None
     assert saved.saved == 1
 

@@ -13,6 +13,7 @@ import pytest
 
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
 from metrics_collector._storage.sqlite import log_ownership, write_ahead_log
+from tests.helpers.chunks import chunk_of
 from tests.helpers.older_databases import VERSIONS, make_older
 from tests.helpers.pipeline import NOON, contents, foreign
 from tests.helpers.rows import rows
@@ -83,7 +84,7 @@ def leave_log(run: Runner, path: Path, work: Callable[[StoreWriter], Awaitable[o
 
 async def save_more(writer: StoreWriter) -> None:
     for n in range(3):
-        assert await writer.save(f"more {n}", len(MANY), MANY, NOW)
+        assert await writer.save(chunk_of(f"more {n}", len(MANY), MANY), NOW)
 
 
 def put_away(path: Path) -> list[Path]:
@@ -305,12 +306,12 @@ def test_a_copy_is_restored_while_a_session_is_open(
 
     async def go() -> None:
         async with run.store(path).writing() as writer:
-            assert await writer.save("lost, too", len(MANY), MANY, NOW)
+            assert await writer.save(chunk_of("lost, too", len(MANY), MANY), NOW)
             swap(copy, path)
-            in_place = await writer.save("new", len(MANY), MANY, NOW)
+            in_place = await writer.save(chunk_of("new", len(MANY), MANY), NOW)
         if not in_place:
             async with run.store(path).writing() as writer:
-                assert await writer.save("new", len(MANY), MANY, NOW)
+                assert await writer.save(chunk_of("new", len(MANY), MANY), NOW)
 
     run(go())
     # A copy of the very state that the log goes on from may become what the original was.

@@ -77,9 +77,9 @@ class WorkerCommands:
             claims = map(keys.claim, tokens)
             await self._redis.run("adopt", [keys.claims, keys.claimed, *claims], [*tokens])
 
-    async def read(self, token: str, count: int) -> tuple[int, list[bytes]]:
-        """The claim's length and its first `count` elements, or fewer if they are large."""
-        limits = [count, MAX_ENTRY_BYTES + 1, _BYTES_READ]
+    async def read(self, token: str, count: int, start: int = 0) -> tuple[int, list[bytes]]:
+        """The claim's length and `count` elements from `start` on, or fewer if they are large."""
+        limits = [start, count, MAX_ENTRY_BYTES + 1, _BYTES_READ]
         length, *some = await self._redis.run("read", [self._keys.claim(token)], limits)
         return length, [*chain.from_iterable(some)]
 

@@ -2,7 +2,7 @@
 
 A worker may die or hang at any line here, and two may work on the same claim. The ledger, written in the same
 transaction, saves each entry once, and entries are removed from a claim only if it has the length that was read; so
-any worker can repeat any step.
+any worker can repeat any step. While a chunk is saved, the next one is read (`claim_reader`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from metrics_collector._core.pipeline_types import Numbered
 from metrics_collector._core.totals import Totals
 from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._saving.claim_reader import ClaimReader
 from metrics_collector._saving.losses import Losses
 from metrics_collector._storage.reopening import ClosedByForkError, reopening
 from metrics_collector._support.groups import in_groups
@@ -91,30 +92,36 @@ class Flush:
 
     async def _save_claim(self, token: str) -> int:
         """Save a whole claim; the number of entries newly saved."""
-        saved = 0
         now = (await self.clocks()).later
-        head: tuple[int, list[bytes]] | None = None  # length of the claim, first elements
+        reader = ClaimReader(self._source, token)
+        try:
+            return await self._save_all(token, reader, now)
+        finally:
+            await reader.aclose()
+
+    async def _save_all(self, token: str, reader: ClaimReader, now: float) -> int:
+        saved = 0
         while True:
             # If a fork has closed the database, it is opened again.
             with suppress(ClosedByForkError):
                 async with self._store.writing() as writer:
                     while True:
                         # Not read again after a fork: with frequent forks no chunk would ever be saved.
-                        head = head or await self._source.read(token, self._chunk)
-                        length, elements = head
-                        if not elements:
+                        chunk = await reader.head(self._chunk)
+                        length, count = chunk.length, len(chunk.elements)
+                        if not count:
                             # Another worker saved it, too, or Redis lost it. This removes its lease.
                             await self._acknowledge(token, length, 0, None, writer)
                             return saved
-                        done = await writer.save(token, length, elements, now)
+                        done = await writer.save(chunk, now)
                         if done is None:
                             break  # the file was replaced: save into the one that is there now
                         saved += done.saved
                         self._log_rejected(done.rejected)
-                        taken = await self._acknowledge(token, length, len(elements), done, writer)
-                        if taken and length == len(elements):
+                        taken = await self._acknowledge(token, length, count, done, writer)
+                        if taken and length == count:
                             return saved
-                        head = None
+                        await reader.go_on(taken=taken)
 
     def _log_rejected(self, count: int) -> None:
         if count:

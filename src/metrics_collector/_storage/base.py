@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from metrics_collector._core.pipeline_types import Numbered, Purged, Rollup, Saved
     from metrics_collector._core.rollup_ranges import RollupRange
     from metrics_collector._core.totals import Totals
+    from metrics_collector._storage.chunks import Chunk
 
 
 class StoreState(NamedTuple):
@@ -194,17 +195,12 @@ class StoreReader(OpenStore, Protocol):
 class StoreWriter(OpenStore, Protocol):
     """A store open for writing. Each method is one transaction, but for `purge`, which takes many small ones."""
 
-    async def save(
-        self, token: str, length: int, elements: Sequence[bytes], now: float
-    ) -> Saved | None:
-        """Save the head of a claim, each element exactly once, and have it on the disk.
-
-        An element that brings no number of its own is identified by its distance from the claim's end.
+    async def save(self, chunk: Chunk, now: float) -> Saved | None:
+        """Save the head of a claim, each element exactly once, and have it on the disk; even if it is tried again.
 
         Args:
-            token: of the claim.
-            length: of the claim when its head was read.
-            elements: the head, up to some thousand, as they stand in Redis.
+            chunk: the head. An element that brings no number of its own is identified by its distance from the claim's
+                end.
             now: UTC epoch seconds.
 
         Returns:

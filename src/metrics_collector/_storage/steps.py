@@ -6,6 +6,7 @@ either where no thread can be started any more, at the exit of the interpreter.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -50,3 +51,14 @@ def compute(work: Callable[[], T]) -> Generator[Compute, Sequence[Any], T]:
 if TYPE_CHECKING:
     Pauses = Generator[Pause, object, T]
     """Work on a chunk that lets the loop breathe now and then."""
+
+
+async def with_pauses(work: Pauses[T]) -> T:
+    """What some work returns, done on a loop outside any transaction."""
+    while True:
+        try:
+            pause = next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        await asyncio.sleep(pause.seconds)

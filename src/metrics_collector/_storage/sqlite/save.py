@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from metrics_collector._core.intervals import Intervals
     from metrics_collector._core.pipeline_types import Numbered, Saved
     from metrics_collector._core.totals import Totals
-    from metrics_collector._storage.save_plan import RollupKey, SavePlan
+    from metrics_collector._storage.chunks import Changes, Chunk, RollupKey
     from metrics_collector._storage.sqlite.session import Steps
 
 # Rows in one statement, which SQLite takes faster than one by one; older ones know 999 parameters at most.
@@ -39,32 +39,35 @@ _LONG: Final = f"{_ALWAYS}, error_type, extra) VALUES ", "(?, ?, ?, ?, ?, ?, ?, 
 _FIGURES: Final = ", ".join("?" for _ in FIGURE_COLUMNS.split(","))
 
 
-def save(token: str, length: int, elements: Sequence[bytes], now: float) -> Steps[Saved]:
+def save(chunk: Chunk, now: float) -> Steps[Saved]:
     """As `StoreWriter.save`, but for whether the file is still there."""
-    chunk = yield from save_plan.decode(token, length, elements)
     yield Statement("BEGIN IMMEDIATE")
     db, last_no = yield from state()
     no = save_plan.next_no(last_no, now)
-    plan = yield from save_plan.plan(chunk, (yield from read_ledger(chunk.producers())))
-    yield from _add_entries(plan, now)
-    rollups = yield from plan.merged_rollups((yield from _rollups_at(plan.rollups)))
+    changes = yield from chunk.changes((yield from read_ledger(chunk.producers)))
+    yield from _add_entries(changes, now)
+    rollups = yield from save_plan.merged_rollups(
+        changes, (yield from _rollups_at(changes.rollups))
+    )
     yield Many(
         f"INSERT OR REPLACE INTO rollups (resolution, start, func_name, {FIGURE_COLUMNS}) "
         f"VALUES (?, ?, ?, {_FIGURES})",
         rollups,
     )
-    totals, functions = yield from plan.merged_totals((yield from totals_of(plan.functions)), no)
+    totals, functions = yield from save_plan.merged_totals(
+        changes, (yield from totals_of(changes.functions)), no
+    )
     yield Many(
         f"INSERT OR REPLACE INTO totals (func_name, {FIGURE_COLUMNS}, no) VALUES (?, {_FIGURES}, ?)",
         totals,
     )
-    yield from _write_ledger(plan.ledger, now)
+    yield from _write_ledger(changes.ledger, now)
     yield Statement("UPDATE meta SET no = ? WHERE shard = 0", (no,))
     yield Statement(
         f"PRAGMA application_id = {APPLICATION_ID}"
     )  # so that the log has the first page, too
     yield Statement("COMMIT")
-    return plan.saved(db, no, functions)
+    return save_plan.saved(changes, db, no, functions)
 
 
 def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
@@ -72,12 +75,12 @@ def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
     return read_totals(func_names, "AND t.shard = 0")
 
 
-def _add_entries(plan: SavePlan, now: float) -> Steps[None]:
-    yield from _insert(*_SHORT, [row for row in plan.rows if len(row) == SHORT_ROW])
-    yield from _insert(*_LONG, [row for row in plan.rows if len(row) > SHORT_ROW])
+def _add_entries(changes: Changes, now: float) -> Steps[None]:
+    yield from _insert(*_SHORT, [row for row in changes.rows if len(row) == SHORT_ROW])
+    yield from _insert(*_LONG, [row for row in changes.rows if len(row) > SHORT_ROW])
     yield Many(
         "INSERT INTO rejected_entries (raw, reason, rejected_at) VALUES (?, ?, ?)",
-        [(_readable(raw), reason, now) for raw, reason in plan.rejected],
+        [(_readable(raw), reason, now) for raw, reason in changes.rejected],
     )
 
 

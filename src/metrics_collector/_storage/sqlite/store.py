@@ -24,9 +24,10 @@ from metrics_collector._storage.sqlite.session import open_reading, open_writing
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from metrics_collector._core.pipeline_types import Saved
+    from metrics_collector._storage.chunks import Chunk
     from metrics_collector._storage.sqlite.session import Session, Steps, WritingSession
 
 P = ParamSpec("P")
@@ -150,9 +151,7 @@ class Writer(_Open):
     forget_old_ledger = _asks(maintenance.forget_old_ledger)
     purge = _asks(deletion.purge)
 
-    async def save(
-        self, token: str, length: int, elements: Sequence[bytes], now: float
-    ) -> Saved | None:
+    async def save(self, chunk: Chunk, now: float) -> Saved | None:
         """As `StoreWriter.save`."""
-        saved = await self._session.run(saving.save(token, length, elements, now))
+        saved = await self._session.run(saving.save(chunk, now))
         return saved if await self._in_place() else None
