@@ -65,7 +65,7 @@ T = TypeVar("T")
 # What is saved
 
 
-@pytest.mark.parametrize("count", [1, ROWS - 1, ROWS, 2 * ROWS + 7])
+@pytest.mark.parametrize("count", [1, ROWS[1] - 1, ROWS[1], ROWS[0], 2 * ROWS[0] + ROWS[1] + 7])
 def test_rows_are_saved_whether_together_or_alone(run: Runner, path: Path, count: int) -> None:
     batch = batch_of(*[Call("app.fg"[: 5 + n % 2], 0.25 * n) for n in range(count)])
     assert run.save(path, lines_of(batch)).saved == count

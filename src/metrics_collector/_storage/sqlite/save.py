@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from metrics_collector._storage.sqlite.reads import ledger as read_ledger
 from metrics_collector._storage.sqlite.reads import totals_of as read_totals
 from metrics_collector._storage.sqlite.schema import APPLICATION_ID
 from metrics_collector._storage.steps import Many, Statement
+from metrics_collector._support.groups import in_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
     from metrics_collector._storage.chunks import Changes, Chunk, RollupKey
     from metrics_collector._storage.sqlite.session import Steps
 
-# Rows in one statement, which SQLite takes faster than one by one; older ones know 999 parameters at most.
-ROWS: Final = 100
+# Rows in one statement, which SQLite takes faster than one by one. And in each, Python's lock is taken once: while the
+# loop is at the next chunk, that takes up to 5 ms. SQLite before 3.32 knows 999 parameters at most.
+ROWS: Final = (1000, 100, 1) if sqlite3.sqlite_version_info >= (3, 32) else (100, 1)
 
 # Values in the order in which a row has them. What most calls have in common is no value of theirs, which takes a third
 # less time.
@@ -85,14 +88,14 @@ def _add_entries(changes: Changes, now: float) -> Steps[None]:
 
 
 def _insert(into: str, values: str, rows: Sequence[Row]) -> Steps[None]:
-    rest = len(rows) % ROWS
-    # Made in the database's own thread, as each is needed.
-    together = (
-        tuple(chain.from_iterable(rows[start : start + ROWS]))
-        for start in range(rest, len(rows), ROWS)
-    )
-    yield Many(into + values, rows[:rest])
-    yield Many(into + ", ".join([values] * ROWS), together)
+    start = 0
+    for size in ROWS:
+        stop = len(rows) - (len(rows) - start) % size
+        if start < stop:
+            # Made in the database's own thread, as each is needed.
+            together = map(tuple, map(chain.from_iterable, in_groups(rows[start:stop], size)))
+            yield Many(into + ", ".join([values] * size), together)
+        start = stop
 
 
 def _rollups_at(keys: Iterable[RollupKey]) -> Steps[dict[RollupKey, Totals]]:

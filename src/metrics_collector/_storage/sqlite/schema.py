@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 VERSION: Final = 4
 APPLICATION_ID: Final = 0x4D657443  # "MetC"
+CACHE_KIB: Final = 16_384
 _WAL_PATIENCE: Final = 2.0  # seconds
 
 # `FIGURE_COLUMNS`, the same in rollups and totals.
@@ -186,6 +187,8 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     _use_wal(connection)
     # What Redis forgets after a commit must be on the disk by then.
     connection.execute("PRAGMA synchronous = FULL")
+    # What a large chunk changes fits into it: else pages are written to the log, and read again, several times.
+    connection.execute(f"PRAGMA cache_size = {-CACHE_KIB}")
     check(connection, path)  # a read, so that there is a log
 
 
