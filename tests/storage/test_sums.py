@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from metrics_collector._core.rollup_ranges import RollupRange
 from metrics_collector._storage.sqlite import SQLiteStore
+from tests.helpers.chunks import chunk_of
 from tests.helpers.pipeline import NOON, Call, all_same, batch_of, entries_of, lines_of, totals_of
 from tests.helpers.rows import counts_of
 
@@ -30,7 +31,7 @@ async def test_names_and_errors_may_look_like_json(path: Path) -> None:
         )
     ]
     async with store.writing() as writer:
-        assert await writer.save("0011223344556677", len(lines), lines, NOON) is not None
+        assert await writer.save(chunk_of("0011223344556677", len(lines), lines), NOON) is not None
     entries, hours = entries_of(lines), RollupRange("hour", 0, None)
     async with store.reading() as reader:
         assert reader is not None
