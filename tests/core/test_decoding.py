@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metrics_collector._core import decoding
+from metrics_collector._core.columns import Columns
 from metrics_collector._core.decoding import EntryRun, decode, decode_all
 from metrics_collector._core.encoding import encode
 from metrics_collector._core.entries import (
@@ -19,7 +20,6 @@ from metrics_collector._core.entries import (
     Entry,
     RejectedEntryError,
 )
-from metrics_collector._core.totals import Tally
 from tests.core.test_entries import GOOD, PRODUCER, clocks, names, raw
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def test_what_producers_write_comes_as_runs(calls: list[Any]) -> None:
     number = 0
     for name, seconds, mark, producer, missed in calls:
         number += 1 + missed
-        element, _ = encode([(name, 0.0, seconds, mark)], producer, number, 1e9, Tally())
+        element, _ = encode(Columns.of([(name, 0.0, seconds, mark)], 1e9), producer, number)
         elements.append(element)
 
     runs = decode_all(elements)
@@ -247,7 +247,7 @@ def test_a_negative_zero_is_zero() -> None:
 
 
 def test_two_entries_in_an_element_are_none_though_another_one_is_missing() -> None:
-    element, _ = encode([("f", 0.0, 1.0, None)], PRODUCER, 1, 1e9, Tally())
+    element, _ = encode(Columns.of([("f", 0.0, 1.0, None)], 1e9), PRODUCER, 1)
     elements = [element + b"\n" + element, b"{}"]
 
     assert all(isinstance(one, RejectedEntryError) for one in _all(elements))

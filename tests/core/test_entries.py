@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metrics_collector._core import encoding
+from metrics_collector._core.columns import Columns
 from metrics_collector._core.decoding import decode
 from metrics_collector._core.encoding import tally_of
 from metrics_collector._core.entries import (
@@ -42,10 +43,12 @@ GOOD: dict[str, Any]
 GOOD = {"func_name": "f", "execution_time": 0.5, "created_at": 1e9, "error_occurred": 0}
 
 
-def encode(records: list[Record], *rest: Any) -> list[str]:
-    text, count = encoding.encode(records, *rest)
+def encode(
+    records: list[Record], producer: str, first: int, offset: float, tally: Tally | None = None
+) -> list[str]:
+    text, (some,) = encoding.encode(Columns.of(records, offset), producer, first, tally)
     lines = text.decode().split("\n")
-    assert len(lines) == count == len(records)
+    assert len(lines) == some.count == len(records)
     return lines
 
 
@@ -69,7 +72,7 @@ def reason(text: bytes) -> str:
 @example(records=[("f", 0.0, math.inf, "")], first=1, offset=0.0)
 @example(records=[("f", math.inf, math.inf, None)], first=1, offset=0.0)
 def test_every_record_becomes_an_entry(records: list[Record], first: int, offset: float) -> None:
-    lines = encode(records, PRODUCER, first, offset, Tally())
+    lines = encode(records, PRODUCER, first, offset)
     entries = [decode(line.encode()) for line in lines]
 
     assert [entry.func_name for entry in entries] == [name for name, *_ in records]
@@ -116,7 +119,7 @@ def test_totals_grow_by_each_slice() -> None:
 
 @pytest.mark.parametrize("first", [1, 998, 1_998, 999_998])
 def test_numbers_follow_one_another_over_each_thousand(first: int) -> None:
-    lines = encode([("f", 0.0, 1.0, None)] * 1_005, PRODUCER, first, 0.0, Tally())
+    lines = encode([("f", 0.0, 1.0, None)] * 1_005, PRODUCER, first, 0.0)
 
     assert [decode(line.encode()).number for line in lines] == list(range(first, first + 1_005))
 
@@ -124,18 +127,18 @@ def test_numbers_follow_one_another_over_each_thousand(first: int) -> None:
 @given(st.lists(names, min_size=1, max_size=5), st.integers(-1, 1000))
 def test_what_does_not_fit_is_left_out_from_the_end(some: list[str], room: int) -> None:
     records: list[Record] = [(name, 0.0, 1.0, None) for name in some]
-    lines, tally = encode(records, PRODUCER, 1, 0.0, Tally()), Tally()
+    lines, tally = encode(records, PRODUCER, 1, 0.0), Tally()
 
-    text, count = encoding.encode(records, PRODUCER, 1, 0.0, tally, room=room)
+    text, (taken, *left) = encoding.encode(Columns.of(records, 0.0), PRODUCER, 1, tally, room=room)
 
     fitting = [n for n in range(1, len(lines) + 1) if len("\n".join(lines[:n])) <= room]
-    assert count == max(fitting, default=1)
-    assert text.decode().split("\n") == lines[:count]
-    assert sum(totals.counts["call_count"] for totals in tally.totals().values()) == count
+    assert taken.count == max(fitting, default=1) == len(lines) - sum(one.count for one in left)
+    assert text.decode().split("\n") == lines[: taken.count]
+    assert sum(totals.counts["call_count"] for totals in tally.totals().values()) == taken.count
 
 
 def test_an_entry_is_one_line_of_ascii() -> None:
-    (line,) = encode([("f\n\u2028é\U0001f600", 0.0, 1.0, "Fehlér")], PRODUCER, 1, 0.0, Tally())
+    (line,) = encode([("f\n\u2028é\U0001f600", 0.0, 1.0, "Fehlér")], PRODUCER, 1, 0.0)
 
     assert line.isascii()
     assert "\n" not in line
@@ -143,7 +146,7 @@ def test_an_entry_is_one_line_of_ascii() -> None:
 
 def test_what_says_nothing_is_left_out() -> None:
     records = [("f", 0.0, 0.5, mark) for mark in (None, "KeyError", "")]
-    ok, error, cancelled = map(json.loads, encode(records, PRODUCER, 9, 1.7e9, Tally()))
+    ok, error, cancelled = map(json.loads, encode(records, PRODUCER, 9, 1.7e9))
 
     common = {"func_name": "f", "execution_time": 0.5, "created_at": 1.7e9 + 0.5}
     common |= {"error_occurred": 0, "id": f"{PRODUCER}-9"}
@@ -163,7 +166,7 @@ def test_a_long_error_type_is_cut_off_in_entry_and_totals() -> None:
 
 def test_the_longest_entry_is_short_enough() -> None:
     longest = ("\U0001f600" * 1000, 0.0, 1.0, "\U0001f600" * 500)
-    (line,) = encode([longest], PRODUCER, 1, 0.0, Tally())
+    (line,) = encode([longest], PRODUCER, 1, 0.0)
 
     decode(line.encode())
 

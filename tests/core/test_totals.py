@@ -101,9 +101,9 @@ def test_a_tally_is_counted_in_pieces(parts: list[tuple[str, list[Call]]], some:
     for name, part in parts:
         if part:
             times, ends, marks = zip(*part, strict=True)
-            tally.add_all(
-                [name] * len(part), [t * 1e9 for t in times], [e * 1e6 for e in ends], marks
-            )
+            other = {n: mark for n, mark in enumerate(marks) if mark is not None}
+            numbers = [t * 1e9 for t in times], [e * 1e6 for e in ends]
+            tally.add_all([name], bytes(len(part)), *numbers, other)
             tally.count(some)  # in between, too
     while tally.count(some):
         pass

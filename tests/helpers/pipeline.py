@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fakeredis
 
+from metrics_collector._core.columns import Columns
 from metrics_collector._core.decoding import decode
-from metrics_collector._core.encoding import encode, tally_of
+from metrics_collector._core.encoding import encode
 from metrics_collector._core.entries import RejectedEntryError
 from metrics_collector._core.pipeline_types import FunctionState
-from metrics_collector._core.totals import OtherOutcome, Tally, Totals
+from metrics_collector._core.totals import OtherOutcome, Totals
 from metrics_collector._redis.connection import RedisConnection
 from metrics_collector._redis.keys import Keys
 from metrics_collector._redis.producer_commands import ProducerCommands
 from metrics_collector._redis.reader_commands import ReaderCommands
 from metrics_collector._redis.worker_commands import WorkerCommands
 from metrics_collector._saving.flush import Flush
-from metrics_collector._sending.batch import Batch, Content, content
+from metrics_collector._sending.batch import Batch, Content, content_of
 from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 
@@ -105,17 +106,15 @@ class Call(NamedTuple):
 
 def batch_of(*calls: Call, first: int = 1, producer: str = PRODUCER, at: float = NOON) -> Batch:
     """The batch that a producer would make of these calls, which all end at `at`, give or take their times."""
-    tally = Tally()
     marks = [None if isinstance(call.mark, OtherOutcome) else call.mark for call in calls]
     records = [
         (call.func_name, 0.0, call.seconds, mark) for call, mark in zip(calls, marks, strict=True)
     ]
-    lines = encode(records, producer, first, at, tally)[0].split(b"\n")
+    lines = encode(Columns.of(records, at), producer, first)[0].split(b"\n")
     for index, call in enumerate(calls):
         if isinstance(call.mark, OtherOutcome):
             lines[index] = _later(lines[index], call.mark)
-            tally = tally_of(b"\n".join(lines))
-    return Batch(first, first + len(lines) - 1, content(b"\n".join(lines), tally))
+    return Batch(first, first + len(lines) - 1, content_of(b"\n".join(lines)))
 
 
 def flush_of(source: Any, path: Path) -> Flush:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import threading
 from collections import Counter, deque
-from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +15,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from metrics_collector._core import encoding
-from metrics_collector._core import entries as entry_codec
 from metrics_collector._core.decoding import decode
 from metrics_collector._core.entries import MAX_BATCH_BYTES
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.pipeline_types import PushReply
-from metrics_collector._core.totals import Tally
-from metrics_collector._sending.batch import content_of
-from metrics_collector._sending.outbox import MOST_LOSSES, SLICE, Outbox
+from metrics_collector._sending.batch import SLICE, content_of
+from metrics_collector._sending.outbox import MOST_LOSSES, Outbox
 from tests.helpers.pipeline import content_in, figures_in
 from tests.helpers.threads import working
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import FrameType
 
     from metrics_collector._recording.recorder import Record
-    from metrics_collector._sending.batch import Batch, Content
+    from metrics_collector._sending.batch import Batch, Content, HasPayload
 
 counts_of_records = st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, SLICE + 1])
 sizes = st.sampled_from([1, 2, 3, 5, 8])
@@ -43,16 +38,16 @@ fates = st.sampled_from(["answered", "answered", "answer lost", "lost", "full"])
 class DiskCopy:
     """A copy on disk, which may be lost."""
 
-    def __init__(self, batch: Batch, content: Content) -> None:
+    def __init__(self, batch: Batch, content: HasPayload) -> None:
         self.batch = batch
-        self.content = content
+        self.payload = content.payload
         self.lost = False
         self.discarded = False
 
     def read(self) -> Content:
         assert not self.lost
         assert not self.discarded
-        return self.content
+        return content_of(self.payload)
 
     def discard(self) -> None:
         assert not self.discarded
@@ -74,7 +69,8 @@ def reply(kind: str, seen: int, saved: str = "", lists: range = range(1)) -> Pus
 def filled(outbox: Outbox, *sizes: int) -> list[Batch]:
     """Batches of these sizes, as they come."""
     for size in sizes:
-        outbox.fill(size)
+        while not outbox.fill(size) and outbox._waiting:
+            pass
         outbox.close_batch()
     return list(outbox._batches)
 
@@ -82,6 +78,22 @@ def filled(outbox: Outbox, *sizes: int) -> list[Batch]:
 def acknowledge(outbox: Outbox, batches: Iterable[Batch], saved: str = "") -> None:
     for batch in batches:
         outbox.replied(reply("ok", batch.last, saved), batch)
+
+
+def waiting_in(outbox: Outbox) -> list[str]:
+    """The functions of what has no number yet, the oldest first."""
+    waiting = outbox._waiting
+    slices = [one.func_names[function] for one in waiting.slices for function in one.functions]
+    return [*slices, *(name for name, *_ in waiting._buffer)]
+
+
+def driven(coroutine: Any) -> Any:
+    """What a coroutine returns that waits for nothing but its turn."""
+    try:
+        while True:
+            assert coroutine.send(None) is None
+    except StopIteration as end:
+        return end.value
 
 
 def numbers_in(batches: Iterable[Batch]) -> set[int]:
@@ -118,16 +130,25 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
 
     @rule(batch=sizes, close=st.booleans())
     def fill(self, batch: int, *, close: bool) -> None:
-        before = len(self.buffer)
+        names = waiting_in(self.outbox)
+        slices = self.outbox._waiting.slices
+        before = slices[0].count if slices else len(names)
         held = self.outbox._open
         full = self.outbox.fill(batch)
 
-        taken = before - len(self.buffer)
+        taken = len(names) - len(self.outbox._waiting)
         assert taken == max(0, min(SLICE, batch - held, before))
+        assert waiting_in(self.outbox) == names[taken:]
         assert full == (held + taken >= batch)
         if close:
             self.outbox.close_batch()
             assert not self.outbox.open
+
+    @rule(size=sizes)
+    def compact(self, size: int) -> None:
+        names = waiting_in(self.outbox)
+        self.outbox._waiting.gather(size)
+        assert waiting_in(self.outbox) == names
 
     @rule(fates=st.lists(fates, min_size=1, max_size=4), size=sizes)
     def push(self, fates: list[str], size: int) -> None:
@@ -145,6 +166,9 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         while following := self.outbox.next():
             batch = following[0]
             if batch.content is not None:
+                return following
+            if batch.memory_copy is not None:
+                batch.content = driven(batch.memory_copy.read())
                 return following
             copy = batch.disk_copy
             assert isinstance(copy, DiskCopy)
@@ -265,7 +289,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         """The disk takes some of it; twice, as when a writer was cancelled and went on all the same."""
         volatile = self.outbox.only_in_memory(keep, sent=sent)
         assert sent or not any(batch.sent for batch, _ in volatile)
-        stays = [b for b in self.outbox._batches if b.content is not None and b.disk_copy is None]
+        stays = [b for b in self.outbox._batches if b.disk_copy is None]
         stays = [b for b in stays if (sent or not b.sent) and b not in [one for one, _ in volatile]]
         assert len(numbers_in(stays)) <= keep  # the oldest ones, and no more than that
         assert not volatile or all(b.last < volatile[0][0].first for b in stays)
@@ -283,17 +307,17 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
     @rule(most=st.sampled_from([1, 5, 20, 250]))
     def enforce(self, most: int) -> None:
         batches = list(self.outbox._batches)
-        names = [name for name, *_ in self.buffer]
+        names = waiting_in(self.outbox)
         dropped = self.outbox.enforce(most)
 
         self.overflown += dropped
-        assert [name for name, *_ in self.buffer] == names[dropped:]  # the oldest went
+        assert waiting_in(self.outbox) == names[dropped:]  # the oldest went
         gone = [batch for batch in batches if batch not in self.outbox._batches]
         copies = [batch for batch in batches if batch.sent and not batch.disk_copy]
         assert gone == copies[: len(gone)]
         self.given_up |= numbers_in(gone)
-        in_memory = [batch for batch in self.outbox._batches if batch.content is not None]
-        held = len(self.buffer) + self.outbox._open + len(numbers_in(in_memory))
+        in_memory = [batch for batch in self.outbox._batches if batch.in_memory]
+        held = len(self.outbox._waiting) + self.outbox._open + len(numbers_in(in_memory))
         needed = self.outbox._open + len(
             numbers_in(b for b in in_memory if not b.sent or b.disk_copy)
         )
@@ -310,7 +334,9 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
                 assert isinstance(batch.disk_copy, DiskCopy)
                 assert not batch.disk_copy.discarded
             else:
-                assert batch.content is not None
+                assert batch.memory_copy is not None
+            if batch.content is not None:  # the JSON is there only while it is sent
+                assert not batch.sent
 
     @invariant()
     def every_entry_is_in_one_place(self) -> None:
@@ -339,7 +365,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         assert (
             counts.buffered + counts.spooled + counts.sent == 0
             or self.outbox.unsaved
-            or self.buffer
+            or self.outbox._waiting
         )
         assert self.outbox.recorded == self.recorded
 
@@ -347,7 +373,7 @@ class OutboxAndTheWorld(RuleBasedStateMachine):
         """Once all is well again, SQL has what was not dropped, and has it once."""
         if not hasattr(self, "outbox"):
             return
-        while self.buffer or self.outbox.open:
+        while self.outbox._waiting or self.outbox.open:
             self.outbox.fill()
             self.outbox.close_batch()
         self.look()
@@ -603,52 +629,6 @@ def test_what_was_released_is_looked_after_until_it_is_saved() -> None:
     assert not outbox.unsaved
 
 
-def test_interrupted_by_ctrl_c_a_slice_stays_in_the_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
-    buffer = deque(record(f"f{n}") for n in range(6))
-    outbox = Outbox(buffer, monotonic=lambda: 0.0, wall=lambda: 0.0)
-    outbox.fill(2)
-    interrupted = _interrupting(monkeypatch, KeyboardInterrupt)
-    with pytest.raises(KeyboardInterrupt):
-        outbox.fill(4)
-    assert interrupted
-    assert [name for name, *_ in buffer] == ["f2", "f3", "f4", "f5"]
-    assert outbox.counts().recorded == 6
-
-    (batch,) = filled(outbox, 6)
-
-    assert content_in(batch).functions == tuple(f"f{n}" for n in range(6))
-    assert all(part["call_count"] == 1 for part in figures_in(content_in(batch)))
-
-
-def test_a_slice_that_cannot_be_encoded_counts_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    outbox = outbox_of(5)
-    outbox.fill(2)
-    _interrupting(monkeypatch, MemoryError)
-    with pytest.raises(MemoryError):
-        outbox.fill(4)
-
-    (batch,) = filled(outbox, 3)
-
-    assert (outbox.counts().dropped, outbox.counts().buffered) == (2, 3)
-    assert [part["call_count"] for part in figures_in(content_in(batch))] == [3]
-
-
-def _interrupting(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> list[int]:
-    """Raise once within the next encoding, after it has noted one record."""
-    real = Tally.add_all
-    calls: list[int] = []
-
-    def add_all(tally: Tally, *columns: Any) -> None:
-        calls.append(1)
-        if len(calls) == 1:
-            real(tally, *(column[:1] for column in columns))
-            raise error
-        real(tally, *columns)
-
-    monkeypatch.setattr(Tally, "add_all", add_all)
-    return calls
-
-
 def test_counting_from_a_signal_handler_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = outbox_of(3)
     counted: list[object] = []
@@ -709,71 +689,3 @@ def test_an_abandoned_outbox_has_nothing_to_do_even_if_its_lock_is_held() -> Non
     assert not outbox.unsent
     assert not outbox.unsaved
     assert outbox.fill() is False
-
-
-class Interrupt:
-    """Raises KeyboardInterrupt where Python may: after the call of that number, in our modules."""
-
-    def __init__(self, after: int) -> None:
-        self._left = after
-        self.raised = False
-
-    def __call__(self, frame: FrameType, event: str, _: object) -> None:
-        ours = frame.f_code.co_filename.endswith(
-            ("outbox.py", "batch.py", "encoding.py", "totals.py", "histogram.py")
-        )
-        if self.raised or not ours or event not in {"c_return", "call"}:
-            return
-        self._left -= 1
-        if self._left < 0:
-            self.raised = True
-            raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize(("done", "size"), [(0, 10**6), (3, 10**6), (1, 300)])
-def test_ctrl_c_at_any_call_loses_nothing_and_doubles_nothing(
-    done: int, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(entry_codec, "MAX_BATCH_BYTES", size)
-    marks = [None, "KeyError", "", None, None, None]
-
-    def make(outbox: Outbox) -> None:
-        making = outbox.make_batch(outbox.recorded)
-        with suppress(StopIteration):
-            while True:
-                making.send(None)
-
-    interrupt = Interrupt(0)
-    number = 0
-    while True:
-        records = [("fg"[n % 2], 0.0, n + 0.5, mark) for n, mark in enumerate(marks)]
-        outbox = Outbox(deque(records[:done]))
-        outbox.fill()
-        outbox._buffer.extend(records[done:])
-        interrupt = Interrupt(number)
-        sys.setprofile(interrupt)
-        try:
-            make(outbox)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.setprofile(None)
-        make(outbox)
-        while outbox.holds_before(len(marks)):
-            make(outbox)
-        lines = []
-        expected = 0
-        for batch in outbox._batches:
-            content = content_in(batch)
-            assert batch.first == expected + 1
-            expected = batch.last
-            lines += content.payload.decode().split("\n")
-            assert figures_in(content) == figures_in(content_of(content.payload))
-        ids = [json.loads(line)["id"] for line in lines]
-        assert ids == [f"{outbox.producer}-{n}" for n in range(1, len(marks) + 1)]
-        counts = outbox.counts()
-        assert (counts.recorded, counts.buffered, counts.dropped) == (len(marks), len(marks), 0)
-        if not interrupt.raised:
-            break
-        number += 1
-    assert number > 30

@@ -13,8 +13,9 @@ from metrics_collector import StoreUnavailableError
 from metrics_collector._core.pipeline_types import PushReply
 from metrics_collector._errors import IncompatibleStoreError
 from metrics_collector._sending import sender
+from metrics_collector._sending.batch import SLICE
 from metrics_collector._sending.memory_limit import MemoryLimit
-from metrics_collector._sending.outbox import BATCH, SLICE, Outbox
+from metrics_collector._sending.outbox import BATCH, Outbox
 from metrics_collector._sending.sender import (
     LONGEST_PAUSE,
     LOOK_EVERY,
@@ -740,5 +741,4 @@ async def test_where_there_is_nothing_to_send_to_entries_are_kept_within_the_mem
         assert counts.buffered <= 20
     holding.cancel()
     await asyncio.gather(holding, return_exceptions=True)
-
     assert len(said(caplog, told)) == 1

@@ -409,7 +409,7 @@ async def test_what_memory_cannot_hold_goes_to_disk_and_then_to_redis(world: Wor
         counts = scene.outbox.counts()
         assert (counts.recorded, counts.dropped) == (1000, 0)
         assert counts.spooled >= 900
-        in_memory = sum(len(b) for b in scene.outbox._batches if b.content is not None)
+        in_memory = sum(len(b) for b in scene.outbox._batches if b.in_memory)
         assert in_memory + len(scene.buffer) <= 100
         assert world.files
 
@@ -431,7 +431,7 @@ async def test_copies_of_what_redis_has_may_fill_the_memory(world: World) -> Non
         scene.record(10)
         await scene.sender.send(5)
         await scene.memory_limit.enforce()
-    assert sum(len(batch) for batch in scene.outbox._batches if batch.content is not None) == 90
+    assert sum(len(batch) for batch in scene.outbox._batches if batch.memory_copy) == 90
     assert not world.files
 
 

@@ -9,7 +9,7 @@ machines and time is addition.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict, deque
+from collections import defaultdict, deque
 from contextlib import suppress
 from functools import lru_cache
 from operator import attrgetter
@@ -112,19 +112,22 @@ class Totals:
         counts = self.counts
         times = sorted(execution_times)
         buckets = histogram.counted(times, unit)
+        seconds, least, most = sum(times) / unit, times[0] / unit, times[-1] / unit
         if counts:
             for bucket, by in buckets.items():
                 counts[bucket] = counts.get(bucket, 0) + by
-        else:
-            counts.update(buckets)
+            self.execution_time += seconds
+            self.min = _extreme(min, self.min, least)
+            self.max = _extreme(max, self.max, most)
+            self.last_called_at = _extreme(max, self.last_called_at, last_called_at)
+        else:  # as of a batch, where each function is counted once
+            self.counts = counts = buckets
+            self.execution_time = seconds
+            self.min, self.max, self.last_called_at = least, most, last_called_at
         counts[CALLS] = counts.get(CALLS, 0) + len(times)
         for mark in marks:
             for field in _fields(mark):
                 counts[field] = counts.get(field, 0) + 1
-        self.execution_time += sum(times) / unit
-        self.min = _extreme(min, self.min, times[0] / unit)
-        self.max = _extreme(max, self.max, times[-1] / unit)
-        self.last_called_at = _extreme(max, self.last_called_at, last_called_at)
 
     def merge(self, other: Totals) -> None:
         """Add the other's figures to these."""
@@ -200,45 +203,37 @@ class Totals:
         return whole
 
 
-class _Columns(OrderedDict[str, list[float]]):
-    """Of each function, one number of each of its calls."""
-
-    def __missing__(self, func_name: str) -> list[float]:
-        column = self[func_name] = []
-        return column
-
-    def extend(self, func_names: Iterable[str], numbers: Iterable[float]) -> None:
-        """Add the number of each call to those of its function."""
-        # Consumed by a queue that keeps nothing, since a loop takes half as long again.
-        deque(map(list.append, map(self.__getitem__, func_names), numbers), maxlen=0)
-
-
 class Tally:
     """Calls that are yet to be counted, as to count many at once is several times as fast."""
 
-    __slots__ = ("_ends", "_marks", "_texts", "_times", "_totals")
+    __slots__ = ("_ends", "_marks", "_order", "_texts", "_times", "_totals", "begun")
 
     def __init__(self) -> None:
+        self.begun = False  # whether some of the calls are counted
         self._totals: dict[str, Totals] = {}
         # Of some of these: JSON of the fields, and of their numbers.
         self._texts: dict[str, tuple[bytes, bytes]] = {}
-        self._times, self._ends = _Columns(), _Columns()
+        # Of each function, one number of each of its calls.
+        self._times: defaultdict[str, list[float]] = defaultdict(list)
+        self._ends: defaultdict[str, list[float]] = defaultdict(list)
+        self._order: list[str] = []  # of those that are counted next, the last one first
         self._marks: dict[str, list[Mark]] = {}  # of the calls that were not ok
 
     def add_all(
         self,
         func_names: Sequence[str],
+        functions: Sequence[int],
         times: Sequence[float],
         ends: Sequence[float],
-        marks: Sequence[Mark],
+        marks: Mapping[int, Mark],
     ) -> None:
-        """Note calls: the whole nanoseconds that they took, whole microseconds (UTC epoch) at their ends, and marks."""
-        self._times.extend(func_names, times)
-        self._ends.extend(func_names, ends)
-        if marks.count(None) < len(marks):
-            for func_name, mark in zip(func_names, marks, strict=True):
-                if mark is not None:
-                    self._marks.setdefault(func_name, []).append(mark)
+        """Note calls, as `Columns` has them: their functions, numbers and marks."""
+        for columns, numbers in ((self._times, times), (self._ends, ends)):
+            lists = list(map(columns.__getitem__, func_names))
+            # Consumed by a queue that keeps nothing, since a loop takes half as long again.
+            deque(map(list.append, map(lists.__getitem__, functions), numbers), maxlen=0)
+        for position, mark in marks.items():
+            self._marks.setdefault(func_names[functions[position]], []).append(mark)
 
     def add(self, func_name: str, execution_time: float, created_at: float, mark: Mark) -> None:
         """Count one call, as `Totals.add` does."""
@@ -247,12 +242,15 @@ class Tally:
 
     def count(self, some: int) -> bool:
         """Count some of the calls, fewer where there are many functions; whether that leaves any."""
+        self.begun = True
         while some > 0 and self._times:
-            func_name, times = self._times.popitem(last=False)
-            totals = self._totals.setdefault(func_name, Totals())
-            last, marks = max(self._ends.pop(func_name)) / 1e6, self._marks.pop(func_name, ())
-            totals.add_all(times, last, marks, unit=1e9)
-            self._texts[func_name] = _fields_and_numbers(totals)
+            self._order = self._order or [*reversed(self._times)]
+            func_name = self._order.pop()
+            times, ends = self._times.pop(func_name), self._ends.pop(func_name)
+            if times:  # else it was only named
+                totals = self._totals.setdefault(func_name, Totals())
+                totals.add_all(times, max(ends) / 1e6, self._marks.pop(func_name, ()), unit=1e9)
+                self._texts[func_name] = _fields_and_numbers(totals)
             some -= len(times) + _CALLS_A_FUNCTION
         return bool(self._times)
 

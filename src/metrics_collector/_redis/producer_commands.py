@@ -39,7 +39,9 @@ class ProducerCommands:
             need: the last number of the kept batch before it, else 0.
         """
         content = batch.content
-        assert content is not None  # noqa: S101 - else it stands on disk, and is read before it is sent
+        if content is None:
+            assert batch.memory_copy is not None  # noqa: S101 - else it is on disk, and is read before it is sent
+            content = await batch.memory_copy.read()
         totals = map(self._keys.totals, content.functions)
         arguments = [
             batch.first,

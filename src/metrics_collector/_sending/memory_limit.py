@@ -10,7 +10,7 @@ from metrics_collector._sending.outbox import BATCH
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from metrics_collector._sending.batch import Batch, Content
+    from metrics_collector._sending.batch import Batch, HasPayload
     from metrics_collector._sending.outbox import Outbox
     from metrics_collector._sending.spool import Spool
     from metrics_collector._support.rate_limited_log import RateLimitedLog
@@ -43,7 +43,7 @@ class MemoryLimit:
         self._writing = asyncio.Lock()
 
     async def enforce(self) -> None:
-        """Move what is too much to the spool, or drop it."""
+        """Move what is too much to the spool, or drop it; what stays takes little memory."""
         # From half of the limit on: so there is room for what is recorded while the disk writes.
         if self._spool and self._outbox.count_volatile(embedded=False) > self._most // 2:
             await self.move_to_spool(keep=self._most // 4)
@@ -56,6 +56,7 @@ class MemoryLimit:
                 self._most,
                 self._remedy,
             )
+        await self._outbox.compact()
 
     async def move_to_spool(self, *, keep: int = 0, sent: bool = False) -> None:
         """Write entries that are in memory alone to the spool, if there is one, but for the oldest `keep`.
@@ -73,7 +74,7 @@ class MemoryLimit:
                     return
                 await outbox.make_batch(until, self._batch)
 
-    async def _write(self, spool: Spool, batches: Sequence[tuple[Batch, Content]]) -> bool:
+    async def _write(self, spool: Spool, batches: Sequence[tuple[Batch, HasPayload]]) -> bool:
         """Write batches; whether that worked."""
         try:
             await spool.write(batches, self._outbox.spooled)

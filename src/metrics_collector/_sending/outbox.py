@@ -12,24 +12,26 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager
-from itertools import chain, repeat, starmap
-from typing import TYPE_CHECKING, Final, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from metrics_collector._core import encoding, entries
 from metrics_collector._core.intervals import Intervals
 from metrics_collector._core.totals import Tally
-from metrics_collector._sending.batch import Batch
-from metrics_collector._sending.batch import content as encoded
+from metrics_collector._sending import batch as batches
+from metrics_collector._sending.batch import SLICE, Batch, MemoryCopy
+from metrics_collector._sending.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from metrics_collector._core.columns import Columns
     from metrics_collector._core.pipeline_types import PushReply
     from metrics_collector._recording.recorder import Record
-    from metrics_collector._sending.batch import Content, DiskCopy
+    from metrics_collector._sending.batch import DiskCopy, HasPayload
 
-SLICE: Final = 200  # records encoded between two pauses for other threads
 BATCH: Final = 2000  # entries sent in one go
+COMPACTED: Final = 10_000  # entries between two looks at the memory limit
 # Of one batch. What Redis has taken and lost so often is perhaps what SQL cannot have, as an entry that is too long.
 MOST_LOSSES: Final = 100
 
@@ -57,19 +59,17 @@ class Outbox:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.producer = os.urandom(8).hex()  # an id, new in each process
-        self._buffer = buffer
-        self._monotonic = monotonic
-        self._wall = wall
-        # Invariant under the lock: an entry drained from the buffer is counted in exactly one of `_slices` (numbered,
-        # its batch still open), `_batches`, `_only_in_redis`, `_lost`, `_saved` and `_dropped`, of which a number that
-        # is `_saved` counts as that alone. Reentrant, as a signal handler or a finaliser may interrupt and count.
+        # Invariant under the lock: an entry drained from the buffer is counted in exactly one of `_waiting` (without a
+        # number, or dropped), `_slices` (numbered, its batch still open), `_batches`, `_only_in_redis`, `_lost` and
+        # `_saved`, of which a number that is `_saved` counts as that alone. Reentrant, as a signal handler or a
+        # finaliser may interrupt and count.
         self._lock = threading.RLock()
-        self._dropped = 0
+        self._waiting = Waiting(buffer, monotonic, wall)
         self._retried = 0
-        self._slices: list[bytes] = []  # of the open batch: the entries, as encoded
+        self._slices: list[tuple[Columns, bytes]] = []  # of the open batch, each with its JSON
         self._tally = Tally()  # of `_slices`
         self._open = 0  # entries in `_slices`
-        self._size = 0  # bytes of `_slices`
+        self._size = 0  # bytes of JSON in `_slices`
         self._last = 0  # number of the newest entry
         self._batches: deque[Batch] = deque()  # those to be sent, or sent again, in order
         # Acknowledged, and removed from memory at its limit; by the number of their list (`PushReply.lists`).
@@ -78,14 +78,14 @@ class Outbox:
         self._lost = Intervals()  # were that, and Redis has lost them since
         self._saved = Intervals()  # SQL has them
         self._saved_text = ""
-        self._in_flight: Batch | None = None  # keeps its content: the sender is using it
+        self._in_flight: Batch | None = None  # stays in memory: the sender is using it
         self._released: list[DiskCopy] = []  # of batches that are not needed any more
 
     @property
     def recorded(self) -> int:
         """How many calls were recorded until now."""
         with self._lock:
-            return self._drained + len(self._buffer)
+            return self._drained + len(self._waiting)
 
     @property
     def open(self) -> bool:
@@ -105,7 +105,7 @@ class Outbox:
         """Whether anything is not in Redis."""
         with self._lock:
             return bool(
-                self._buffer or self._open or any(not batch.sent for batch in self._batches)
+                self._waiting or self._open or any(not batch.sent for batch in self._batches)
             )
 
     @property
@@ -115,56 +115,58 @@ class Outbox:
             return sum(not batch.sent for batch in self._batches) > 1
 
     def holds_before(self, until: int) -> bool:
-        """Whether the buffer holds some of the first `until` records."""
+        """Whether some of the first `until` records wait for a number."""
         with self._lock:
-            return bool(self._buffer) and self._drained < until
+            return self._last + self._waiting.dropped < until and bool(self._waiting)
 
     def fill(self, batch: int = BATCH) -> bool:
-        """Encode a slice of the buffer into the open batch; whether that is full now, by `batch` entries or bytes."""
-        offset = self._wall() - self._monotonic()
+        """Encode a slice of what waits into the open batch; whether that is full now, by `batch` entries or bytes."""
         with self._lock:
-            records: list[Record] = []
+            waiting = self._waiting
+            columns = waiting.oldest(min(SLICE, batch - self._open))
+            if columns is None:  # it is full since a call that was interrupted, or another took all
+                return self._open >= batch
             try:
-                count = min(SLICE, batch - self._open, len(self._buffer))
-                # In one call, within which no Ctrl-C comes: so each record is in one of the two.
-                records.extend(starmap(self._buffer.popleft, repeat((), count)))
-                if not records:  # it is full since a call that was interrupted, or another took all
-                    return self._open >= batch
-                payload, fitting = encoding.encode(
-                    records,
-                    self.producer,
-                    self._last + 1,
-                    offset,
-                    self._tally,
-                    room=entries.MAX_BATCH_BYTES - self._size,
+                if self._tally.begun:  # so that figures, too, are the same whenever they are made
+                    self._tally = self._noted_anew()
+                room = entries.MAX_BATCH_BYTES - self._size
+                payload, (columns, *rest) = encoding.encode(
+                    columns, self.producer, self._last + 1, self._tally, room=room
                 )
-                left = len(records) - fitting
-                self._buffer.extendleft(starmap(records.pop, repeat((), left)))  # as above
-                last, held = self._last + fitting, self._open + fitting
-                size = self._size + len(payload) + 1
+                count = columns.count
+                last, held = self._last + count, self._open + count
+                size, left = self._size + len(payload) + 1, waiting.held - count
+                # From here on without a call, and so without a Ctrl-C in between. First what may find no memory.
+                self._slices += ((columns, payload),)
             except BaseException as error:
-                self._tally = self._counted_anew()  # without the part of this slice
+                self._tally = self._noted_anew()  # without the part of this slice
                 if isinstance(error, Exception):  # it would fail again
-                    self._dropped += len(records)
-                else:
-                    self._buffer.extendleft(reversed(records))
+                    waiting.drop(columns.count)
                 raise
-            # Without any call, and so without a Ctrl-C in between.
-            self._slices += (payload,)
-            self._last, self._open, self._size = last, held, size
-            return held >= batch or left > 0
+            waiting.slices[:1] = rest
+            self._last, self._open, self._size, waiting.held = last, held, size, left
+            return held >= batch or bool(rest)
 
     def close_batch(self) -> None:
         """Make the open batch one that can be sent."""
         with self._lock:
             if self._open:
                 with self._counting():
-                    content = encoded(b"\n".join(self._slices), self._tally)
-                    made = Batch(self._last - self._open + 1, self._last, content)
-                    empty: tuple[list[bytes], Tally, int, int] = [], Tally(), 0, 0
+                    slices, texts = zip(*self._slices, strict=True)
+                    content = batches.content(b"\n".join(texts), self._tally)
+                    copy = MemoryCopy(self.producer, self._last - self._open + 1, slices)
+                    made = Batch(copy.first, self._last, content, copy)
+                    empty: tuple[list[Any], Tally, int, int] = [], Tally(), 0, 0
                 # Again without any call. First what may find no memory, so that the entries are in one of the two.
                 self._batches += (made,)
                 self._slices, self._tally, self._open, self._size = empty
+
+    async def compact(self) -> None:
+        """Keep as columns what waits in the buffer, a part at a time and but for the newest; with pauses as below."""
+        for _ in range(0, min(self._waiting.buffered - 2 * BATCH, COMPACTED), SLICE):
+            await asyncio.sleep(0)
+            with self._lock:
+                self._waiting.gather(SLICE, kept=True)
 
     async def make_batch(self, until: int, batch: int = BATCH) -> None:
         """Make a batch of the oldest records: at most `batch` of the first `until`, as `recorded` counts them.
@@ -176,11 +178,8 @@ class Outbox:
         while self.holds_before(until) and not full:
             await asyncio.sleep(0)
             full = self.fill(batch)
-        uncounted = True
-        while uncounted:
-            await asyncio.sleep(0)
-            with self._lock, self._counting():
-                uncounted = self._tally.count(2 * SLICE)  # which takes half as long
+        with self._counting():
+            await batches.count(self._tally)
         await asyncio.sleep(0)
         self.close_batch()
 
@@ -190,11 +189,15 @@ class Outbox:
         try:
             yield
         except BaseException:
-            self._tally = self._counted_anew()
+            self._tally = self._noted_anew()
             raise
 
-    def _counted_anew(self) -> Tally:
-        return encoding.tally_of(b"\n".join(self._slices)) if self._slices else Tally()
+    def _noted_anew(self) -> Tally:
+        tally = Tally()
+        for columns, _ in self._slices:
+            numbers = columns.numbers()
+            tally.add_all(columns.func_names, columns.functions, *numbers, columns.marks)
+        return tally
 
     def next(self) -> tuple[Batch, int] | None:
         """The batch to push now, and the highest number before it that Redis has acknowledged, or 0.
@@ -234,8 +237,7 @@ class Outbox:
                 if batch is not None:
                     batch.sent, batch.force = True, False
                     batch.list_number = reply.lists.stop - 1
-                    if batch.disk_copy is not None:  # should Redis lose it, it can be read again
-                        batch.content = None
+                    batch.shrink()  # should Redis lose it, it can be made again
             elif reply.kind in {"gap", "look"}:
                 self._resend_above(reply.seen)
             return self._count_lost() - before
@@ -255,17 +257,17 @@ class Outbox:
             released, self._released = self._released, []
             return released
 
-    def only_in_memory(self, keep: int, *, sent: bool = False) -> list[tuple[Batch, Content]]:
+    def only_in_memory(self, keep: int, *, sent: bool = False) -> list[tuple[Batch, HasPayload]]:
         """The batches that are not on disk, nor in Redis unless `sent`; but for the oldest `keep` entries."""
         with self._lock:
             held = 0
-            found: list[tuple[Batch, Content]] = []
+            found: list[tuple[Batch, HasPayload]] = []
             for batch in self._batches:
-                in_redis = batch.sent and not sent
-                if batch.content is not None and batch.disk_copy is None and not in_redis:
+                in_redis, source = batch.sent and not sent, batch.content or batch.memory_copy
+                if source is not None and batch.disk_copy is None and not in_redis:
                     held += len(batch)
                     if held > keep:
-                        found.append((batch, batch.content))
+                        found.append((batch, source))
             return found
 
     def spooled(self, batch: Batch, copy: DiskCopy) -> None:
@@ -276,7 +278,7 @@ class Outbox:
                 return
             batch.disk_copy = copy
             if batch is not self._in_flight:
-                batch.content = None
+                batch.shrink()
 
     def lose(self, batch: Batch) -> None:
         """Give a batch up, which cannot be read from disk or was lost too often."""
@@ -328,11 +330,11 @@ class Outbox:
 
     def release_acknowledged(self, most: int) -> int:
         """Remove acknowledged batches from memory, the oldest first, down to `most` entries; how many more are left."""
-        if len(self._buffer) + self._last < most:  # the usual case, without a lock
+        if len(self._waiting) + self._last < most:  # the usual case, without a lock
             return 0
         with self._lock:
-            excess = len(self._buffer) + self._open - most
-            excess += sum(len(batch) for batch in self._batches if batch.content is not None)
+            excess = len(self._waiting) + self._open - most
+            excess += sum(len(batch) for batch in self._batches if batch.in_memory)
             kept: list[Batch] = []
             for batch in self._batches:
                 if excess > 0 and batch.sent and batch.disk_copy is None:
@@ -348,16 +350,14 @@ class Outbox:
         if not self.release_acknowledged(most):
             return 0
         with self._lock:
-            dropped = min(self.release_acknowledged(most), len(self._buffer))
-            for _ in range(dropped):
-                self._buffer.popleft()
-            self._dropped += dropped
+            dropped = min(self.release_acknowledged(most), len(self._waiting))
+            self._waiting.drop(dropped)
             return dropped
 
     def counts(self) -> Counts:
         """Where all entries are at this moment; safe from any thread."""
         with self._lock:
-            waiting = len(self._buffer)
+            waiting = len(self._waiting)
             unsent = spooled = 0
             for batch in self._batches:
                 if not batch.sent:
@@ -372,14 +372,14 @@ class Outbox:
                 sent=self._last - self._open - saved - unsent - lost,
                 saved=saved,
                 spooled=spooled,
-                dropped=self._dropped + lost,
+                dropped=self._waiting.dropped + lost,
                 retried=self._retried,
             )
 
     def count_volatile(self, *, embedded: bool) -> int:
         """How many entries would be lost if the process, or with `embedded` Redis in it as well, ended now."""
         with self._lock:
-            volatile = len(self._buffer) + self._open
+            volatile = len(self._waiting) + self._open
             volatile += sum(len(batch) for batch, _ in self.only_in_memory(0, sent=embedded))
             released = self._only_in_redis.values()
             return volatile + (sum(map(self._count_unsaved, released)) if embedded else 0)
@@ -389,10 +389,9 @@ class Outbox:
 
         The lock is not taken: a thread of the parent may have held it.
         """
-        self._buffer = deque()
+        self._waiting, self._batches = Waiting(deque(), time.perf_counter, time.time), deque()
         self._slices, self._tally, self._open, self._size = [], Tally(), 0, 0
-        self._batches = deque()
 
     @property
     def _drained(self) -> int:
-        return self._last + self._dropped
+        return self._last + self._waiting.dropped

@@ -201,7 +201,7 @@ class Sender:
                 await outbox.make_batch(until, self._batch)
                 continue
             batch, need = following
-            if batch.content is None and not await self._read_back(batch):
+            if not batch.in_memory and not await self._read_back(batch):
                 continue
             reply = await self._push(batch, need, until)
             await self._process(reply, batch)
@@ -332,6 +332,9 @@ async def keep_entries(
     log.trouble("send", "%s; entries wait in this process", what)
     memory_limit = MemoryLimit(outbox, USUAL_MAX_BUFFERED, log=log, failed=failed)
     while True:
-        await memory_limit.enforce()
+        try:
+            await memory_limit.enforce()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the limit is to be enforced further on
+            _report(outbox, log, failed, error)
         await asyncio.sleep(1.0)
         _report(outbox, log, failed, cause)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from metrics_collector._core.columns import Columns
 from metrics_collector._core.decoding import decode
 from metrics_collector._core.encoding import encode
 from metrics_collector._core.models import FunctionMetrics, figures
@@ -17,6 +18,7 @@ from metrics_collector._reading.names import resolve
 from metrics_collector._recording import registry
 from metrics_collector._recording.recorder import Record
 from metrics_collector._runtime.collector import collector
+from metrics_collector._sending.batch import SLICE
 from metrics_collector._support.environment import metrics_enabled
 from metrics_collector._support.settings import Settings
 
@@ -131,12 +133,12 @@ class RecordedMetrics:
 
     def _sent(self) -> tuple[list[bytes], dict[str, Totals]]:
         """The entries and figures that a sender would make of it, so that both agree to the last digit."""
-        tally = Tally()
+        tally, elements = Tally(), list[bytes]()
         records = self._records.copy()  # at once, whoever else appends
-        if not records:
-            return [], {}
-        payload, _ = encode(records, _NOBODY, 1, self._offset, tally)
-        return payload.split(b"\n"), tally.totals()
+        for start in range(0, len(records), SLICE):
+            columns = Columns.of(records[start : start + SLICE], self._offset)
+            elements += encode(columns, _NOBODY, start + 1, tally)[0].split(b"\n")
+        return elements, tally.totals()
 
 
 def _counted(metrics: FunctionMetrics) -> str:

@@ -16,7 +16,7 @@ from metrics_collector._support import process
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from metrics_collector._sending.batch import Batch, Content
+    from metrics_collector._sending.batch import Batch, Content, HasPayload
 
 _FULL: Final = 16_000_000  # bytes of a file, after which another one is begun
 
@@ -48,7 +48,7 @@ class Spool:
 
     async def write(
         self,
-        batches: Sequence[tuple[Batch, Content]],
+        batches: Sequence[tuple[Batch, HasPayload]],
         done: Callable[[Batch, DiskCopy], None],
     ) -> None:
         """Write batches, and call `done` for each as soon as it is written, in another thread.
@@ -60,17 +60,18 @@ class Spool:
 
     def _write(
         self,
-        batches: Sequence[tuple[Batch, Content]],
+        batches: Sequence[tuple[Batch, HasPayload]],
         done: Callable[[Batch, DiskCopy], None],
     ) -> None:
         with self._lock:
             for batch, content in batches:
+                payload = content.payload
                 copy = None
                 if self._current is not None:
-                    copy = self._current.append(batch.first, batch.last, content.payload)
+                    copy = self._current.append(batch.first, batch.last, payload)
                 if copy is None:
                     self._current = _Segment(Path(self.folder), self._producer, batch.first)
-                    copy = self._current.append(batch.first, batch.last, content.payload)
+                    copy = self._current.append(batch.first, batch.last, payload)
                     assert copy is not None  # noqa: S101 - it is new and empty
                 done(batch, copy)
 
