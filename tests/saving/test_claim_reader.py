@@ -15,6 +15,7 @@ from metrics_collector._saving import flush as flush_module
 from metrics_collector._saving.claim_reader import ClaimReader
 from metrics_collector._saving.flush import Flush
 from metrics_collector._storage.sqlite import SQLiteStore
+from metrics_collector._storage.sqlite.store import Writer
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.helpers.pipeline import KEYS, NOON, Call, commands_on, contents, push
 
@@ -119,6 +120,37 @@ async def test_the_next_chunk_is_read_while_one_is_saved(redis: Commands, path: 
     await check_all_saved(redis, path)
 
 
+async def test_nothing_else_is_asked_of_redis_while_it_is_read(
+    redis: Commands, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a URL may allow one connection only, with `max_connections`."""
+    saved = asyncio.Semaphore(0)
+    asked = 0
+    usual = Writer.save
+
+    async def save(*chunk: Any) -> Saved | None:
+        done = await usual(*chunk)
+        saved.release()
+        return done
+
+    async def reading(start: int) -> None:
+        nonlocal asked
+        if start:
+            asked += 1
+            await saved.acquire()
+            for _ in range(50):  # turns of the loop, in which the flush could go on
+                await asyncio.sleep(0)
+            asked -= 1
+
+    async def acknowledging() -> None:
+        assert not asked
+
+    monkeypatch.setattr(Writer, "save", save)
+    source = Noted(redis, reading=reading, acknowledging=acknowledging)
+    assert await flush_of(source, SQLiteStore(str(path))).drain() == COUNT
+    await check_all_saved(redis, path)
+
+
 async def test_what_was_read_ahead_is_not_used_if_another_worker_has_taken_some(
     redis: Commands, path: Path
 ) -> None:
@@ -181,7 +213,8 @@ async def test_reading_ahead_ends_with_the_flush(redis: Commands, path: Path, fa
     async def reading(start: int) -> None:
         if start:
             ahead.set()
-            await asyncio.Event().wait()  # an answer that never comes
+            if failing == "saving":
+                await asyncio.Event().wait()  # an answer that never comes
 
     async def fail() -> None:
         await ahead.wait()

@@ -39,6 +39,11 @@ class ClaimReader:
             self._ahead = asyncio.create_task(self._read(count, known))
         return self._head
 
+    async def settle(self) -> None:
+        """Wait for what is being read, so that one connection is enough: a URL may allow no more."""
+        if self._ahead is not None:
+            await asyncio.wait([self._ahead])
+
     async def go_on(self, *, taken: bool) -> None:
         """Be at what follows the head if that was `taken` off the claim, else at whatever its head is now.
 

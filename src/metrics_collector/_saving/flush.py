@@ -118,6 +118,7 @@ class Flush:
                             break  # the file was replaced: save into the one that is there now
                         saved += done.saved
                         self._log_rejected(done.rejected)
+                        await reader.settle()
                         taken = await self._acknowledge(token, length, count, done, writer)
                         if taken and length == count:
                             return saved
