@@ -65,17 +65,20 @@ class Chunk(NamedTuple):
 
     def changes(self, known: Mapping[str, Intervals]) -> Pauses[Changes]:
         """What is to be done; what is `known` of its producers grows."""
-        alone = self.alone
-        if any(
-            had.count(*some) for producer, had in known.items() for some in alone.ledger[producer]
-        ):
-            return (
-                yield from _sorted(self.contents, self.elements, self.claim, self.length, known)
-            )
         ledger = {producer: known.get(producer) or Intervals() for producer in self.producers}
-        for producer, numbers in alone.ledger.items():
-            ledger[producer].update(numbers)
-        return alone._replace(ledger=ledger)
+        # Of a claim in which every other element has no number there are as many as elements.
+        numbers = [(producer, *one) for producer, some in self.alone.ledger.items() for one in some]
+        for some in in_groups(numbers, SLICE):
+            if any(ledger[producer].count(first, last) for producer, first, last in some):
+                return (
+                    yield from _sorted(self.contents, self.elements, self.claim, self.length, known)
+                )
+            yield Pause()
+        for some in in_groups(numbers, SLICE):
+            for producer, first, last in some:
+                ledger[producer].add(first, last)
+            yield Pause()
+        return self.alone._replace(ledger=ledger)
 
 
 def prepare(token: str, length: int, elements: Sequence[bytes]) -> Pauses[Chunk]:
