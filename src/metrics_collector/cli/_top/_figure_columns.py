@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from metrics_collector._core.figures import Figure
+    from metrics_collector._core.models import FunctionMetrics
     from metrics_collector._reading.reports import FunctionRow
 
 _GAP: Final = 1  # between two columns
@@ -32,6 +33,7 @@ class Line(NamedTuple):
     """A function in the view."""
 
     row: FunctionRow
+    metrics: FunctionMetrics  # of the row, which makes them anew whenever it is asked
     rate: float | None
     lengths: Sequence[float]  # seconds of each step of the window
 
@@ -58,8 +60,8 @@ def _column(figure: Figure) -> Column:
         figure.label,
         _WIDTHS[figure.kind],
         figure.need,
-        lambda line: figure.of(line.row.metrics),
-        lambda line, _: _figures.cell(figure, figure.of(line.row.metrics), space=""),
+        lambda line: figure.of(line.metrics),
+        lambda line, _: _figures.cell(figure, figure.of(line.metrics), space=""),
     )
 
 

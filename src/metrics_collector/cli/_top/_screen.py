@@ -27,6 +27,7 @@ from metrics_collector.cli._top._rates import Rates
 if TYPE_CHECKING:
     from textual import events
 
+    from metrics_collector._core.models import FunctionMetrics
     from metrics_collector._reading.reports import Overview, Pipeline
 
 _MOST: Final = 200  # lines; nobody reads more, and they would take long to draw
@@ -96,6 +97,7 @@ class Top(App[None]):
         self.theme = "ansi-dark"  # the terminal's own colours, light ones too
         self.animation_level = "none"  # a reading would end a scroll half-way
         self._overview = first
+        self._metrics = _metrics(first)
         self._pipeline: Pipeline | None = None
         self._interval = interval
         self._since = since
@@ -144,8 +146,10 @@ class Top(App[None]):
         except MetricsCollectorError as error:
             self._error = str(error)
             return
+        # The screen shall take keys meanwhile.
+        metrics = await asyncio.to_thread(_metrics, overview)
         self._error = None
-        self._overview = overview
+        self._overview, self._metrics = overview, metrics
         self._read_at = time.monotonic()
         self._read_clock = datetime.now().astimezone()
         self._rates.add(overview, self._read_at)
@@ -186,7 +190,7 @@ class Top(App[None]):
     def _fitting(self) -> list[Line]:
         lengths = self._overview.window.lengths
         return [
-            Line(row, self._rates.of(row.func_name), lengths)
+            Line(row, self._metrics[row.func_name], self._rates.of(row.func_name), lengths)
             for row in self._overview.rows
             if _choice.fits(row.func_name, self._wanted)
         ]
@@ -266,3 +270,8 @@ class Top(App[None]):
     def action_help(self) -> None:
         """Explain the keys."""
         self.push_screen(_Help())
+
+
+def _metrics(overview: Overview) -> dict[str, FunctionMetrics]:
+    """Of all functions, made once for a reading: it is by them that the lines are sorted at each key."""
+    return {row.func_name: row.metrics for row in overview.rows}
