@@ -151,3 +151,27 @@ def test_an_error_at_any_call_loses_nothing_and_doubles_nothing(
             break
         number += 1
     assert number > 30
+
+
+def test_what_is_dropped_as_ctrl_c_comes_is_counted() -> None:
+    interrupt = Interrupt(0)
+    number = 0
+    while True:
+        buffer = deque(record(f"f{n}") for n in range(6))
+        outbox = Outbox(buffer)
+        outbox._waiting.gather(2, kept=True)
+        interrupt = Interrupt(number)
+        sys.setprofile(interrupt)
+        try:
+            outbox.enforce(1)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+        counts = outbox.counts()
+        assert counts.recorded == counts.buffered + counts.dropped == 6
+        assert waiting_in(outbox) == [f"f{n}" for n in range(counts.dropped, 6)]
+        if not interrupt.raised:
+            break
+        number += 1
+    assert number > 10

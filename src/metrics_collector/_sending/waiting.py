@@ -83,5 +83,6 @@ class Waiting:
             self.dropped += some
             count -= some
         for _ in range(min(count, len(self._buffer))):
-            self._buffer.popleft()
+            # In this order: a Ctrl-C comes after a call, and so finds both done.
             self.dropped += 1
+            self._buffer.popleft()
