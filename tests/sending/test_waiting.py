@@ -14,7 +14,7 @@ from metrics_collector._core import entries as entry_codec
 from metrics_collector._core.decoding import decode
 from metrics_collector._core.entries import END_OF_TIME
 from metrics_collector._sending.memory_limit import MemoryLimit
-from metrics_collector._sending.outbox import BATCH, Outbox
+from metrics_collector._sending.outbox import BATCH, COMPACTED, Outbox
 from metrics_collector._sending.sender import USUAL_MAX_BUFFERED, keep_entries
 from metrics_collector._support.rate_limited_log import RateLimitedLog
 from tests.core.test_entries import clocks, marks, names
@@ -99,6 +99,26 @@ def test_a_long_buffer_becomes_columns_and_stays_in_order() -> None:
     assert outbox.count_volatile(embedded=False) == most + 300
     assert outbox.enforce(most) == 300  # the oldest of the columns
     assert waiting_in(outbox) == [f"f{n}" for n in range(500, most + 500)]
+
+
+def test_all_that_came_since_the_last_look_becomes_columns_and_is_held_to_the_limit_meanwhile() -> (
+    None
+):
+    buffer = deque([record()] * (2 * BATCH + 2 * COMPACTED))
+    outbox = Outbox(buffer)
+    limit = MemoryLimit(outbox, len(buffer), log=RateLimitedLog(), failed=lambda _: None)
+
+    async def enforce_and_record() -> None:
+        enforcing = asyncio.ensure_future(limit.enforce())
+        await asyncio.sleep(0)
+        buffer.append(record())
+        await enforcing
+
+    asyncio.run(enforce_and_record())
+
+    assert len(buffer) <= 2 * BATCH
+    counts = outbox.counts()
+    assert (counts.dropped, counts.buffered) == (1, 2 * BATCH + 2 * COMPACTED)
 
 
 def test_the_moment_of_what_waits_is_that_of_its_call_though_the_clock_is_set() -> None:

@@ -44,6 +44,11 @@ class MemoryLimit:
 
     async def enforce(self) -> None:
         """Move what is too much to the spool, or drop it; what stays takes little memory."""
+        await self._enforce()
+        while await self._outbox.compact():
+            await self._enforce()
+
+    async def _enforce(self) -> None:
         # From half of the limit on: so there is room for what is recorded while the disk writes.
         if self._spool and self._outbox.count_volatile(embedded=False) > self._most // 2:
             await self.move_to_spool(keep=self._most // 4)
@@ -56,7 +61,6 @@ class MemoryLimit:
                 self._most,
                 self._remedy,
             )
-        await self._outbox.compact()
 
     async def move_to_spool(self, *, keep: int = 0, sent: bool = False) -> None:
         """Write entries that are in memory alone to the spool, if there is one, but for the oldest `keep`.

@@ -161,12 +161,13 @@ class Outbox:
                 self._batches += (made,)
                 self._slices, self._tally, self._open, self._size = empty
 
-    async def compact(self) -> None:
-        """Keep as columns what waits in the buffer, a part at a time and but for the newest; with pauses as below."""
+    async def compact(self) -> bool:
+        """Keep as columns some of the buffer but for the newest; whether that leaves more. With pauses as below."""
         for _ in range(0, min(self._waiting.buffered - 2 * BATCH, COMPACTED), SLICE):
             await asyncio.sleep(0)
             with self._lock:
                 self._waiting.gather(SLICE, kept=True)
+        return self._waiting.buffered > 2 * BATCH
 
     async def make_batch(self, until: int, batch: int = BATCH) -> None:
         """Make a batch of the oldest records: at most `batch` of the first `until`, as `recorded` counts them.
