@@ -32,7 +32,6 @@ T = TypeVar("T")
 COMMAND_TIMEOUT: Final = 5.0  # seconds
 CONNECT_TIMEOUT: Final = 2.0
 OLDEST_SERVER: Final = (6, 2)
-FUNCTIONS_A_CALL: Final = 100  # of which a script is given the keys at once
 _HASHES: Final = 250  # that are asked for in one go
 _HGETALL: Final = b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n"
 

@@ -11,7 +11,6 @@ from metrics_collector._core.entries import MAX_ENTRY_BYTES, MAX_REQUEST_BYTES
 from metrics_collector._core.intervals import MOST_INTERVALS, Intervals
 from metrics_collector._core.pipeline_types import Acknowledged, Claim, FunctionState
 from metrics_collector._redis import clocks
-from metrics_collector._redis.connection import FUNCTIONS_A_CALL
 from metrics_collector._redis.keys import PRODUCER_TTL_MS
 from metrics_collector._support.groups import in_groups
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 _BYTES_READ: Final = 8_000_000  # of a claim in one go, and up to 100 elements more
 _PRODUCERS: Final = 1000  # asked about in one go
+_FUNCTIONS: Final = 100  # reconciled in one call of the script
 _OVERHEAD: Final = 80  # bytes of a key beside the name in it, and of a number or two
 
 
@@ -219,7 +219,7 @@ def _in_requests(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
     some: list[_Part] = []
     size = 0
     for part in parts:
-        if some and (len(some) == FUNCTIONS_A_CALL or size + part.size > MAX_REQUEST_BYTES):
+        if some and (len(some) == _FUNCTIONS or size + part.size > MAX_REQUEST_BYTES):
             yield some
             some, size = [], 0
         some.append(part)
