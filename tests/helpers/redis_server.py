@@ -9,11 +9,14 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from metrics_collector._support import sentinel_urls
 
 START_TIMEOUT = 10.0  # seconds; a start takes some 20 ms
 STOP_TIMEOUT = 10.0  # seconds; an orderly stop takes some 100 ms
@@ -26,8 +29,15 @@ def binary() -> str | None:
 
 def patient_client(url: str, **options: Any) -> Redis:
     """A client that waits for some seconds for a server that was killed, or cut its connections."""
-    retry = Retry(ConstantBackoff(0.1), 50)
-    return Redis.from_url(url, retry=retry, **options)
+    options |= {"retry": Retry(ConstantBackoff(0.1), 50)}
+    group = sentinel_urls.split(url)
+    if group is None:
+        return Redis.from_url(url, **options)
+    places = [urlsplit(host) for host in group.hosts]
+    sentinels: Any = Sentinel  # redis-py has no types for it
+    watching = sentinels([(place.hostname, place.port) for place in places])
+    client: Redis = watching.master_for(group.master, **options)
+    return client
 
 
 class RedisServer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import traceback
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -327,18 +326,6 @@ async def test_a_unix_socket(start_redis: Callable[..., RedisServer]) -> None:
         with pytest.raises(StoreUnavailableError) as caught:
             await redis.producer.look(PRODUCER)
         assert "s3cret" not in told(caught.value)
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key, as files."""
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-        f"-subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {cert}"
-    )
-    subprocess.run(command.split(), check=True, capture_output=True)
-    return cert, key
 
 
 @pytest.mark.integration

@@ -37,7 +37,7 @@ GUIDE: Final = Path(__file__).parents[2] / ".github" / "docs" / "operations.md"
 LINES: Final = {
     role: rules.split()
     for role, rules in re.findall(
-        r"^user metrics-(\w+) on >PASSWORD (.+)$", GUIDE.read_text(), re.MULTILINE
+        r"^user metrics-(\w+) on >PASSWORD (~.+)$", GUIDE.read_text(), re.MULTILINE
     )
 }
 

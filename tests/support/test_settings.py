@@ -200,6 +200,10 @@ ALLOWED: dict[str, list[Any]] = {
         "redis://:p%40ss@[::1]:6379/0?socket_timeout=1.5&max_connections=10",
         "rediss://user:password@host/1?ssl_cert_reqs=none",
         "redis://host?db=3&password=a@b",
+        "redis+sentinel://host/mymaster",
+        "redis+sentinel://one,two:26380,three/my-master_1.x/0?socket_timeout=1.5&sentinel_password=a@b",
+        "redis+sentinel://user:p,w%40@[::1]:26379,one,[fe80::1]/mymaster/",
+        "rediss+sentinel://:p%2Fss@one,two/mymaster/15?ssl_cert_reqs=none",
         "unix:///run/redis.sock",
         "unix://user:password@/run/redis.sock?db=2",
         "memory://",
@@ -232,6 +236,16 @@ REFUSED: dict[str, list[Any]] = {
         *(f"redis://localhost?db={db}" for db in ("one", "-1")),
         *(f"redis://localhost?socket_timeout={seconds}" for seconds in ("soon", "nan")),
         *(f"redis://:{password}@localhost" for password in ("pa/ss", "12/ss", "12?ss", "12#ss")),
+        *(f"redis+sentinel://{hosts}/name" for hosts in ("", "a,", ",a", "a:0", "a,b:x", "a,[::1")),
+        *(
+            f"redis+sentinel://host{path}"
+            for path in ("", "/", "//0", "/na:me", "/name/1/2", "/n/x")
+        ),
+        *(f"redis+sentinel://:{password}@a,b/name" for password in ("p/s", "1?s", "1#s", "p@s")),
+        "redis+sentinel://a:b@one,a:b@two/name",
+        "redis+sentinel://host/name?db=one",
+        "redis+sentinel://host/name#0",
+        "unix+sentinel://host/name",
         "redis://[::1",
         "redis://ho st",
         "redis://host\n",
@@ -295,8 +309,13 @@ def test_the_message_as_a_whole() -> None:
     )
     assert refusal(redis_url="redis://user:secret@host/x") == (
         "redis_url='redis://user:***@host/***': behind the host belongs a database's number, as in "
-        "redis://localhost/0; allowed is a URL that begins with redis://, rediss://, unix:// or "
-        "memory://"
+        "redis://localhost/0; allowed is a URL that begins with redis://, rediss://, redis+sentinel://, "
+        "rediss+sentinel://, unix:// or memory://"
+    )
+    assert refusal(redis_url="redis+sentinel://user:secret@one,two/0/0/0") == (
+        "redis_url='redis+sentinel://user:***@one,two/***': it takes the Sentinels' hosts, the master's name and a "
+        "database's number, as in redis+sentinel://host1,host2:26380/mymaster/0; write / ? # @ in a password as "
+        f"%2F %3F %23 %40; allowed is {Settings.model_fields['redis_url'].description}"
     )
     assert refusal(database_name=":memory:") == (
         "database_name=':memory:': workers and readers open the file from several connections; "
@@ -417,6 +436,19 @@ def test_repr_shows_all_but_passwords() -> None:
         ("http://user:pw@host", "http://user:***@host"),
         ("localhost:6379", "localhost:6379"),
         # In doubt, hidden.
+        ("redis+sentinel://a,b:1/name/0", "redis+sentinel://a,b:1/name/0"),
+        ("redis+sentinel://[::1]:1,a/name", "redis+sentinel://[::1]:1,a/name"),
+        ("rediss+sentinel://u:p,w@a,b/name/0?db=2", "rediss+sentinel://u:***@a,b/name/0?db=2"),
+        ("redis+sentinel://a:pw@b,c:pw@d/name", "redis+sentinel://a:***@d/name"),
+        (
+            "redis+sentinel://a/name?sentinel_username=me&sentinel_password=pw&x=pw",
+            "redis+sentinel://a/name?sentinel_username=***&sentinel_password=***&***",
+        ),
+        ("redis+sentinel://a,b:pw/name/0", "redis+sentinel://***"),
+        ("redis+sentinel://a,b/name/pw", "redis+sentinel://a,b/***"),
+        ("redis+sentinel://a/na:me", "redis+sentinel://a/***"),
+        ("redis+sentinel://:p/w@a,b/name", "redis+sentinel://***"),
+        ("redis+sentinel://:p?w@a,b/name", "redis+sentinel://***"),
         ("redis://:p/w@host", "redis://***"),
         ("redis://:p?w@host", "redis://***"),
         ("redis://:p#w@host", "redis://***"),
@@ -434,7 +466,10 @@ def test_mask_url(url: str, masked: str) -> None:
     assert mask_url(masked) == masked
 
 
-@given(st.text() | st.from_regex(r"(redis|unix)://[^ ]*([:/?#@&=\[\]][^ ]*)*", fullmatch=True))
+@given(
+    st.text()
+    | st.from_regex(r"(redis|redis\+sentinel|unix)://[^ ]*([:/?#@,&=\[\]][^ ]*)*", fullmatch=True)
+)
 def test_mask_url_takes_any_text(url: str) -> None:
     assert mask_url(mask_url(url)) == mask_url(url)
 
@@ -443,7 +478,7 @@ MARK = "S3CR3T"
 # Even a piece of a password must not be seen, so both of its ends are marked.
 PASSWORDS = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-    | st.sampled_from("@:/?#&=%[]")
+    | st.sampled_from("@:/?#,&=%[]")
 ).map(lambda middle: f"{MARK}{middle}{MARK}")
 USUAL = [
     "redis://:{}@host:6379/0",
@@ -452,11 +487,16 @@ USUAL = [
     "rediss://user:{}@[::1]:6379/1?ssl_cert_reqs=none",
     "rediss://host?password={}",
     "rediss://host/0?db=1&password={}&socket_timeout=1",
+    "redis+sentinel://user:{}@one,two:26379,[::1]/mymaster/0",
+    "rediss+sentinel://one,two/mymaster?sentinel_username=me&sentinel_password={}",
     "unix://user:{}@/run/redis.sock",
     "unix:///run/redis.sock?password={}",
     "http://user:{}@host",
 ]
-ODD = ["redis://{}@host", "redis://host:{}", "redis://:{}", "redis://host/{}", "redis:{}", "{}@h"]
+ODD = [
+    *("redis://{}@host", "redis://host:{}", "redis://:{}", "redis://host/{}", "redis:{}", "{}@h"),
+    *("redis+sentinel://a,{}@b/c", "redis+sentinel://a,b:{}/c", "redis+sentinel://a,b/c/{}"),
+]
 
 
 def errors(settings: dict[str, Any]) -> str:
@@ -472,7 +512,7 @@ def errors(settings: dict[str, Any]) -> str:
 @example(USUAL[0], f"{MARK}/{MARK}")
 @example(USUAL[0], f"{MARK}@/{MARK}")
 @example(USUAL[4], f"{MARK}&db={MARK}")
-@example(USUAL[7], f"{MARK}#{MARK}")
+@example(USUAL[9], f"{MARK}#{MARK}")
 def test_no_password_is_ever_seen(shape: str, password: str) -> None:
     for url in (shape.format(password), shape.format(quote(password, safe=""))):
         seen = [mask_url(url)]

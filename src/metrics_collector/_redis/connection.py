@@ -45,17 +45,18 @@ def connect(url: str) -> Redis:
     import encodings.idna  # noqa: F401 - for a look-up: in a thread's midst, a fork would leave it half loaded
 
     from redis.asyncio import ConnectionPool, Redis
-    from redis.asyncio.connection import parse_url
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
     from redis.utils import get_lib_version
+
+    from metrics_collector._redis.sentinel import connection_options
 
     get_lib_version()  # type: ignore[no-untyped-call]  # loads what redis-py would load as it connects: the same holds for it
     options: dict[str, Any] = {
         "socket_timeout": COMMAND_TIMEOUT,
         "socket_connect_timeout": CONNECT_TIMEOUT,
         **({} if url.startswith("unix:") else {"socket_keepalive": True}),
-        **parse_url(url),
+        **connection_options(url),
         # What follows wins over the same in the URL, since the code below relies on it.
         "decode_responses": False,
         "protocol": 2,  # 3 begins with HELLO, which a too old server refuses before it has named its version
@@ -266,7 +267,7 @@ class RedisConnection:
             answer = await command
         except Exception as error:  # noqa: BLE001 - translated below
             failure = error
-            await self._leave_replica(error)
+            await self._leave_server(error)
         # redis-py sends by `asyncio.wait_for`, which swallows cancels before Python 3.12, and whoever waits for the
         # task to end would wait for ever.
         if task is not None and task.cancelling() > cancels:
@@ -275,13 +276,19 @@ class RedisConnection:
             raise self._translated(failure, arguments) from failure
         return answer
 
-    async def _leave_replica(self, error: Exception) -> None:
-        """Close the connections if the server refuses to write: new ones may find the master after a failover."""
-        from redis.exceptions import ReadOnlyError, RedisError
+    async def _leave_server(self, error: Exception) -> None:
+        """Close the idle connections if the server hangs or refuses to write: new ones may find another master."""
+        from redis import exceptions
 
+        gone = (
+            exceptions.ConnectionError,
+            exceptions.TimeoutError,
+            exceptions.ReadOnlyError,
+            OSError,
+        )
         # Redis 6 says it of a script within another error.
-        if isinstance(error, ReadOnlyError) or "-READONLY" in str(error):
-            with suppress(RedisError, OSError):
+        if isinstance(error, gone) or re.search("READONLY|NOREPLICAS", str(error)):
+            with suppress(exceptions.RedisError, OSError):
                 await self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _translated(self, error: Exception, arguments: Sequence[Any]) -> MetricsCollectorError:

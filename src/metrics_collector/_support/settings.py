@@ -18,13 +18,15 @@ from pydantic_settings import (
 from typing_extensions import override  # pydantic's own dependency; typing has it from 3.12
 
 from metrics_collector._errors import ConfigurationError
+from metrics_collector._support import sentinel_urls
 from metrics_collector._support.environment import variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _HIDDEN: Final = "***"
-_SCHEMES: Final = ("redis", "rediss", "unix", "memory")
+_SCHEMES: Final = ("redis", "rediss", *sentinel_urls.SCHEMES, "unix", "memory")
+_HOST: Final = r"(\[[0-9A-Fa-f:.%]*\]|[^:\[\],]*)(:[0-9]{0,5})?"
 # Numbers that redis reads from the query of a URL, and refuses only when it connects.
 _QUERY_NUMBERS: Final[Mapping[str, type[int | float]]] = {
     "db": int,
@@ -65,9 +67,10 @@ def mask_url(url: str) -> str:
     # A password with a raw "/", "?" or "#" ends the netloc early, and its rest lies before a later
     # "@". Without a netloc ("unix:///run/a@b.sock") no password can have been cut.
     cut = "@" in rest[len(netloc) :] and (netloc or scheme != "unix")
-    if cut or not re.fullmatch(r"(\[[0-9A-Fa-f:.%]*\]|[^:\[\]]*)(:[0-9]{0,5})?", host):
+    if cut or not re.fullmatch(f"{_HOST}(,{_HOST})*", host):
         return f"{scheme}://{_HIDDEN}"
-    if scheme != "unix" and not re.fullmatch(r"[0-9]*/?", path):
+    name = f"({sentinel_urls.NAME}/?)?" if scheme in sentinel_urls.SCHEMES else ""
+    if scheme != "unix" and not re.fullmatch(f"{name}[0-9]*/?", path):
         path = _HIDDEN
     user, colon, _ = user_info.partition(":")
     user_info = f"{user}:{_HIDDEN}" if colon else _HIDDEN if at else ""
@@ -80,7 +83,8 @@ def _mask_parameter(parameter: str) -> str:
     name, _, value = parameter.partition("=")
     if name in _QUERY_NUMBERS and re.fullmatch(r"[0-9.]{0,10}", value):
         return parameter
-    return f"{name}={_HIDDEN}" if name in {"password", "username"} else _HIDDEN
+    known = name.removeprefix("sentinel_") in {"password", "username"}
+    return f"{name}={_HIDDEN}" if known else _HIDDEN
 
 
 def _check_url(url: str) -> str:
@@ -90,6 +94,14 @@ def _check_url(url: str) -> str:
         raise ValueError("it does not begin with one of these schemes")
     if re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ValueError("it holds a blank or a control character; write a blank as %20")
+    sentinels = sentinel_urls.split(url)
+    for one in (url,) if sentinels is None else sentinels.hosts:
+        _check_parts(one)
+    before, question, query = url.partition("?")
+    return f"{before}{question}{'&'.join(map(_absolute_parameter, query.split('&')))}"
+
+
+def _check_parts(url: str) -> None:
     try:
         parts = urlsplit(url)
         clear = parts.port != 0 and "#" not in url
@@ -98,17 +110,15 @@ def _check_url(url: str) -> str:
         raise ValueError(_MALFORMED) from None
     if not clear:
         raise ValueError(_MALFORMED)
-    if scheme == "unix" and (parts.hostname or not parts.path):
+    if parts.scheme == "unix" and (parts.hostname or not parts.path):
         raise ValueError("it takes the full path of a socket, as unix:///run/redis.sock does")
-    if scheme in {"redis", "rediss"} and not re.fullmatch(r"/?|/[0-9]+/?", parts.path):
+    if parts.scheme in {"redis", "rediss"} and not re.fullmatch(r"/?|/[0-9]+/?", parts.path):
         raise ValueError("behind the host belongs a database's number, as in redis://localhost/0")
     for name, value in parameters:
         number = _QUERY_NUMBERS.get(name)
         if number and not _is_number(value, number):
             kind = "whole number" if number is int else "number"
             raise ValueError(f"its parameter {name} takes a {kind} of 0 or more")
-    before, question, query = url.partition("?")
-    return f"{before}{question}{'&'.join(map(_absolute_parameter, query.split('&')))}"
 
 
 def _absolute_parameter(parameter: str) -> str:
@@ -161,7 +171,10 @@ def check_token(token: str | None) -> str | None:
 
 
 MANY_CHARACTERS: Final = "a text of 16 or more of A-Z a-z 0-9 . _ ~ -"
-_URL_ALLOWED: Final = "a URL that begins with redis://, rediss://, unix:// or memory://"
+_URL_ALLOWED: Final = (
+    "a URL that begins with redis://, rediss://, redis+sentinel://, rediss+sentinel://, "
+    "unix:// or memory://"
+)
 _RedisURL = Annotated[str, AfterValidator(_check_url), Field(description=_URL_ALLOWED)]
 _Path = Annotated[str, AfterValidator(_check_path), Field(description="the path of a file")]
 _Count = Annotated[int, Field(ge=1, le=10**12, description="a whole number from 1 to 10^12")]
@@ -206,6 +219,7 @@ class Settings(BaseSettings):
 
     Attributes:
         redis_url: * The Redis database that entries wait in: `redis://`, `rediss://` (TLS),
+            `redis+sentinel://` or `rediss+sentinel://` (the master that Sentinels name),
             `unix://` (a socket), or `memory://` (inside this process, with nothing to start).
         taskiq_broker_url: * Where Taskiq's messages go; `redis_url` unless set.
         taskiq_result_backend_url: * Where Taskiq keeps results; `redis_url` unless set.

@@ -7,10 +7,8 @@ import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
@@ -20,6 +18,7 @@ from taskiq_redis import RedisStreamBroker
 from typing_extensions import override  # Taskiq's own dependency; typing has it from 3.12
 
 from metrics_collector._errors import ConfigurationError
+from metrics_collector._redis.sentinel import connection_options
 from metrics_collector._saving.taskiq.result_backend import Results
 from metrics_collector._saving.taskiq.shared import PURGE_NAME, REDIS, TASK_NAME, TASK_NAMES, reason
 from metrics_collector._saving.taskiq.stream import ABANDONED_AFTER, GROUP, LENGTH, STREAM, Stream
@@ -61,7 +60,7 @@ def make_broker(url: str, result_backend_url: str, *, log: RateLimitedLog) -> As
 
 
 def _in_memory(url: str) -> bool:
-    return urlsplit(url).scheme == "memory"
+    return url.startswith("memory:")
 
 
 class FlushRequestBroker(RedisStreamBroker):
@@ -78,7 +77,7 @@ class FlushRequestBroker(RedisStreamBroker):
 
     def __init__(self, url: str, log: RateLimitedLog) -> None:
         super().__init__(
-            url,
+            "redis://",  # of connections that are never made: `connect` makes those that are used
             queue_name=STREAM,
             consumer_group_name=GROUP,
             consumer_id="0",
@@ -94,7 +93,7 @@ class FlushRequestBroker(RedisStreamBroker):
     def connect(self) -> Redis:
         """A client with connections of its own that does not retry: `listen` does, with pauses."""
         options: dict[str, Any] = {
-            **parse_url(self._url),
+            **connection_options(self._url),
             # What follows wins over the same in the URL, since the code below relies on it.
             "decode_responses": False,
             "driver_info": None,  # else each connection looks up redis-py's version on the disk

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -14,6 +15,7 @@ from taskiq_redis import RedisAsyncResultBackend
 from typing_extensions import override  # Taskiq's own dependency; typing has it from 3.12
 
 from metrics_collector._redis.keys import Keys
+from metrics_collector._redis.sentinel import connection_options
 from metrics_collector._saving.taskiq.shared import REDIS, reason
 
 if TYPE_CHECKING:
@@ -30,15 +32,19 @@ class Results(RedisAsyncResultBackend[Any]):
 
     def __init__(self, url: str, log: RateLimitedLog) -> None:
         super().__init__(
-            url,
+            "redis://",
             result_ex_time=EXPIRY,
             serializer=JSONSerializer(),  # Taskiq's own choice is pickle, which runs what it reads
             prefix_str=Keys().results,
-            protocol=2,  # 3 begins with HELLO, which some servers refuse
-            driver_info=None,  # else each connection looks up redis-py's version on the disk
-            socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
         )
+        options: dict[str, Any] = {
+            "protocol": 2,  # 3 begins with HELLO, which some servers refuse
+            "driver_info": None,  # else each connection looks up redis-py's version on the disk
+            "socket_connect_timeout": TIMEOUT,
+            "retry": Retry(NoBackoff(), 0),
+            **connection_options(url),
+        }
+        self.redis_pool = BlockingConnectionPool(**options)  # its own takes no URL of Sentinels
         self._log = log
 
     @override
