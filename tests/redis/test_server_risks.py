@@ -12,6 +12,7 @@ import pytest
 
 from metrics_collector._redis.connection import RedisConnection, connect
 from metrics_collector._redis.server_risks import Risks, risks, server
+from tests.helpers.sentinel import PROMPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +51,40 @@ async def test_each_danger_is_named_with_its_remedy(
     for line, part in zip(found, expected, strict=True):
         assert line.startswith("Redis at redis://here ")
         assert part in line
+
+
+@pytest.mark.parametrize(
+    ("replicas", "options", "expected"),
+    [
+        (0, {}, "has no replica that could take over if it dies; start one"),
+        (1, {}, None),
+        (2, {}, "is cut off from its replicas"),
+        (2, {"min_replicas_to_write": "1"}, None),
+    ],
+)
+async def test_what_sentinels_cannot_prevent(
+    replicas: int,
+    options: dict[str, str],
+    expected: str | None,
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    master = start_redis(appendonly="yes", **PROMPT, **options)
+    for _ in range(replicas):
+        start_redis(replicaof=f"127.0.0.1 {master.port}")
+    label = "redis+sentinel://me:***@one,two/name/0"
+    connection = RedisConnection(connect(master.url), label=label)
+    while (await connection.ask("INFO", "replication"))["connected_slaves"] != str(replicas):
+        await asyncio.sleep(0.01)
+    found, known = await risks(connection)
+    assert known
+    assert len(found) == (expected is not None)
+    for line in found:
+        assert line.startswith(f"Redis at {label} ")
+        assert expected is None or expected in line
+    await connection.aclose()
+    elsewhere = RedisConnection(connect(master.url), label="redis://here")
+    assert (await risks(elsewhere)).dangers == []
+    await elsewhere.aclose()
 
 
 async def test_a_disk_that_fails_is_named(

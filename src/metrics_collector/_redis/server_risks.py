@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._support import sentinel_urls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +83,20 @@ async def risks(redis: RedisConnection) -> Risks:
                 "see its log, and whether that disk is full"
             )
         known = (limit == 0 or bool(policy)) and (bool(appended) or snapshots is not None)
+        if redis.label.partition(":")[0] in sentinel_urls.SCHEMES:
+            replication = await redis.ask("INFO", "replication")
+            replicas = _number(replication, "connected_slaves")
+            if replicas == 0:
+                dangers.append(
+                    f"Redis at {redis.label} has no replica that could take over if it dies; start one"
+                )
+            # Who has one alone would not write without it.
+            elif replicas and replicas > 1 and "min_slaves_good_slaves" not in replication:
+                dangers.append(
+                    f"Redis at {redis.label} goes on taking entries if it is cut off from its replicas, which are lost "
+                    "as one of these takes over; set min-replicas-to-write to 1"
+                )
+            known = known and replicas is not None
     return Risks(dangers, known)
 
 
