@@ -35,18 +35,27 @@ SETTINGS = {"MAX_WAITING_TIME": "1", "METRICS_CLAIM_LEASE": "1"}
 
 
 class World:
-    """Starts processes that end with it, in the test's folder, which is the current one."""
+    """Starts processes that end with it, in the test's folder, which is the current one.
 
-    def __init__(self, server: RedisServer, folder: Path) -> None:
+    They use the server at its own address, or at a URL that leads there.
+    """
+
+    def __init__(self, server: RedisServer, folder: Path, url: str | None = None) -> None:
         self.server = server
+        self._url = url
         self.database = folder / "metrics.db"  # which the workers save to
-        self.redis = patient_client(server.url)  # past all proxies
+        self.redis = patient_client(self.url)  # past all proxies
         self._folder = folder
         self._running = ExitStack()
         self._started = 0
         self._producers: dict[str, Process] = {}
         self._endless: set[str] = set()  # those that go on until they are stopped
         self._calls: dict[str, oracle.Calls] = {}
+
+    @property
+    def url(self) -> str:
+        """Where Redis is."""
+        return self._url or self.server.url
 
     def worker(self, app: str = WORKER, *, workers: int = 1, **options: Any) -> Process:
         """Start `taskiq worker`."""
@@ -70,7 +79,7 @@ class World:
     ) -> Process:
         """Start a Python module as a program; `jumping`: with a clock that is set all the time."""
         self._started += 1
-        place = {"REDIS_URL": url or self.server.url, "DATABASE_NAME": str(self.database)}
+        place = {"REDIS_URL": url or self.url, "DATABASE_NAME": str(self.database)}
         process = Process(
             ["-m", *(["tests.faults.jumping_clock"] if jumping else []), *module],
             output=self._folder / f"output-{self._started}",
@@ -115,7 +124,7 @@ class World:
         """Wait until all is at rest, see that nothing was lost or doubled, and end these processes by SIGTERM."""
         assert not self._producers
         ending[0].until(self.at_rest, limit)
-        verdict = oracle.check(self.database, self.server.url, self._calls, rejected=rejected)
+        verdict = oracle.check(self.database, self.url, self._calls, rejected=rejected)
         for process in ending:
             assert process.terminate() == 0, process.output
         return verdict
