@@ -26,11 +26,10 @@ from metrics_collector._storage.sqlite import (
     SQLiteStore,
     database_file,
     deletion,
-    reads,
-    report_queries,
     schema,
 )
 from metrics_collector._storage.sqlite import session as session_module
+from metrics_collector._storage.sqlite.reads import QUERIES
 from metrics_collector._storage.sqlite.save import ROWS
 from metrics_collector._storage.steps import Pause, Statement
 from tests.helpers.cancelling import at_each_await
@@ -681,11 +680,11 @@ ERRORS = [ErrorTime("app.f", "ValueError", 0, 86400)]
 @pytest.mark.parametrize(
     "steps",
     [
-        pytest.param(lambda: reads.rollups([LAST_HOURS], "app.f"), id="rollups"),
-        pytest.param(lambda: reads.sums([LAST_HOURS], "app.f"), id="sums"),
-        pytest.param(lambda: report_queries.failures([LAST_HOURS], "app.f"), id="failures"),
-        pytest.param(lambda: report_queries.slowest("app.f", LAST_HOURS, 10), id="slowest"),
-        pytest.param(lambda: report_queries.occurrences(ERRORS, "hour", last=True), id="errors"),
+        pytest.param(lambda: QUERIES.rollups([LAST_HOURS], "app.f"), id="rollups"),
+        pytest.param(lambda: QUERIES.sums([LAST_HOURS], "app.f"), id="sums"),
+        pytest.param(lambda: QUERIES.failures([LAST_HOURS], "app.f"), id="failures"),
+        pytest.param(lambda: QUERIES.slowest("app.f", LAST_HOURS, 10), id="slowest"),
+        pytest.param(lambda: QUERIES.occurrences(ERRORS, "hour", last=True), id="errors"),
     ],
 )
 def test_what_is_asked_of_one_function_reads_no_rows_of_the_others(

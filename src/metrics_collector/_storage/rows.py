@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
     from metrics_collector._storage.base import ErrorCounts
 
-_STORED: Final = [(one.column or one.name, one.merge) for one in STORED]
-FIGURE_COLUMNS: Final = ", ".join([*(column for column, _ in _STORED), "details"])
+_STORED: Final = [(one.column or one.name, one.merge, one.counts) for one in STORED]
+FIGURE_COLUMNS: Final = ", ".join([*(column for column, _, _ in _STORED), "details"])
 """The figures of a function, the same in rollups and totals; details: JSON, "error:{type}" and "h:{bucket}" → count."""
-SUMS: Final = ", ".join(f"{merge}({column})" for column, merge in _STORED)
+SUMS: Final = ", ".join(
+    # PostgreSQL's sum of whole numbers is a decimal one.
+    f"CAST({merge}({column}) AS BIGINT)" if counts else f"{merge}({column})"
+    for column, merge, counts in _STORED
+)
 """Several of these in one, all but details."""
 
 _COUNTED: Final = len(COUNTS)

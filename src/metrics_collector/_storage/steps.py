@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 
 T = TypeVar("T")
 
@@ -46,6 +46,19 @@ def compute(work: Callable[[], T]) -> Generator[Compute, Sequence[Any], T]:
     (found,) = yield Compute(work)
     result: T = found
     return result
+
+
+async def drive(
+    steps: Generator[Any, list[Any], T], execute: Callable[[Any], Awaitable[list[Any]]]
+) -> T:
+    """Do what the steps say, in order, and give back what they return."""
+    try:
+        step = next(steps)
+        while True:
+            step = steps.send(await execute(step))
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 if TYPE_CHECKING:

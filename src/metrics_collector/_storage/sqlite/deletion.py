@@ -8,7 +8,7 @@ from metrics_collector._core.pipeline_types import Purged
 from metrics_collector._core.rollup_ranges import SECONDS
 from metrics_collector._storage import horizons
 from metrics_collector._storage.sqlite.maintenance import NEXT_NO
-from metrics_collector._storage.sqlite.reads import function_names, purged
+from metrics_collector._storage.sqlite.reads import QUERIES
 from metrics_collector._storage.sqlite.session import Script
 from metrics_collector._storage.steps import Many, Pause, Statement
 
@@ -40,7 +40,7 @@ def purge(before: Mapping[str, float], now: float) -> Steps[Purged]:
     if "entry" in before:
         moment = min(before["entry"], now)
         # Function by function, as the index has them: rows lie only roughly in the order of time.
-        for func_name in (yield from function_names()):
+        for func_name in (yield from QUERIES.function_names()):
             entries += yield from rest.delete(
                 "metrics", "rowid", "func_name = ? AND created_at < ?", (func_name, moment)
             )
@@ -58,7 +58,7 @@ def purge(before: Mapping[str, float], now: float) -> Steps[Purged]:
 def _advance(before: Mapping[str, float], now: float) -> Steps[dict[str, int]]:
     """Note for readers what will be gone before it is, so that they never see half of it."""
     yield Statement("BEGIN IMMEDIATE")
-    advanced = horizons.advanced(before, now, (yield from purged()))
+    advanced = horizons.advanced(before, now, (yield from QUERIES.purged()))
     yield Many("INSERT OR REPLACE INTO purged VALUES (?, ?)", list(advanced.items()))
     yield Statement(NEXT_NO)
     yield Statement("COMMIT")

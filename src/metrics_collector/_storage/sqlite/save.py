@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -10,10 +9,9 @@ from typing import TYPE_CHECKING, Final
 from metrics_collector._core.decoding import SHORT_ROW
 from metrics_collector._core.figures import OK
 from metrics_collector._storage import save_plan
-from metrics_collector._storage.rows import FIGURE_COLUMNS, as_totals
+from metrics_collector._storage.rows import FIGURE_COLUMNS
 from metrics_collector._storage.sqlite.maintenance import state
-from metrics_collector._storage.sqlite.reads import ledger as read_ledger
-from metrics_collector._storage.sqlite.reads import totals_of as read_totals
+from metrics_collector._storage.sqlite.reads import QUERIES
 from metrics_collector._storage.sqlite.schema import APPLICATION_ID
 from metrics_collector._storage.steps import Many, Statement
 from metrics_collector._support.groups import in_groups
@@ -24,8 +22,7 @@ if TYPE_CHECKING:
     from metrics_collector._core.decoding import Row
     from metrics_collector._core.intervals import Intervals
     from metrics_collector._core.pipeline_types import Numbered, Saved
-    from metrics_collector._core.totals import Totals
-    from metrics_collector._storage.chunks import Changes, Chunk, RollupKey
+    from metrics_collector._storage.chunks import Changes, Chunk
     from metrics_collector._storage.sqlite.session import Steps
 
 # Rows in one statement, which SQLite takes faster than one by one. And in each, Python's lock is taken once: while the
@@ -47,10 +44,10 @@ def save(chunk: Chunk, now: float) -> Steps[Saved]:
     yield Statement("BEGIN IMMEDIATE")
     db, last_no = yield from state()
     no = save_plan.next_no(last_no, now)
-    changes = yield from chunk.changes((yield from read_ledger(chunk.producers)))
+    changes = yield from chunk.changes((yield from QUERIES.ledger(chunk.producers)))
     yield from _add_entries(changes, now)
     rollups = yield from save_plan.merged_rollups(
-        changes, (yield from _rollups_at(changes.rollups))
+        changes, (yield from QUERIES.rollups_at(changes.rollups))
     )
     yield Many(
         f"INSERT OR REPLACE INTO rollups (resolution, start, func_name, {FIGURE_COLUMNS}) "
@@ -75,7 +72,7 @@ def save(chunk: Chunk, now: float) -> Steps[Saved]:
 
 def totals_of(func_names: Iterable[str]) -> Steps[dict[str, Numbered]]:
     """As `OpenStore.totals_of`: those that a save changes and reports to Redis."""
-    return read_totals(func_names, "AND t.shard = 0")
+    return QUERIES.totals_of(func_names, "AND t.shard = 0")
 
 
 def _add_entries(changes: Changes, now: float) -> Steps[None]:
@@ -96,17 +93,6 @@ def _insert(into: str, values: str, rows: Sequence[Row]) -> Steps[None]:
             together = map(tuple, map(chain.from_iterable, in_groups(rows[start:stop], size)))
             yield Many(into + ", ".join([values] * size), together)
         start = stop
-
-
-def _rollups_at(keys: Iterable[RollupKey]) -> Steps[dict[RollupKey, Totals]]:
-    rows = yield Statement(
-        f"SELECT r.resolution, r.start, r.func_name, {FIGURE_COLUMNS} "
-        "FROM json_each(?) AS k CROSS JOIN rollups AS r "
-        "ON r.resolution = json_extract(k.value, '$[0]') AND r.start = json_extract(k.value, '$[1]') "
-        "AND r.func_name = json_extract(k.value, '$[2]') AND r.release = '' AND r.shard = 0",
-        (json.dumps(list(keys)),),
-    )
-    return {(resolution, start, name): as_totals(f) for resolution, start, name, *f in rows}
 
 
 def _write_ledger(ledger: Mapping[str, Intervals], now: float) -> Steps[None]:

@@ -23,7 +23,7 @@ from metrics_collector._storage.sqlite import (
     schema,
     write_ahead_log,
 )
-from metrics_collector._storage.steps import Compute, Many, Pause, Statement, compute
+from metrics_collector._storage.steps import Compute, Many, Pause, Statement, compute, drive
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
@@ -66,12 +66,7 @@ class Session:
     async def run(self, steps: Steps[T]) -> T:
         """Do what the steps say, in order, and give back what they return; SQLite's errors come as `translated`."""
         try:
-            step = next(steps)
-            while True:
-                step = steps.send(await self._execute(step))
-        except StopIteration as end:
-            result: T = end.value
-            return result
+            return await drive(steps, self._execute)
         except sqlite3.Error as error:
             raise database_file.translated(error, self._path) from error
 

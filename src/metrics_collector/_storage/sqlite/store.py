@@ -5,33 +5,31 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from metrics_collector._errors import IncompatibleStoreError, StoreUnavailableError
 from metrics_collector._storage.base import StoreDescription
+from metrics_collector._storage.on_session import OnSession, asks
 from metrics_collector._storage.reopening import reopening
 from metrics_collector._storage.sqlite import (
     database_file,
     deletion,
     maintenance,
     reads,
-    report_queries,
     write_ahead_log,
 )
 from metrics_collector._storage.sqlite import save as saving
 from metrics_collector._storage.sqlite.examples import Examples
+from metrics_collector._storage.sqlite.reads import QUERIES
 from metrics_collector._storage.sqlite.session import open_reading, open_writing
 from metrics_collector._support import process
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator
 
     from metrics_collector._core.pipeline_types import Saved
     from metrics_collector._storage.chunks import Chunk
-    from metrics_collector._storage.sqlite.session import Session, Steps, WritingSession
-
-P = ParamSpec("P")
-T = TypeVar("T")
+    from metrics_collector._storage.sqlite.session import WritingSession
 
 
 class SQLiteStore:
@@ -95,48 +93,34 @@ class SQLiteStore:
     @reopening
     async def _extent(self) -> dict[str, Any] | None:
         async with open_reading(self._path, plain=self._plain) as session:
-            return None if session is None else await session.run(report_queries.extent())
+            return None if session is None else await session.run(QUERIES.extent())
 
 
-def _asks(
-    steps: Callable[P, Steps[T]],
-) -> Callable[Concatenate[_Open, P], Coroutine[Any, Any, T]]:
-    """A method that has these steps done."""
-
-    async def ask(self: _Open, /, *args: P.args, **options: P.kwargs) -> T:
-        return await self._session.run(steps(*args, **options))
-
-    return ask
-
-
-class _Open:
+class _Open(OnSession):
     """`OpenStore` on a session."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    state = _asks(maintenance.state)
-    function_names = _asks(reads.function_names)
+    state = asks(maintenance.state)
+    function_names = asks(QUERIES.function_names)
 
 
 class Reader(_Open):
     """`StoreReader` on a session."""
 
-    totals_of = _asks(reads.totals_of)
-    all_totals = _asks(reads.all_totals)
-    purged = _asks(reads.purged)
-    ledger = _asks(reads.ledger)
-    rollups = _asks(reads.rollups)
-    sums = _asks(reads.sums)
-    beginning = _asks(report_queries.beginning)
-    fingerprint = _asks(report_queries.fingerprint)
-    counts = _asks(report_queries.counts)
-    failures = _asks(report_queries.failures)
-    occurrences = _asks(report_queries.occurrences)
-    slowest = _asks(report_queries.slowest)
-    entries = _asks(report_queries.entries)
-    entry_count = _asks(report_queries.entry_count)
-    copy = _asks(maintenance.copy)
+    totals_of = asks(QUERIES.totals_of)
+    all_totals = asks(QUERIES.all_totals)
+    purged = asks(QUERIES.purged)
+    ledger = asks(QUERIES.ledger)
+    rollups = asks(QUERIES.rollups)
+    sums = asks(QUERIES.sums)
+    beginning = asks(QUERIES.beginning)
+    fingerprint = asks(QUERIES.fingerprint)
+    counts = asks(QUERIES.counts)
+    failures = asks(QUERIES.failures)
+    occurrences = asks(QUERIES.occurrences)
+    slowest = asks(QUERIES.slowest)
+    entries = asks(reads.entries)
+    entry_count = asks(QUERIES.entry_count)
+    copy = asks(maintenance.copy)
 
 
 class Writer(_Open):
@@ -146,10 +130,10 @@ class Writer(_Open):
         super().__init__(session)
         self._in_place = session.in_place
 
-    totals_of = _asks(saving.totals_of)
-    draw_new_db = _asks(maintenance.draw_new_db)
-    forget_old_ledger = _asks(maintenance.forget_old_ledger)
-    purge = _asks(deletion.purge)
+    totals_of = asks(saving.totals_of)
+    draw_new_db = asks(maintenance.draw_new_db)
+    forget_old_ledger = asks(maintenance.forget_old_ledger)
+    purge = asks(deletion.purge)
 
     async def save(self, chunk: Chunk, now: float) -> Saved | None:
         """As `StoreWriter.save`."""
