@@ -15,9 +15,11 @@ import pytest_asyncio
 
 from metrics_collector._redis.connection import connect
 from tests.helpers import blocking
+from tests.helpers import postgres_server as postgres_servers
 from tests.helpers import redis_server as servers
 from tests.helpers.folders import fast_folder
 from tests.helpers.pipeline import commands_on
+from tests.helpers.postgres_server import PostgresServer
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.skips import SkipsFail
 
@@ -43,6 +45,9 @@ SLOW_FOLDERS = ("integration", "faults", "model")
 QUICK = {
     "faults/test_kills.py": ["a_killed_producer_loses_no_more_than_it_had_not_sent"],
     "faults/test_network.py": ["the_reply_to_a_push_is_lost[close-10]"],
+    "faults/test_postgres.py": [
+        "the_server_stops_at_once_under_two_savers[3]",
+    ],
     "integration/test_benchmarks.py": ["an_unknown_group_is_refused_with_those_there_are"],
     "integration/test_cli.py": [
         "ctrl_c_in_a_narrow_terminal_ends_the_demo_with_what_there_is",
@@ -79,6 +84,7 @@ QUICK = {
         "four_processes_are_counted_and_saved_exactly",
         "embedded_with_nothing_else_running_and_totals_go_on_after_a_restart",
     ],
+    "integration/test_postgres.py": ["all_is_counted_saved_and_shown"],
     "integration/test_schedules.py": ["schedules[everything]"],
     "integration/test_spool_exits.py": [
         "a_folder_that_cannot_be_used_is_said_at_the_start",
@@ -206,6 +212,21 @@ def shared_server() -> Iterator[RedisServer]:
         pytest.skip("redis-server is not installed, and this test needs a real one")
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real server for tests that change nothing but databases of their own, as one takes a second to make."""
+    if postgres_servers.folder() is None:
+        pytest.skip("PostgreSQL is not installed, and this test needs a real one")
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """Address of an empty database."""
+    return postgres_server.new_database()
 
 
 @pytest.fixture

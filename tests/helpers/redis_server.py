@@ -54,7 +54,7 @@ class RedisServer:
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -170,7 +170,8 @@ class RedisServer:
         return self._logfile.read_text() if self._logfile.exists() else "(none)"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

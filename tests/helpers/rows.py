@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -30,6 +32,16 @@ def saved(path: Path | str) -> int:
     ):
         return 0
     ((count,),) = rows(path, "SELECT count(*) FROM metrics")
+    return int(count)
+
+
+def saved_in_postgres(url: str) -> int:
+    """How many entries there are; none where the tables are still to be made, or the server is away."""
+    try:
+        with psycopg.connect(url) as connection:
+            ((count,),) = connection.execute("SELECT count(*) FROM metrics_collector.metrics")
+    except psycopg.Error:
+        return 0
     return int(count)
 
 

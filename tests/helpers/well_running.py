@@ -24,6 +24,7 @@ REDIS = RedisState(
     dangers_known=True,
 )
 DATABASE = DatabaseState(
+    server=None,
     path="/data/metrics.db",
     error=None,
     exists=True,

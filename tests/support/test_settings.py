@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "database_name": "metrics.db",
     "max_items": 100,
     "max_waiting_time": 60,
+    "database_url": None,
     "enabled": True,
     "send_interval": 0.1,
     "max_buffered": 100_000,
@@ -63,6 +64,8 @@ def refusal(**keywords: Any) -> str:
 
 def a_value(field: str, number: int) -> tuple[str, Any]:
     """Text for a variable, and what `Settings` makes of it: different for each number below 5."""
+    if field == "database_url":
+        return f"postgresql://host{number}/metrics", f"postgresql://host{number}/metrics"
     if field.endswith("_url"):
         return f"redis://host{number}", f"redis://host{number}"
     if field in {"database_name", "spool_dir"}:
@@ -211,6 +214,7 @@ ALLOWED: dict[str, list[Any]] = {
     "database_name": ["metrics.db", "/var/lib/a b/größe.db", "../x", "memory"],
     "max_items": [1, "1", 10**12],
     "max_waiting_time": [1, "3600", 86400],
+    "database_url": [None, "postgresql://host/metrics", "postgres://user:password@a,b/metrics"],
     "enabled": [True, False, "yes", 0],
     "send_interval": [0.001, "0.5", 60],
     "max_buffered": [1, "250000"],
@@ -258,6 +262,7 @@ REFUSED: dict[str, list[Any]] = {
     "database_name": ["", " ", ":memory:", "a\0b", "sqlite:///metrics.db", "file:metrics.db", None],
     "max_items": [0, -1, "", "many", "1.5", 1.5, None, 10**12 + 1, "9" * 5000],
     "max_waiting_time": [0, "0.5", 0.5, 86401, None],
+    "database_url": ["", " ", "metrics.db", "postgresql:host", "mysql://host/metrics", 5],
     "enabled": ["", "perhaps", 2, None],
     "send_interval": [0, -1, 60.1, "nan", "inf", "0,5", None],
     "max_buffered": [0, "x", None],

@@ -6,6 +6,7 @@ import os
 import socket
 from contextlib import aclosing
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from metrics_collector._errors import ConfigurationError
@@ -20,13 +21,16 @@ from metrics_collector._saving.purge import Purge
 from metrics_collector._saving.split import Place, databases
 from metrics_collector._saving.split import split as split_of
 from metrics_collector._saving.worker import Worker
+from metrics_collector._storage.postgres import PostgresStore
 from metrics_collector._storage.sqlite import SQLiteStore
 from metrics_collector._support.settings import mask_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
     from metrics_collector._storage.base import Store
+    from metrics_collector._storage.move import Moved
     from metrics_collector._support.rate_limited_log import RateLimitedLog
     from metrics_collector._support.settings import Settings
 
@@ -54,7 +58,8 @@ def embedded_server() -> Any:
 
 def on_stores_of(pinned: Settings, settings: Settings) -> Settings:
     """The settings, but with the Redis and the database of `pinned`."""
-    names = ("redis_url", "taskiq_broker_url", "taskiq_result_backend_url", "database_name")
+    urls = ("redis_url", "taskiq_broker_url", "taskiq_result_backend_url", "database_url")
+    names = (*urls, "database_name")
     return settings.model_copy(update={name: getattr(pinned, name) for name in names})
 
 
@@ -81,8 +86,34 @@ def producer_commands(settings: Settings, redis: RedisConnection) -> ProducerCom
 
 
 def database(settings: Settings, *, plain: bool = False) -> Store:
-    """The durable store; `plain`: without threads."""
-    return SQLiteStore(settings.database_name, plain=plain)
+    """The durable store; `plain`: without threads.
+
+    Raises:
+        ConfigurationError: the extra for it is missing.
+    """
+    if settings.database_url is None:
+        return SQLiteStore(settings.database_name, plain=plain)
+    _need_postgres()
+    return PostgresStore(settings.database_url, plain=plain)
+
+
+async def move(file: str, url: str, report: Callable[[int, int], None]) -> Moved:
+    """As `_storage.move`.
+
+    Raises:
+        ConfigurationError: the extra for it is missing.
+    """
+    _need_postgres()
+    from metrics_collector._storage.move import move as move_all
+
+    return await move_all(file, url, report)
+
+
+def _need_postgres() -> None:
+    if find_spec("psycopg") is None:
+        raise ConfigurationError(
+            "METRICS_DATABASE_URL needs an extra: pip install 'metrics-collector[postgres]'"
+        )
 
 
 def worker_commands(settings: Settings, redis: RedisConnection) -> WorkerCommands:

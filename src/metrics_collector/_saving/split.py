@@ -39,5 +39,6 @@ def split(found: Mapping[str, str]) -> str | None:
     return (
         f"the workers of this Redis save to different databases: {' and '.join(found.values())}; entries are divided "
         "among them, and live totals are now what one has and now what another has: give all workers the same "
-        "DATABASE_NAME, on one disk, or each database a Redis of its own, such as redis://host/1"
+        "DATABASE_NAME, on one disk, or the same METRICS_DATABASE_URL; or each database a Redis of its own, such as "
+        "redis://host/1"
     )

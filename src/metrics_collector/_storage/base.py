@@ -39,6 +39,7 @@ class StoreDescription(NamedTuple):
         rejected: how many elements were no entries, and went to the rejected ones.
         db: the store's id.
         warning: as `Store.warning`.
+        server: what serves it, its version, and how it keeps what is committed; `None` for a file.
     """
 
     exists: bool | None
@@ -50,6 +51,7 @@ class StoreDescription(NamedTuple):
     rejected: int | None = None
     db: str | None = None
     warning: str | None = None
+    server: str | None = None
 
 
 class StoredEntry(NamedTuple):
@@ -221,7 +223,8 @@ class StoreWriter(OpenStore, Protocol):
 
         Args:
             before: "entry", "minute", "hour" or "day" → UTC epoch seconds. What is missing is kept. The rollups of one
-                resolution go up to where one of the next coarser begins, and so far at least as those of the coarser.
+                resolution go up to where one of the next coarser begins, and so far at least as those of the coarser. A
+                store that deletes entries by whole days (UTC) keeps all of the day in which the moment lies.
             now: UTC epoch seconds. Nothing is purged from later than that, whatever a clock that was ahead has noted.
         """
 

@@ -18,7 +18,7 @@ from pydantic_settings import (
 from typing_extensions import override  # pydantic's own dependency; typing has it from 3.12
 
 from metrics_collector._errors import ConfigurationError
-from metrics_collector._support import sentinel_urls
+from metrics_collector._support import database_url, sentinel_urls
 from metrics_collector._support.environment import variables
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def mask_url(url: str) -> str:
     """
     if re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}", url):
         return url  # host and port, where the scheme was forgotten
+    if database_url.is_one(url):
+        return database_url.mask(url)
     scheme, separator, rest = url.partition("://")
     if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,19}", scheme):
         return _HIDDEN
@@ -97,8 +99,7 @@ def _check_url(url: str) -> str:
     sentinels = sentinel_urls.split(url)
     for one in (url,) if sentinels is None else sentinels.hosts:
         _check_parts(one)
-    before, question, query = url.partition("?")
-    return f"{before}{question}{'&'.join(map(_absolute_parameter, query.split('&')))}"
+    return _with_absolute_paths(url, _QUERY_PATHS)
 
 
 def _check_parts(url: str) -> None:
@@ -121,11 +122,24 @@ def _check_parts(url: str) -> None:
             raise ValueError(f"its parameter {name} takes a {kind} of 0 or more")
 
 
-def _absolute_parameter(parameter: str) -> str:
-    name, _, value = parameter.partition("=")
-    if name not in _QUERY_PATHS:
-        return parameter
-    return f"{name}={quote(_absolute(unquote_plus(value)))}"
+def _check_database_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    database_url.check(url)
+    return _with_absolute_paths(url, database_url.PATHS)
+
+
+def _with_absolute_paths(url: str, names: frozenset[str]) -> str:
+    """The URL with absolute paths in these of its parameters."""
+    before, question, query = url.partition("?")
+    parameters = [
+        f"{name}={quote(_absolute(unquote_plus(value)))}"
+        # Of libpq's: the system's own certificates.
+        if (name := one.partition("=")[0]) in names and (value := one.partition("=")[2]) != "system"
+        else one
+        for one in query.split("&")
+    ]
+    return f"{before}{question}{'&'.join(parameters)}"
 
 
 def _is_number(text: str, number: type[int | float]) -> bool:
@@ -176,6 +190,11 @@ _URL_ALLOWED: Final = (
     "unix:// or memory://"
 )
 _RedisURL = Annotated[str, AfterValidator(_check_url), Field(description=_URL_ALLOWED)]
+_DatabaseURL = Annotated[
+    str | None,
+    AfterValidator(_check_database_url),
+    Field(description="a URL such as postgresql://user:password@host/database"),
+]
 _Path = Annotated[str, AfterValidator(_check_path), Field(description="the path of a file")]
 _Count = Annotated[int, Field(ge=1, le=10**12, description="a whole number from 1 to 10^12")]
 _WholeSeconds = Annotated[
@@ -224,6 +243,8 @@ class Settings(BaseSettings):
         taskiq_broker_url: * Where Taskiq's messages go; `redis_url` unless set.
         taskiq_result_backend_url: * Where Taskiq keeps results; `redis_url` unless set.
         database_name: * The path of the SQLite file that entries are saved in, made on first use.
+        database_url: The database of PostgreSQL that entries are saved in, in place of that file; what
+            else it holds is left alone.
         max_items: * So many entries waiting in Redis make a producer request a flush.
         max_waiting_time: * Whole seconds from one flush request of the scheduler to the next.
         enabled: False: the decorator returns the function itself, and nothing is measured.
@@ -253,6 +274,7 @@ class Settings(BaseSettings):
     taskiq_broker_url: _RedisURL = ""
     taskiq_result_backend_url: _RedisURL = ""
     database_name: _Path = "metrics.db"
+    database_url: _DatabaseURL = None
     max_items: _Count = 100
     max_waiting_time: _WholeSeconds = 60
     enabled: _Switch = True
@@ -317,7 +339,7 @@ class Settings(BaseSettings):
 
 
 def _masked(name: str, value: Any) -> object:
-    if name.endswith("_url"):
+    if name.endswith("_url") and value is not None:
         return mask_url(value)
     return _HIDDEN if name.endswith("_token") and value is not None else value
 

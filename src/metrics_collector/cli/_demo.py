@@ -54,8 +54,10 @@ def _settings() -> Settings:
             "no Redis is named, and one inside the process needs an extra: "
             "pip install 'metrics-collector[embedded]', or name a Redis in REDIS_URL"
         ) from error
-    # Its own, whatever DATABASE_NAME says: that may be where a real service saves.
-    return Settings(redis_url="memory://", database_name=str(_demo_database.PATH))
+    # Its own, whatever DATABASE_NAME and METRICS_DATABASE_URL say: that may be where a real service saves.
+    return Settings(
+        redis_url="memory://", database_name=str(_demo_database.PATH), database_url=None
+    )
 
 
 async def _run(seconds: float, settings: Settings, database: Store) -> None:

@@ -60,7 +60,8 @@ async def _look() -> Pipeline:
             return await reports.pipeline(try_writing=True)
     except TimeoutError as error:
         raise StoreUnavailableError(
-            f"no answer within {_LIMIT:g} s; check Redis (REDIS_URL) and the disk of DATABASE_NAME"
+            f"no answer within {_LIMIT:g} s; check Redis (REDIS_URL) and the database "
+            "(DATABASE_NAME, or METRICS_DATABASE_URL)"
         ) from error
 
 
@@ -145,16 +146,20 @@ def _traffic(state: Pipeline) -> Iterator[tuple[str, str]]:
 def _database(state: Pipeline, now: datetime) -> Iterator[tuple[str, Check | str | None]]:
     database = state.database
     if not database.exists:
-        line = f"there is none at {database.path} yet; if the worker saves elsewhere, set DATABASE_NAME to that"
+        line = (
+            f"there is none at {database.path} yet; if the worker saves elsewhere, set DATABASE_NAME or "
+            "METRICS_DATABASE_URL to that"
+        )
         yield "database", Check("warn", "database", line)
         return
     kept = database.oldest_entry_at
     oldest = "no entry kept" if kept is None else f"oldest entry {_times.span(_age(kept, now))} old"
     saved = counted(database.saved or 0, "entry", "entries")
     free = "" if database.free is None else f"; {size(database.free)} left on its disk"
+    server = "" if database.server is None else f"{database.server}: "
     yield (
         "database",
-        f"{database.path} can be written; {size(database.size or 0)}, {saved} saved, {oldest}{free}",
+        f"{server}{database.path} can be written; {size(database.size or 0)}, {saved} saved, {oldest}{free}",
     )
     yield "rejected", None
 

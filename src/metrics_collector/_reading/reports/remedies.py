@@ -47,7 +47,8 @@ def _of_the_parts(report: Pipeline) -> Iterator[Problem]:
     for danger in redis.dangers:
         yield _warning("persistence", danger)
     if database.error is not None:
-        yield _grave("database", f"{database.error} (DATABASE_NAME)")
+        setting = "METRICS_DATABASE_URL" if "://" in database.path else "DATABASE_NAME"
+        yield _grave("database", f"{database.error} ({setting})")
     elif database.free is not None and database.free < _ROOM:
         yield _warning(
             "database",
@@ -67,7 +68,8 @@ def _of_the_processes(report: Pipeline) -> Iterator[Problem]:
         yield _warning(
             "database",
             f"{database.path} here is not the database that workers save to ({' or '.join(saved_to.values())}), so "
-            "windows and history lack what is there: read with that DATABASE_NAME, on that machine",
+            "windows and history lack what is there: read with that DATABASE_NAME, on that machine, or with that "
+            "METRICS_DATABASE_URL",
         )
     if not report.redis.embedded:
         for role, command in STARTED_BY.items():

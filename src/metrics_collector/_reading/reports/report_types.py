@@ -226,9 +226,10 @@ class RedisState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseState:
-    """The database as it lies on this machine."""
+    """The database."""
 
-    path: str  # its absolute path
+    path: str  # its absolute path, or its URL without secrets
+    server: str | None  # what serves it, and how that keeps what is committed; `None` for a file
     error: str | None  # why it cannot be read, or written by this user, or `None`
     # Whether it is there, `None` if it cannot be read; without it the rest is `None`.
     exists: bool | None

@@ -1,0 +1,91 @@
+"""The entries of a day (UTC) lie in a table of their own, so that a whole day can be dropped."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_collector._core.rollup_ranges import SECONDS, floor
+from metrics_collector._errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import psycopg
+
+    from metrics_collector._storage.postgres.connection import Connection
+
+OTHERS: Final = "metrics_default"
+"""The table of entries whose day has none."""
+
+_DAY: Final = SECONDS["day"]
+# Days around now that get tables. What clocks say that are wrong by more goes into `metrics_default`.
+_BEFORE: Final = 400
+_AHEAD: Final = 2
+_COUNTING: Final = 600.0  # seconds that it may take to count a day's entries
+_PREFIX: Final = "metrics_2"  # of the years 2000 to 2999
+
+
+def known(connection: Connection) -> dict[int, str]:
+    """The tables that there are: the beginning of the day (UTC epoch seconds) → name."""
+    rows = connection.execute(
+        "SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid "
+        "WHERE i.inhparent = 'metrics_collector.metrics'::regclass AND starts_with(c.relname::text, ?)",
+        (_PREFIX,),
+    )
+    return {_day(name): name for (name,) in rows}
+
+
+def make(connection: Connection, days: Iterable[int], now: float) -> None:
+    """Make tables for some days, and for the next ones from now; outside any transaction.
+
+    One that cannot be made now (somebody reads for long, or `metrics_default` has entries of that day) is not needed:
+    its entries go into `metrics_default`.
+    """
+    today = floor(now, "day")
+    wanted = {today + ahead * _DAY for ahead in range(_AHEAD + 1)}
+    wanted |= {day for day in days if today - _BEFORE * _DAY <= day <= max(wanted)}
+    for day in sorted(wanted - known(connection).keys()):
+        with suppress(StoreUnavailableError):
+            connection.use(partial(_make, day=day))
+
+
+def drop(connection: Connection, name: str) -> tuple[int, int]:
+    """Drop a table of a day: how many entries it had, and bytes; none of both while somebody reads for long."""
+
+    def work(driver: psycopg.Connection[Any]) -> tuple[int, int]:
+        with driver.transaction():
+            driver.execute("SET LOCAL search_path TO metrics_collector")
+            found: Any = driver.execute(
+                f"SELECT (SELECT count(*) FROM {name}), pg_total_relation_size('{name}')"
+            ).fetchone()
+            driver.execute("SET LOCAL lock_timeout TO '1s'")
+            driver.execute(f"DROP TABLE {name}")
+        return int(found[0]), int(found[1])
+
+    with suppress(StoreUnavailableError):
+        return connection.use(work, patience=_COUNTING)
+    return 0, 0
+
+
+def _make(driver: psycopg.Connection[Any], day: int) -> None:
+    name = _name(day)
+    with driver.transaction():
+        driver.execute("SET LOCAL search_path TO metrics_collector")
+        # Whoever comes later waits behind this, and while it looks through `metrics_default`.
+        driver.execute("SET LOCAL lock_timeout TO '1s'; SET LOCAL statement_timeout TO '3s'")
+        driver.execute(f"CREATE TABLE {name} (LIKE metrics INCLUDING DEFAULTS)")
+        driver.execute(
+            f"ALTER TABLE metrics ATTACH PARTITION {name} FOR VALUES FROM ({day}) TO ({day + _DAY})"
+        )
+
+
+def _name(day: int) -> str:
+    return f"metrics_{datetime.fromtimestamp(day, UTC):%Y%m%d}"
+
+
+def _day(name: str) -> int:
+    moment = datetime.strptime(name.removeprefix("metrics_"), "%Y%m%d").replace(tzinfo=UTC)
+    return int(moment.timestamp())
