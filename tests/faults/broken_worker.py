@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metrics_collector._redis.worker_commands import WorkerCommands
+from metrics_collector._storage.on_session import asks
+from metrics_collector._storage.postgres import save as postgres_save
+from metrics_collector._storage.postgres import store as postgres_store
 from metrics_collector._storage.sqlite import save, schema
 from metrics_collector._storage.steps import Statement
 from metrics_collector.tasks import broker
@@ -19,17 +22,19 @@ from tests.faults.breaking import BREAKS, FULL, STOPPED
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable, Generator
 
     from metrics_collector._core.pipeline_types import Acknowledged, Claim, Saved
     from metrics_collector._storage.chunks import Chunk
-    from metrics_collector._storage.sqlite.session import Steps
+
+    Steps = Generator[Any, list[Any], Saved]
 
 __all__ = ["broker"]
 
 _folder = Path.cwd()  # of the test: the processes begin there
 _passes: Counter[str] = Counter()
 _claim, _read, _acknowledge = WorkerCommands.claim, WorkerCommands.read, WorkerCommands.acknowledge
-_save_chunk, _prepare = save.save, schema.prepare
+_prepare = schema.prepare
 
 
 def _pass(step: str) -> None:
@@ -63,18 +68,21 @@ async def _reading(
     return read
 
 
-def _saving(chunk: Chunk, now: float) -> Steps[Saved]:
-    steps = _save_chunk(chunk, now)
-    answer: list[Any] | None = None
-    while True:
-        try:
-            step = next(steps) if answer is None else steps.send(answer)
-        except StopIteration as end:
-            saved: Saved = end.value
-            return saved
-        if step == Statement("COMMIT"):
-            _pass("saving")
-        answer = yield step
+def _breaking(save_chunk: Callable[[Chunk, float], Steps]) -> Callable[..., Any]:
+    def saving(chunk: Chunk, now: float) -> Steps:
+        steps = save_chunk(chunk, now)
+        answer: list[Any] | None = None
+        while True:
+            try:
+                step = next(steps) if answer is None else steps.send(answer)
+            except StopIteration as end:
+                saved: Saved = end.value
+                return saved
+            if step == Statement("COMMIT"):
+                _pass("saving")
+            answer = yield step
+
+    return saving
 
 
 async def _acknowledging(
@@ -97,5 +105,6 @@ def _preparing(connection: sqlite3.Connection, path: str) -> None:
 WorkerCommands.claim = _claiming  # type: ignore[method-assign]  # so that it dies there
 WorkerCommands.read = _reading  # type: ignore[method-assign]  # so that it dies there
 WorkerCommands.acknowledge = _acknowledging  # type: ignore[method-assign]  # so that it dies there
-save.save = _saving
+save.save = _breaking(save.save)
+postgres_store.Writer.save = asks(_breaking(postgres_save.save))
 schema.prepare = _preparing

@@ -7,14 +7,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from metrics_collector._redis.connection import connect
+from metrics_collector._storage.postgres import PostgresStore
 from tests.faults.calls import expected
-from tests.helpers.pipeline import KEYS, all_same, contents, held
+from tests.helpers.pipeline import KEYS, Contents, all_same, contents, held
+from tests.storage.test_contract import kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.helpers.pipeline import Contents, Held
+    from tests.helpers.pipeline import Held
 
 
 class Calls(NamedTuple):
@@ -34,8 +36,11 @@ class Verdict(NamedTuple):
     dropped: int  # as they were reported
 
 
-def check(database: Path, url: str, made: Mapping[str, Calls], *, rejected: int) -> Verdict:
-    """Compare SQL and a Redis at rest with what all producers have made, of which so many elements were no entries."""
+def check(database: Path | str, url: str, made: Mapping[str, Calls], *, rejected: int) -> Verdict:
+    """Compare SQL and a Redis at rest with what all producers have made, of which so many elements were no entries.
+
+    The database is a file, or one of PostgreSQL by its URL.
+    """
     found, state = sound(database, url)
     verdict = judge(found, state, made)
     assert verdict.lost == verdict.twice == 0, verdict
@@ -43,13 +48,13 @@ def check(database: Path, url: str, made: Mapping[str, Calls], *, rejected: int)
     return verdict
 
 
-def sound(database: Path, url: str) -> tuple[Contents, Held]:
+def sound(database: Path | str, url: str) -> tuple[Contents, Held]:
     """What SQL and Redis hold, at rest, after a look whether they agree.
 
     No element waits, no number is in SQL twice, the file's pages are sound, and its totals, its rollups and the live
     totals are what its entries add up to.
     """
-    found = contents(database)
+    found = asyncio.run(_in_postgres(database)) if isinstance(database, str) else contents(database)
     state = asyncio.run(_held(url))
     # An entry's number is cut once, so a copy in SQL shows here even if it is one of many calls alike.
     assert all(times == 1 for times in found.ids.values())
@@ -58,6 +63,13 @@ def sound(database: Path, url: str) -> tuple[Contents, Held]:
     assert all_same(state.live, found.totals, extremes=False)
     assert sum(t.counts.get("call_count", 0) for t in state.live.values()) == len(found.entries)
     return found, state
+
+
+async def _in_postgres(url: str) -> Contents:
+    store = PostgresStore(url)
+    found = await kept(store)
+    rejected = [("", "")] * ((await store.describe()).rejected or 0)
+    return Contents(found.entries, [*rejected], found.ledger, found.totals, *found.state)
 
 
 def judge(found: Contents, state: Held, made: Mapping[str, Calls]) -> Verdict:

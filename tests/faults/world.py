@@ -17,7 +17,7 @@ from tests.faults.producer import Made, Progress
 from tests.helpers.pipeline import KEYS
 from tests.helpers.processes import Process
 from tests.helpers.redis_server import RedisServer, patient_client
-from tests.helpers.rows import saved
+from tests.helpers.rows import saved, saved_in_postgres
 
 if TYPE_CHECKING:
     import random
@@ -38,11 +38,20 @@ class World:
     """Starts processes that end with it, in the test's folder, which is the current one.
 
     They use the server at its own address, or at a URL that leads there.
+    With the URL of a database of PostgreSQL, workers save to that.
     """
 
-    def __init__(self, server: RedisServer, folder: Path, url: str | None = None) -> None:
+    def __init__(
+        self,
+        server: RedisServer,
+        folder: Path,
+        url: str | None = None,
+        *,
+        postgres: str | None = None,
+    ) -> None:
         self.server = server
         self._url = url
+        self.postgres = postgres
         self.database = folder / "metrics.db"  # which the workers save to
         self.redis = patient_client(self.url)  # past all proxies
         self._folder = folder
@@ -80,6 +89,8 @@ class World:
         """Start a Python module as a program; `jumping`: with a clock that is set all the time."""
         self._started += 1
         place = {"REDIS_URL": url or self.url, "DATABASE_NAME": str(self.database)}
+        if self.postgres is not None:
+            place["METRICS_DATABASE_URL"] = self.postgres
         process = Process(
             ["-m", *(["tests.faults.jumping_clock"] if jumping else []), *module],
             output=self._folder / f"output-{self._started}",
@@ -124,7 +135,9 @@ class World:
         """Wait until all is at rest, see that nothing was lost or doubled, and end these processes by SIGTERM."""
         assert not self._producers
         ending[0].until(self.at_rest, limit)
-        verdict = oracle.check(self.database, self.url, self._calls, rejected=rejected)
+        verdict = oracle.check(
+            self.postgres or self.database, self.url, self._calls, rejected=rejected
+        )
         for process in ending:
             assert process.terminate() == 0, process.output
         return verdict
@@ -171,7 +184,7 @@ class World:
 
     def rows(self) -> int:
         """How many entries SQL has."""
-        return saved(self.database)
+        return saved(self.database) if self.postgres is None else saved_in_postgres(self.postgres)
 
     def breaks(self, *lines: str) -> None:
         """What the broken worker is to do to itself."""
