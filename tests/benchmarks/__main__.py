@@ -24,6 +24,7 @@ GROUPS = (
     "imports",
     "reading",
     "history",
+    "postgres",
     "growth",
 )
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter as clock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from metrics_collector import MetricsCollector, Settings, flush, history, list_metrics, measure
 from metrics_collector._core.rollup_ranges import SECONDS
@@ -22,7 +22,8 @@ from tests.benchmarks import load
 from tests.benchmarks.harness import Line, Run, Target, line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 MANY = 1000
 FEW = 100
@@ -32,21 +33,43 @@ MONTH_LIMIT = Target("value", 0.1)
 AGAIN_LIMIT = Target("value", 0.1)
 
 
+class Database(NamedTuple):
+    """One that is filled and read beside our own ways.
+
+    Attributes:
+        setting: the one that names it.
+        driver: in reference to whose bare reading.
+        connect: gives a connection of that driver, with `?` in place of parameters.
+    """
+
+    setting: Mapping[str, str]
+    driver: str
+    connect: Callable[[], AbstractContextManager[Any]]
+
+
 def lines(run: Run) -> Iterator[Line]:
     """A line for each question."""
     with TemporaryDirectory() as folder:
-        path = Path(folder, "metrics.db")
-        yield from asyncio.run(_lines(run, path))
+        path = str(Path(folder, "metrics.db"))
+        database = Database(
+            {"database_name": path}, "sqlite3", lambda: closing(sqlite3.connect(path))
+        )
+        yield from asyncio.run(questions(run, database))
 
 
-async def _lines(run: Run, path: Path) -> list[Line]:
+async def questions(
+    run: Run, database: Database, begin_with: Callable[[], None] = lambda: None
+) -> list[Line]:
+    """A line for each question to a database with rollups, and what it is to begin with."""
     found: list[Line] = []
     many = run.pick(MANY, FEW)
-    async with MetricsCollector(Settings(redis_url="memory://", database_name=str(path))):
+    settings = Settings(redis_url="memory://", **database.setting)  # type: ignore[arg-type]  # texts
+    async with MetricsCollector(settings):
         with measure("benchmark"):
             pass
         await flush()
-        await asyncio.to_thread(_fill, path, many)
+        await asyncio.to_thread(begin_with)
+        await asyncio.to_thread(_fill, database, many)
 
         async def compare(
             name: str,
@@ -62,10 +85,10 @@ async def _lines(run: Run, path: Path) -> list[Line]:
                 await ask()
                 ours.append(clock() - start)
                 start = clock()
-                await asyncio.to_thread(_read, path, *read)
+                await asyncio.to_thread(_read, database, *read)
                 bare.append(clock() - start)
             name, aim = f"{name}, {read[-1]:,} functions", None if run.quick else target
-            reference = "the same rollups by sqlite3, each with json.loads"
+            reference = f"the same rollups by {database.driver}, each with json.loads"
             found.append(line(name, ours, reference, bare, target=aim))
 
         def forget() -> None:
@@ -84,31 +107,31 @@ async def _lines(run: Run, path: Path) -> list[Line]:
         await compare(name, hours, DAY_LIMIT, lambda: overview("24h"), forget)
         name = "overview of 24 h from then on"
         await compare(name, hours, AGAIN_LIMIT, lambda: overview("24h"))
-        await asyncio.to_thread(_keep, path, FEW)
+        await asyncio.to_thread(_keep, database, FEW)
         name = "history(None, since='30d', resolution='day')"
         await compare(name, days, MONTH_LIMIT, lambda: by("day", "30d"))
     return found
 
 
-def _fill(path: Path, functions: int) -> None:
+def _fill(database: Database, functions: int) -> None:
     """Two days of minutes and hours, and a month of days, of functions that are called all the time."""
     now = time.time()
     times = load.durations(2000)
     several = [_totals(times[n : n + 400], now) for n in range(0, 1600, 40)]
-    with closing(sqlite3.connect(path)) as connection:
+    with database.connect() as connection:
         for resolution, count in (("minute", 120), ("hour", 49), ("day", 31)):
             seconds = SECONDS[resolution]
             last = int(now) // seconds * seconds
-            connection.executemany(
+            connection.cursor().executemany(
                 "INSERT INTO rollups VALUES (?, ?, ?, '', 0, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    (resolution, last - n * seconds, _name(k), *several[k % len(several)])
+                    (resolution, last - n * seconds, name_of(k), *several[k % len(several)])
                     for n in range(count)
                     for k in range(functions)
                 ),
             )
             connection.commit()
-        connection.execute("PRAGMA optimize")
+        connection.execute("ANALYZE")
 
 
 def _totals(times: list[float], now: float) -> tuple[Any, ...]:
@@ -120,21 +143,22 @@ def _totals(times: list[float], now: float) -> tuple[Any, ...]:
     return as_row(totals)
 
 
-def _keep(path: Path, functions: int) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DELETE FROM rollups WHERE func_name >= ?", (_name(functions),))
+def _keep(database: Database, functions: int) -> None:
+    with database.connect() as connection:
+        connection.execute("DELETE FROM rollups WHERE func_name >= ?", (name_of(functions),))
         connection.commit()
 
 
-def _name(number: int) -> str:
+def name_of(number: int) -> str:
+    """The name of a function."""
     return f"shop.function_{number:04}"
 
 
-def _read(path: Path, resolution: str, since: float, functions: int) -> None:
-    with closing(sqlite3.connect(path)) as connection:
+def _read(database: Database, resolution: str, since: float, functions: int) -> None:
+    with database.connect() as connection:
         rows = connection.execute(
             "SELECT * FROM rollups WHERE resolution = ? AND start >= ? AND func_name < ?",
-            (resolution, since, _name(functions)),
+            (resolution, since, name_of(functions)),
         )
         for row in rows.fetchall():
             json.loads(row[-1])

@@ -171,11 +171,16 @@ def _rpush(redis: RedisServer, count: int) -> float:
 async def save(
     redis: RedisServer, folder: Path, count: int, *, functions: int = load.FUNCTIONS
 ) -> float:
-    """Seconds for saving so many entries that wait in Redis, into a new database."""
-    database = _fresh(folder / "ours.db")
-    settings = Settings(
-        redis_url=redis.url, database_name=str(database), max_backlog=PLENTY, max_items=PLENTY
-    )
+    """Seconds for saving so many entries that wait in Redis, into a new SQLite file."""
+    file = str(_fresh(folder / "ours.db"))
+    return await save_into({"database_name": file}, redis, count, functions=functions)
+
+
+async def save_into(
+    database: dict[str, str], redis: RedisServer, count: int, *, functions: int = load.FUNCTIONS
+) -> float:
+    """Seconds for saving so many entries that wait in Redis, into the database that a setting names."""
+    settings = Settings(redis_url=redis.url, max_backlog=PLENTY, max_items=PLENTY, **database)  # type: ignore[arg-type]  # texts
     async with assembly.redis_for_a_while(settings) as connection:
         await connection.execute("FLUSHALL")
         producer, some = load.batches(count, functions)
