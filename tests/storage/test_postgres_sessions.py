@@ -26,7 +26,7 @@ from tests.storage.test_contract import ALL, DAY, kept, purge, reading, save
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FORKS = 20
+FORKS = 6
 
 
 def saved_by_child(url: str, token: str) -> bool:

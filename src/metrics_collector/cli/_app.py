@@ -259,6 +259,19 @@ def backup(
 
 
 @_command()
+def migrate() -> None:
+    """Move the SQLite file into PostgreSQL.
+
+    All that DATABASE_NAME has goes into the empty database METRICS_DATABASE_URL, and is checked there. It can be broken
+    off, and done again. Producers and workers may run meanwhile; at the end workers refuse the file: start them with
+    METRICS_DATABASE_URL.
+    """
+    from metrics_collector.cli import _migrate
+
+    _migrate.run()
+
+
+@_command()
 def doctor() -> int:
     """Check Redis, worker, scheduler and database.
 

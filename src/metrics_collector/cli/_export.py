@@ -6,23 +6,20 @@ import asyncio
 import csv
 import json
 import sys
-from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, Final
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from metrics_collector._core.as_json import iso
 from metrics_collector._core.units import counted
 from metrics_collector._reading import reports
 from metrics_collector.cli import _times
+from metrics_collector.cli._entry_bar import entry_bar
 from metrics_collector.cli._output import whole_file
 from metrics_collector.cli._reading import run as read
 from metrics_collector.cli._text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from typing import TextIO
 
@@ -60,11 +57,11 @@ async def _export(
     total = await reports.entry_count(func_name, since=since, until=until)
     write = await asyncio.to_thread(_csv if form == "csv" else _json_lines, file)
     done = 0
-    with _progress(total, file) as advance:
+    with entry_bar(shown=not file.isatty()) as report:
         async for entries in reports.entries(func_name, since=since, until=until):
             await asyncio.to_thread(write, entries)
             done += len(entries)
-            advance(done)
+            report(done, total)
     return done
 
 
@@ -98,17 +95,3 @@ def _json_lines(file: TextIO) -> Writer:
 
 def _fields(entry: StoredEntry) -> dict[str, Any]:
     return entry._asdict() | {"created_at": iso(entry.created_at)}
-
-
-@contextmanager
-def _progress(total: int, file: TextIO) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal at standard error, unless the entries themselves go to a terminal; gone at the end."""
-    console = Console(stderr=True, highlight=False, markup=False)
-    if not console.is_interactive or file.isatty():
-        yield lambda _: None
-        return
-    bar = BarColumn(None, style="dim", complete_style="green", finished_style="green")
-    columns = (bar, MofNCompleteColumn(), TextColumn("entries"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, expand=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda done: progress.update(task, completed=done)

@@ -28,6 +28,7 @@ from metrics_collector._reading.reports.report_types import (
 )
 from metrics_collector._runtime.backup import backup
 from metrics_collector._runtime.manual_purge import purge, purge_time
+from metrics_collector._runtime.migration import migrate
 from metrics_collector._storage.base import StoredEntry
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "entry_count",
     "errors",
     "function",
+    "migrate",
     "overview",
     "pipeline",
     "problems",

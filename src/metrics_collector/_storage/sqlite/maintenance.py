@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from metrics_collector._storage.base import StoreState
+from metrics_collector._storage.sqlite.schema import check_version
 from metrics_collector._storage.sqlite.session import Copy
 from metrics_collector._storage.steps import Statement
 
@@ -17,9 +18,12 @@ NEXT_NO: Final = "UPDATE meta SET no = no + 1 WHERE shard = 0 AND changes() > 0"
 
 
 def state() -> Steps[StoreState]:
-    """As `OpenStore.state`."""
-    (row,) = yield Statement("SELECT db, no FROM meta WHERE shard = 0")
-    return StoreState(*row)
+    """As `OpenStore.state`; of a file that can still be used, though it was opened before."""
+    ((db, no, version),) = yield Statement(
+        "SELECT db, no, user_version FROM meta, pragma_user_version WHERE shard = 0"
+    )
+    check_version(version, "the database")
+    return StoreState(db, no)
 
 
 def copy(file: str) -> Steps[int]:

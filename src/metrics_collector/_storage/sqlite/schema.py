@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERSION: Final = 4
+MOVED: Final = 1_000_000
+"""The version of a file whose entries are in PostgreSQL now."""
 APPLICATION_ID: Final = 0x4D657443  # "MetC"
 CACHE_KIB: Final = 16_384
 _WAL_PATIENCE: Final = 2.0  # seconds
@@ -130,6 +132,10 @@ _VIEWS: Final = {
 }
 
 
+class MovedError(IncompatibleStoreError):
+    """The file's entries are in PostgreSQL now."""
+
+
 def check(connection: sqlite3.Connection, path: str) -> bool:
     """Whether the file holds our tables.
 
@@ -147,12 +153,26 @@ def check(connection: sqlite3.Connection, path: str) -> bool:
         raise IncompatibleStoreError(
             f"{path} is another program's SQLite database; use another file"
         )
+    check_version(version, path)
+    return True
+
+
+def check_version(version: int, path: str) -> None:
+    """Refuse a file that this code cannot use, by its version; `path`: of the file, or what else it is called.
+
+    Raises:
+        IncompatibleStoreError: it is newer than this code.
+        MovedError: see there.
+    """
+    if version == MOVED:
+        raise MovedError(
+            f"the entries of {path} were moved to PostgreSQL: set METRICS_DATABASE_URL to that database"
+        )
     if version > VERSION:
         raise IncompatibleStoreError(
             f"{path} was written by a newer release (schema {version}, this release knows {VERSION}); "
             "upgrade metrics-collector here, or use another file"
         )
-    return True
 
 
 def prepare_reading(connection: sqlite3.Connection, path: str) -> bool:
