@@ -76,8 +76,9 @@ async def test_all_is_moved(path: Path, postgres_url: str) -> None:
         ):
             await use
     # What a producer sends again is known there, too.
-    again = await save(target, lines_of(batch_of(*CALLS[:9], first=41, at=NOON + DAY)))
-    assert (again.saved, again.db) == (0, before.state.db)
+    resent = lines_of(batch_of(*CALLS[:9], first=41, at=NOON + DAY))
+    again = await save(target, [*resent, b"more rubbish"])
+    assert (again.saved, again.rejected, again.db) == (0, 1, before.state.db)
     assert again.producers == {PRODUCER: "1-30,41-70,81-110"}
     with pytest.raises(IncompatibleStoreError, match="were moved to PostgreSQL"):
         await move(str(path), postgres_url, silent)

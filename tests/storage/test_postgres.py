@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ from metrics_collector._errors import (
     StoreUnavailableError,
 )
 from metrics_collector._storage.base import EntryFilter, StoredEntry
-from metrics_collector._storage.postgres import PostgresStore, entry_pages, schema
+from metrics_collector._storage.postgres import PostgresStore, entry_pages, partitions, schema
 from metrics_collector._storage.postgres import session as session_module
-from metrics_collector._storage.postgres.session import begin, opened
+from metrics_collector._storage.postgres.session import Use, begin, opened
 from metrics_collector._storage.steps import Statement
 from tests.helpers import postgres_server
 from tests.helpers.cancelling import at_each_await
@@ -89,7 +90,7 @@ async def test_tables_are_made_ahead(store: PostgresStore, admin: psycopg.Connec
 
 
 async def test_without_a_table_of_its_day_an_entry_is_saved_all_the_same(
-    store: PostgresStore, admin: psycopg.Connection[Any]
+    store: PostgresStore, admin: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await save(store, [])
     with admin.transaction():
@@ -97,13 +98,28 @@ async def test_without_a_table_of_its_day_an_entry_is_saved_all_the_same(
         await save(store, [foreign(at=NOON - DAY)], token="a" * 16)
         assert tables(admin) == {"metrics_default": 1}
     await save(store, [foreign(at=NOON - DAY)], token="b" * 16)
-    assert tables(admin) == {
-        "metrics_default": 2
-    }  # a table for the rest of the day would be in the way
+    assert tables(admin) == {"metrics_default": 2}
     purged, _ = await purge(store, entry=MIDNIGHT)
     assert purged.entries == 2
+    monkeypatch.setattr(partitions, "_not_before", {})  # as ten minutes later
     await save(store, [foreign(at=NOON - DAY)], token="c" * 16)
     assert tables(admin) == {"metrics_20231114": 1}
+
+
+async def test_no_table_comes_while_somebody_saves_nor_goes_while_somebody_reads(
+    store: PostgresStore, admin: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await save(store, [foreign(at=NOON), foreign(at=NOON - DAY)])
+    monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "100ms")
+    with admin.transaction():
+        ask(admin, "SELECT FROM metrics_collector.meta FOR UPDATE")
+        async with opened(store._url, schema.check) as (session, _):
+            await session.run(making([MIDNIGHT - 2 * DAY]))
+    assert not ask(admin, "SELECT 1 FROM pg_class WHERE relname = 'metrics_20231113'")
+    async with reading(store) as reader:
+        await reader.entries(ALL, None, 1)
+        assert (await purge(store, entry=LATER))[0].entries == 0
+    assert (await purge(store, entry=LATER))[0].entries == 2
 
 
 async def test_entries_go_by_whole_days(
@@ -346,6 +362,10 @@ async def test_a_statement_that_takes_for_ever(
     async with opened(store._url, schema.prepare) as (session, _):
         with pytest.raises(StoreUnavailableError, match="has not answered for 0 seconds"):
             await session.run(sleeping())
+
+
+def making(days: list[int]) -> Steps[None]:
+    yield Use(partial(partitions.make, days=days, now=NOON))
 
 
 def sleeping() -> Steps[None]:

@@ -76,6 +76,35 @@ def test_forks_while_another_thread_saves(postgres_url: str) -> None:
     assert len(asyncio.run(kept(PostgresStore(postgres_url))).entries) == saved + FORKS
 
 
+async def test_days_get_tables_and_lose_them_while_all_others_go_on(postgres_url: str) -> None:
+    store = PostgresStore(postgres_url)
+    await save(store, [])
+    saved = 0
+
+    async def go_on(number: int) -> None:
+        nonlocal saved
+        for day in range(12):
+            at = NOON - (day + number % 2) * DAY
+            token = f"{number:02x}{day:014x}"
+            done = await save(store, [foreign(at=at)] * 500, token=token)
+            saved += done.saved
+
+    async def read() -> None:
+        cursor: str | None = None
+        while not all(saving.done() for saving in savings):
+            async with reading(store) as reader:
+                _, cursor = await reader.entries(ALL, cursor, 100)
+
+    async with asyncio.TaskGroup() as group:
+        savings = [group.create_task(go_on(number)) for number in range(3)]
+        group.create_task(read())
+        while not all(saving.done() for saving in savings):
+            await purge(store, now=NOON, entry=NOON - 3 * DAY)
+    async with reading(store) as reader:
+        totals = await reader.all_totals()
+    assert totals["app.f"].totals.counts["call_count"] == saved == 3 * 12 * 500
+
+
 async def test_past_pgbouncer(postgres_server: PostgresServer) -> None:
     if bouncer.binary() is None:
         pytest.skip("PgBouncer is not installed, and this test needs it")

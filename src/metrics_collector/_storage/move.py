@@ -153,6 +153,13 @@ async def _move_open(
     for name, table in _TABLES.items():
         await target.run(_ask(f"DELETE FROM {name}"))
         await _copy_table(source, target, name, table)
+    # Else the next one would get the number of one that was copied.
+    await target.run(
+        _ask(
+            "SELECT setval(pg_get_serial_sequence('rejected_entries', 'id'), "
+            "(SELECT max(id) FROM rejected_entries))"
+        )
+    )
     ((db, no),) = await source.run(_ask("SELECT db, no FROM meta WHERE shard = 0"))
     await target.run(
         _ask("UPDATE meta SET db = ?, no = ?, seq = (SELECT last_value FROM metrics_seq)", db, no)

@@ -40,6 +40,8 @@ class _Place(NamedTuple):
 
 def entries(which: EntryFilter, cursor: str | None, count: int) -> Steps[EntryPage]:
     """As `StoreReader.entries`."""
+    # So that none of its tables is dropped before the end of the page.
+    yield Statement("LOCK TABLE metrics IN ACCESS SHARE MODE")
     tables = yield from _tables(which)
     if cursor is None:
         ((last,),) = yield Statement("SELECT max(seq) FROM meta")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +27,12 @@ _DAY: Final = SECONDS["day"]
 _BEFORE: Final = 400
 _AHEAD: Final = 2
 _COUNTING: Final = 600.0  # seconds that it may take to count a day's entries
+LOCK_TIMEOUT: Final = "3s"
+_REST: Final = 600.0  # seconds after which a table that could not be made is tried again
 _PREFIX: Final = "metrics_2"  # of the years 2000 to 2999
+
+# Until when a table is not tried again: URL without secrets and day → of the monotonic clock.
+_not_before: dict[tuple[str, int], float] = {}
 
 
 def known(connection: Connection) -> dict[int, str]:
@@ -42,18 +49,26 @@ def make(connection: Connection, days: Iterable[int], now: float) -> None:
     """Make tables for some days, and for the next ones from now; outside any transaction.
 
     One that cannot be made now (somebody reads for long, or `metrics_default` has entries of that day) is not needed:
-    its entries go into `metrics_default`.
+    its entries go into `metrics_default`. It is not tried again at once, as others wait for each attempt.
     """
     today = floor(now, "day")
     wanted = {today + ahead * _DAY for ahead in range(_AHEAD + 1)}
     wanted |= {day for day in days if today - _BEFORE * _DAY <= day <= max(wanted)}
     for day in sorted(wanted - known(connection).keys()):
-        with suppress(StoreUnavailableError):
+        key, tried = (connection.label, day), time.monotonic()
+        if tried < _not_before.get(key, -math.inf):
+            continue
+        try:
             connection.use(partial(_make, day=day))
+        except StoreUnavailableError:
+            _not_before[key] = tried + _REST
 
 
 def drop(connection: Connection, name: str) -> tuple[int, int]:
-    """Drop a table of a day: how many entries it had, and bytes; none of both while somebody reads for long."""
+    """Drop a table of a day: how many entries it had, and bytes; none of both while somebody reads for long.
+
+    Entries that come into it while they are counted are not.
+    """
 
     def work(driver: psycopg.Connection[Any]) -> tuple[int, int]:
         with driver.transaction():
@@ -74,6 +89,9 @@ def _make(driver: psycopg.Connection[Any], day: int) -> None:
     name = _name(day)
     with driver.transaction():
         driver.execute("SET LOCAL search_path TO metrics_collector")
+        driver.execute(f"SET LOCAL lock_timeout TO '{LOCK_TIMEOUT}'")
+        # Else a save that has begun would put entries of that day into `metrics_default`, which takes none of them now.
+        driver.execute("SELECT FROM meta WHERE shard = 0 FOR UPDATE")
         # Whoever comes later waits behind this, and while it looks through `metrics_default`.
         driver.execute("SET LOCAL lock_timeout TO '1s'; SET LOCAL statement_timeout TO '3s'")
         driver.execute(f"CREATE TABLE {name} (LIKE metrics INCLUDING DEFAULTS)")
