@@ -20,6 +20,14 @@ from tests.helpers.redis_server import free_port
 START_TIMEOUT = 30.0  # seconds; a start takes some 100 ms
 STOP_TIMEOUT = 10.0
 USER = "postgres"  # of the database; it may do anything there
+# Waits for the end of whoever started it, then ends the server, which may be stopped, and deletes its folder.
+_GUARD = """
+read -r _
+kill -QUIT "$0" && kill -CONT "$0"
+left=100
+while kill -0 "$0" && [ $((left -= 1)) -gt 0 ]; do sleep 0.1; done
+rm -rf "$1"
+"""
 # The names of other users, by whom root has it run: the server refuses root.
 _OTHERS = ("postgres", "nobody")
 
@@ -41,7 +49,8 @@ class PostgresServer:
 
     `options` are those of postgresql.conf: `PostgresServer(fsync="on")`. Port, data and folder stay the same over any
     number of `stop`, `kill` and `start`; `close` or the end of the `with` block ends it and deletes all. Every method
-    blocks: where the loop must go on meanwhile, use `asyncio.to_thread(server.restart)`.
+    blocks: where the loop must go on meanwhile, use `asyncio.to_thread(server.restart)`. If this process is killed, the
+    server ends, too.
 
     Args:
         strict: whether users need their password, which is `secret`, and TLS, whose certificate is its own, for
@@ -60,6 +69,7 @@ class PostgresServer:
         self._data = self.folder / "data"
         self._options = {"fsync": "off", "full_page_writes": "off", **options}
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._strict = strict
         self._copy_of = copy_of
         self.port = free_port()
@@ -105,6 +115,13 @@ class PostgresServer:
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
         self._process = self._run_in_background("postgres", "-D", str(self._data), *arguments)
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, str(self.pid), str(self.folder)],
+            stdin=subprocess.PIPE,  # closed when this process has ended, however
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         deadline = time.monotonic() + START_TIMEOUT
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -218,6 +235,10 @@ class PostgresServer:
             )
 
     def _end(self, how: signal.Signals) -> None:
+        if self._guard is not None:  # first, as the pid may soon be another's
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
         if self._process is not None:
             self._process.send_signal(how)
             try:
