@@ -90,4 +90,18 @@ def test_doctor_says_what_is_wrong(environment: dict[str, str]) -> None:
     assert done.returncode == 1
     (line,) = [one for one in done.stdout.splitlines() if "FAIL database" in one.replace("  ", " ")]
     assert "make it with CREATE DATABASE" in line
-    assert line.endswith("(METRICS_DATABASE_URL)")
+    assert line.count("METRICS_DATABASE_URL") == 1
+
+
+def test_the_demo_names_the_database_of_the_workers(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "metrics_collector", "demo", "--seconds", "0.1"],
+        env={**os.environ, **environment},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    shown = done.stdout.partition("Workers save to what METRICS_DATABASE_URL names")[2]
+    assert environment["METRICS_DATABASE_URL"] in shown
+    assert 'psql "$METRICS_DATABASE_URL"' in shown

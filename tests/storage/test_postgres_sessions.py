@@ -6,13 +6,14 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._errors import ConfigurationError, StoreUnavailableError
 from metrics_collector._storage.postgres import PostgresStore
 from tests.helpers import pgbouncer as bouncer
 from tests.helpers import postgres_server
@@ -140,3 +141,18 @@ async def test_a_server_that_hangs_is_given_up(hanging_server: PostgresServer) -
     described = await store.describe()
     assert described.exists is None
     assert "check that it runs" in str(described.error)
+
+
+async def test_a_driver_without_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0].startswith("psycopg")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(
+        sys.modules, "metrics_collector._storage.postgres.connection", raising=False
+    )
+    for name in ("psycopg_binary", "psycopg_c"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr("ctypes.util.find_library", lambda _name: None)
+    with pytest.raises(ConfigurationError, match="pip install") as caught:
+        await save(PostgresStore("postgresql://localhost/metrics"), [])
+    assert "no pq wrapper available" in str(caught.value)
+    assert "\n" not in str(caught.value)

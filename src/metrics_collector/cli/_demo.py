@@ -149,7 +149,8 @@ async def _tell_worker(settings: Settings) -> None:
     else:
         _say(f"{entries} wait in Redis, and no worker has saved any yet.")
         _say((await _health.look("worker", settings)).line)
-    _say("Workers save to what DATABASE_NAME names where they run; here that is:")
+    setting = "METRICS_DATABASE_URL" if settings.database_url else "DATABASE_NAME"
+    _say(f"Workers save to what {setting} names where they run; here that is:")
 
 
 def _say(text: str) -> None:

@@ -25,7 +25,7 @@ def tell(database_name: str, examples: StoreExamples, *, embedded: bool) -> None
     """
     settings = f"REDIS_URL=memory:// DATABASE_NAME={shlex.quote(database_name)} \\\n  "
     command = f"{settings if embedded else ''}metrics-collector dashboard"
-    console.print("To look at it in a browser, or in a SQLite shell:", "", sep="\n")
+    console.print("To look at it in a browser, or in a SQL shell:", "", sep="\n")
     _show(command)
     _show(examples.shell(), *examples.queries)
     console.print("In a service of your own:", "", sep="\n")

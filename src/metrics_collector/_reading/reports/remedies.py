@@ -48,7 +48,8 @@ def _of_the_parts(report: Pipeline) -> Iterator[Problem]:
         yield _warning("persistence", danger)
     if database.error is not None:
         setting = "METRICS_DATABASE_URL" if "://" in database.path else "DATABASE_NAME"
-        yield _grave("database", f"{database.error} ({setting})")
+        named = "" if setting in database.error else f" ({setting})"
+        yield _grave("database", f"{database.error}{named}")
     elif database.free is not None and database.free < _ROOM:
         yield _warning(
             "database",

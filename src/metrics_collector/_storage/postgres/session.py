@@ -129,8 +129,9 @@ async def opened(
         with no_fork():
             from metrics_collector._storage.postgres.connection import Connection
     except ImportError as error:  # of psycopg, without a libpq that it can load
+        said = " ".join(str(error).split())
         raise ConfigurationError(
-            f"psycopg cannot be loaded ({error}): pip install 'metrics-collector[postgres]'"
+            f"psycopg cannot be loaded ({said}): pip install 'metrics-collector[postgres]'"
         ) from error
 
     patience = PATIENCE_AT_EXIT if plain else patience or PATIENCE
