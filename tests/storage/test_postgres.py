@@ -299,7 +299,15 @@ async def test_a_user_who_may_read(
     assert len((await kept(theirs)).entries) == 1
     described = await theirs.describe(try_writing=True)
     assert (described.saved, str(described.server)[:11]) == (1, "PostgreSQL ")
-    assert f'GRANT CREATE ON SCHEMA metrics_collector TO "{user}"' in str(described.error)
+    assert "its tables belong to postgres, and not to user_of_" in str(described.error)
+
+    ask(
+        admin,
+        f'ALTER DEFAULT PRIVILEGES IN SCHEMA metrics_collector GRANT SELECT ON TABLES TO "{user}"',
+    )
+    later = NOON + 9 * DAY
+    await save(store, [foreign(at=later)], token="b" * 16, now=later)
+    assert len((await kept(theirs)).entries) == 2
 
 
 async def test_tables_of_a_newer_release(

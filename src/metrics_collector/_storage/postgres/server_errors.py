@@ -22,8 +22,8 @@ _READ_ONLY: Final = (
     "so that the one is found that can be written; the entries wait in Redis"
 )
 _RIGHTS: Final = (
-    "let this user make tables (GRANT CREATE ON DATABASE ... TO ...), or use those of the schema "
-    "metrics_collector, as the guide has it"
+    "to save, let this user make tables (GRANT CREATE ON DATABASE ... TO ...), or own those of the "
+    "schema metrics_collector; to read, GRANT SELECT on all tables of it, and on those of days to come"
 )
 _DISK_FULL: Final = "the server's disk is full; make room, the entries wait in Redis"
 _CONNECTIONS: Final = "it has no connection left; raise max_connections, the entries wait in Redis"

@@ -63,25 +63,23 @@ def _standbys() -> Steps[tuple[int, bool]]:
 
 def refusal() -> Steps[str | None]:
     """Why this user cannot write, or make the tables; `None` if that is possible."""
-    ((standby, user, database, exists, creating, writing),) = yield Statement(
+    ((standby, user, database, exists, creating, owner, owning),) = yield Statement(
         "SELECT pg_is_in_recovery(), current_user::text, current_database()::text, "
         "to_regnamespace('metrics_collector') IS NOT NULL, "
         "CASE WHEN to_regnamespace('metrics_collector') IS NULL "
         "THEN has_database_privilege(current_database(), 'CREATE') "
         "ELSE has_schema_privilege('metrics_collector', 'CREATE') END, "
-        "to_regclass('metrics_collector.meta') IS NULL "
-        "OR has_table_privilege('metrics_collector.meta', 'UPDATE')"
+        "pg_get_userbyid(relowner)::text, pg_has_role(relowner, 'USAGE') "
+        "FROM (SELECT 1) AS one LEFT JOIN pg_class ON relname = 'meta' "
+        "AND relnamespace = to_regnamespace('metrics_collector')"
     )
     if standby:
         return "it is a read-only standby; a worker needs the URL of the primary"
+    if owning is False:  # no privilege lets another user make the table of a day, or drop it
+        return f"its tables belong to {owner}, and not to {user}; workers log in as their owner"
     if not creating:
         where = "SCHEMA metrics_collector" if exists else f'DATABASE "{database}"'
         return f'the user {user} may not make tables there: GRANT CREATE ON {where} TO "{user}"'
-    if not writing:
-        return (
-            f"the user {user} may read, and not write: GRANT ALL ON ALL TABLES IN SCHEMA metrics_collector "
-            f'TO "{user}"'
-        )
     return None
 
 
