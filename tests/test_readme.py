@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+import psycopg
 import pytest
 import typer
 from fastapi import FastAPI
@@ -234,6 +235,25 @@ async def test_the_queries_answer() -> None:
     assert [row[:2] for row in slowest] == [("charge_card", 13)]
     assert [row[:3] for row in failures] == [("charge_card", "OSError", 1)]
     assert len(calls) == 10
+
+
+async def test_the_queries_answer_in_postgres(postgres_url: str) -> None:
+    async with MetricsCollector(Settings(redis_url="memory://", database_url=postgres_url)):
+        with pytest.raises(OSError, match="no"), measure("charge_card"):
+            raise OSError("no")
+        await flush()
+    queries = "".join(_blocks("sql.md", "sql"))
+    for of_sqlite, of_postgres in {
+        r"datetime\((.+), 'unixepoch'\)": r"to_timestamp(\1)",
+        r"strftime\('%s', 'now'\)": "extract(epoch FROM now())",
+        r"error_occurred(?= AND)": "error_occurred = 1",
+    }.items():
+        assert of_postgres.replace(r"\1", "created_at") in PAGES["sql.md"]
+        queries = re.sub(of_sqlite, of_postgres, queries)
+    with psycopg.connect(postgres_url) as database:
+        database.execute("SET search_path TO metrics_collector")
+        for statement in queries.split(";")[:-1]:
+            assert len(database.execute(statement.encode()).fetchall()) == 1
 
 
 async def _record_as_producer(settings: Settings) -> None:
