@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from zipfile import ZipFile
 
 import httpx
+import psycopg
 import pytest
 
 import metrics_collector
@@ -95,11 +96,16 @@ def test_a_zip_has_all_that_it_needs(
 @pytest.mark.long
 @pytest.mark.timeout(FREEZING + 300)
 def test_a_frozen_program_has_all_that_it_needs(
-    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = frozen(tmp_path)
     monkeypatch.setenv("REDIS_URL", redis_server.url)
     check(program, tmp_path)
+    again = finished(*program, "job", METRICS_DATABASE_URL=postgres_url)
+    assert again.returncode == 0, again.stderr
+    with psycopg.connect(postgres_url) as database:
+        saved = database.execute("SELECT count(*) FROM metrics_collector.metrics").fetchone()
+    assert saved == (10,)
     with Terminal("top", program=program, columns=80) as terminal:
         terminal.see("packed.divide")
     with Process(
