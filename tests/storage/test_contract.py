@@ -120,7 +120,7 @@ class Kept(NamedTuple):
 async def kept(store: Store, *tokens: str) -> Kept:
     """Read it, and check on the way that rollups and totals are what the entries add up to."""
     async with reading(store) as reader:
-        stored = (await reader.entries(ALL, None, 100_000)).entries
+        stored = (await reader.entries(ALL, None, 10_000_000)).entries
         entries = [entry_of_row(entry._asdict()) for entry in stored]
         totals = {name: one.totals for name, one in (await reader.all_totals()).items()}
         assert all_same(totals, totals_of(entries))

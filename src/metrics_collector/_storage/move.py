@@ -25,6 +25,7 @@ from metrics_collector._storage.postgres.copying import copy
 from metrics_collector._storage.postgres.save import ENTRY
 from metrics_collector._storage.postgres.schema import FIGURES
 from metrics_collector._storage.postgres.session import Use, begin, opened
+from metrics_collector._storage.sqlite.maintenance import state
 from metrics_collector._storage.sqlite.schema import MOVED, MovedError
 from metrics_collector._storage.sqlite.session import open_reading, open_writing
 from metrics_collector._storage.steps import Statement
@@ -146,6 +147,7 @@ async def _move_open(
     # No further, as a worker may save faster than this copies.
     await _copy_entries(source, target, newest or 0, lambda done: report(done, every))
     await source.run(_ask("BEGIN IMMEDIATE"))
+    await source.run(state())  # somebody else may have moved it since it was opened
     ((every, newest),) = await source.run(_ask("SELECT count(*), max(rowid) FROM metrics"))
     await _copy_entries(source, target, newest or 0, lambda done: report(done, every))
     await target.run(_begin())
@@ -160,7 +162,7 @@ async def _move_open(
             "(SELECT max(id) FROM rejected_entries))"
         )
     )
-    ((db, no),) = await source.run(_ask("SELECT db, no FROM meta WHERE shard = 0"))
+    db, no = await source.run(state())
     await target.run(
         _ask("UPDATE meta SET db = ?, no = ?, seq = (SELECT last_value FROM metrics_seq)", db, no)
     )

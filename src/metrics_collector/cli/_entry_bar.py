@@ -22,5 +22,5 @@ def entry_bar(*, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
     bar = BarColumn(None, style="dim", complete_style="green", finished_style="green")
     columns = (bar, MofNCompleteColumn(), TextColumn("entries"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, expand=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, of: progress.update(task, completed=done, total=of)
+        task = progress.add_task("", total=None, visible=False)
+        yield lambda done, of: progress.update(task, completed=done, total=of, visible=True)
