@@ -50,3 +50,9 @@ def test_what_a_child_has_of_its_parents_connection(postgres_url: str) -> None:
     connection.close()
     with pytest.raises(StoreUnavailableError, match="was closed"):
         connection.execute("SELECT 1")
+
+
+def test_what_a_commit_waits_for() -> None:
+    answers = (9,), ("15.1 (Debian)", "off"), (1, "*"), (4, 5.0, 0, "id")
+    found = answered(state.extent(), *answers)
+    assert found["server"] == "PostgreSQL 15.1, synchronous_commit = on, 1 standby"
