@@ -73,10 +73,13 @@ def drop(connection: Connection, name: str) -> tuple[int, int]:
     def work(driver: psycopg.Connection[Any]) -> tuple[int, int]:
         with driver.transaction():
             driver.execute("SET LOCAL search_path TO metrics_collector")
+            # Less than the second after which the server looks for a deadlock, which it may end by breaking off a save.
+            driver.execute("SET LOCAL lock_timeout TO '500ms'")
+            # One purge at a time: two that have counted would wait for each other, and all for both of them.
+            driver.execute(f"LOCK TABLE {name} IN SHARE UPDATE EXCLUSIVE MODE")
             found: Any = driver.execute(
                 f"SELECT (SELECT count(*) FROM {name}), pg_total_relation_size('{name}')"
             ).fetchone()
-            driver.execute("SET LOCAL lock_timeout TO '1s'")
             driver.execute(f"DROP TABLE {name}")
         return int(found[0]), int(found[1])
 

@@ -1,0 +1,48 @@
+"""Tables of days that are made and dropped while others save, read and purge."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from metrics_collector._storage.postgres import PostgresStore
+from tests.helpers.pipeline import NOON, foreign
+from tests.storage.test_contract import DAY, purge, save
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXCLUSIVE = """\
+SELECT 1 FROM pg_locks WHERE relation = 'metrics_collector.metrics'::regclass AND mode = 'AccessExclusiveLock'
+"""
+
+
+@pytest.fixture
+def store(postgres_url: str) -> PostgresStore:
+    return PostgresStore(postgres_url)
+
+
+@pytest.fixture
+def admin(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """Another session on the same database."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        yield connection
+
+
+async def test_two_purges_at_once_hold_up_nobody(
+    store: PostgresStore, admin: psycopg.Connection[Any]
+) -> None:
+    await save(store, [foreign()])
+    with admin.transaction():  # as one that counts what it is going to drop
+        admin.execute(
+            "LOCK TABLE metrics_collector.metrics_20231115 IN SHARE UPDATE EXCLUSIVE MODE"
+        )
+        other = asyncio.create_task(purge(store, entry=NOON + DAY))
+        while not other.done():
+            assert not admin.execute(EXCLUSIVE).fetchall()
+            await asyncio.sleep(0.01)
+        assert (await other)[0].entries == 0
+    assert (await purge(store, entry=NOON + DAY))[0].entries == 1
