@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from metrics_collector._storage.postgres import PostgresStore
+from metrics_collector._errors import StoreUnavailableError
+from metrics_collector._storage.postgres import PostgresStore, partitions
 from tests.helpers.pipeline import NOON, foreign
 from tests.storage.test_contract import DAY, purge, save
 
@@ -46,3 +47,23 @@ async def test_two_purges_at_once_hold_up_nobody(
             await asyncio.sleep(0.01)
         assert (await other)[0].entries == 0
     assert (await purge(store, entry=NOON + DAY))[0].entries == 1
+
+
+async def test_a_table_whose_making_was_cut_off_is_made_by_the_next_save(
+    store: PostgresStore, admin: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await save(store, [])
+    make = partitions._make
+
+    def cut(driver: psycopg.Connection[Any], day: int) -> None:
+        admin.execute("SELECT pg_terminate_backend(%s)", (driver.info.backend_pid,))
+        make(driver, day)
+
+    entry = foreign(at=NOON - DAY)
+    with monkeypatch.context() as patch:
+        patch.setattr(partitions, "_make", cut)
+        with pytest.raises(StoreUnavailableError):
+            await save(store, [entry], token="a" * 16)
+    await save(store, [entry], token="a" * 16)
+    where = "SELECT tableoid::regclass::text FROM metrics_collector.metrics"
+    assert admin.execute(where).fetchall() == [("metrics_collector.metrics_20231114",)]

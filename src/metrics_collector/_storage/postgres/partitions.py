@@ -29,6 +29,7 @@ _AHEAD: Final = 2
 _COUNTING: Final = 600.0  # seconds that it may take to count a day's entries
 LOCK_TIMEOUT: Final = "3s"
 _REST: Final = 600.0  # seconds after which a table that could not be made is tried again
+_BROKEN: Final = ("08", "57P")  # how the SQLSTATE of a lost connection begins
 _PREFIX: Final = "metrics_2"  # of the years 2000 to 2999
 
 # Until when a table is not tried again: URL without secrets and day → of the monotonic clock.
@@ -60,7 +61,11 @@ def make(connection: Connection, days: Iterable[int], now: float) -> None:
             continue
         try:
             connection.use(partial(_make, day=day))
-        except StoreUnavailableError:
+        except StoreUnavailableError as error:
+            # A connection that broke is no refusal: without a table now, its day could not get one later.
+            state = getattr(error.__cause__, "sqlstate", None)
+            if state is None or state.startswith(_BROKEN):
+                raise
             _not_before[key] = tried + _REST
 
 
