@@ -27,6 +27,8 @@ PATIENCE_OF_READERS: Final = 600.0
 # At the exit of the interpreter nothing can break it off.
 PATIENCE_AT_EXIT: Final = 3.0
 LOCK_TIMEOUT: Final = "3s"
+# With psycopg, which takes a tenth of a second to load.
+_CONNECTION: Final = "metrics_collector._storage.postgres.connection"
 # Values of synchronous_commit with which a crash, or a failover, may lose what is committed.
 NOT_ON_THE_DISK: Final = ("off", "local")
 
@@ -126,6 +128,8 @@ async def opened(
     """
     plain = plain or process.exiting()
     try:
+        if not plain:
+            await process.load(_CONNECTION)
         with no_fork():
             from metrics_collector._storage.postgres.connection import Connection
     except ImportError as error:  # of psycopg, without a libpq that it can load
