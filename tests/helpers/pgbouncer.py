@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from tests.helpers.postgres_server import USER, PostgresServer
-from tests.helpers.redis_server import free_port
+from tests.helpers.server import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,11 +11,11 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 
-from tests.helpers.redis_server import free_port
+from tests.helpers.server import Server, free_port
 
 START_TIMEOUT = 30.0  # seconds; a start takes some 100 ms
 STOP_TIMEOUT = 10.0
@@ -44,7 +44,7 @@ def _version(path: Path) -> float:
     return float(path.parent.name)
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """A server on a free loopback port, for which a crash of the machine would be the end unless told otherwise.
 
     `options` are those of postgresql.conf: `PostgresServer(fsync="on")`. Port, data and folder stay the same over any
@@ -137,11 +137,6 @@ class PostgresServer:
         """End it at once, as a crash would: what is not on the disk is lost, as far as the system has no crash."""
         self._end(signal.SIGQUIT)
 
-    def restart(self) -> None:
-        """Stop it in an orderly way and start it again."""
-        self.stop()
-        self.start()
-
     def promote(self) -> None:
         """Make a standby one that can be written."""
         self._run("pg_ctl", "promote", "-D", str(self._data))
@@ -159,22 +154,6 @@ class PostgresServer:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return self.url_of(name)
-
-    def close(self) -> None:
-        """End it and delete its files; it cannot be started again."""
-        self.kill()
-        shutil.rmtree(self.folder)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def _log(self) -> Path:

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from redis import Redis
@@ -17,6 +17,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from metrics_collector._support import sentinel_urls
+from tests.helpers.server import Server, free_port
 
 START_TIMEOUT = 10.0  # seconds; a start takes some 20 ms
 STOP_TIMEOUT = 10.0  # seconds; an orderly stop takes some 100 ms
@@ -40,7 +41,7 @@ def patient_client(url: str, **options: Any) -> Redis:
     return client
 
 
-class RedisServer:
+class RedisServer(Server):
     """A `redis-server` on a free loopback port, which persists nothing unless told to.
 
     `options` are those of redis.conf, with underscores: `RedisServer(appendonly="yes")`. The port,
@@ -51,7 +52,7 @@ class RedisServer:
 
     def __init__(self, **options: str) -> None:
         # Not pytest's tmp_path: the path of a unix socket has room for 107 bytes only.
-        self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -106,27 +107,6 @@ class RedisServer:
             self._process.wait(STOP_TIMEOUT)
             self._process = None
 
-    def restart(self) -> None:
-        """Stop the server in an orderly way and start it again."""
-        self.stop()
-        self.start()
-
-    def close(self) -> None:
-        """End the server and delete its folder; it cannot be started again."""
-        self.kill()
-        shutil.rmtree(self._folder)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     @property
     def _credentials(self) -> str:
         password = self._options.get("requirepass")
@@ -134,18 +114,18 @@ class RedisServer:
 
     @property
     def _socket(self) -> Path:
-        return self._folder / "socket"
+        return self.folder / "socket"
 
     @property
     def _logfile(self) -> Path:
-        return self._folder / "log"
+        return self.folder / "log"
 
     def _command(self) -> list[str]:
         options = {
             "bind": "127.0.0.1",
             "port": str(self.port),
             "unixsocket": str(self._socket),
-            "dir": str(self._folder),
+            "dir": str(self.folder),
             "logfile": str(self._logfile),
             "save": "",
             **self._options,
@@ -168,11 +148,3 @@ class RedisServer:
 
     def _log(self) -> str:
         return self._logfile.read_text() if self._logfile.exists() else "(none)"
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -27,7 +27,7 @@ class Sentinel(RedisServer):
 
     def __init__(self, *watch: str, **options: str) -> None:
         super().__init__(**options)
-        self._config = self._folder / "sentinel.conf"  # which it rewrites
+        self._config = self.folder / "sentinel.conf"  # which it rewrites
         self._config.write_text("".join(f"sentinel {line}\n" for line in watch))
 
     def _command(self) -> list[str]:

@@ -28,7 +28,7 @@ from tests.helpers.cancelling import at_each_await
 from tests.helpers.driving import drive
 from tests.helpers.pipeline import NOON, Call, batch_of, foreign, lines_of
 from tests.helpers.postgres_server import PostgresServer
-from tests.helpers.redis_server import free_port
+from tests.helpers.server import free_port
 from tests.storage.test_contract import ALL, DAY, LATER, kept, purge, reading, save
 
 if TYPE_CHECKING:
